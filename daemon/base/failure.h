@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Failure: an outcome and the sentence for the caller. It is filled where the failure is known, and
+ * carried up unchanged. The sentence says what, on which object, and what to do about it; it is valid
+ * UTF-8 and never holds a secret.
+ */
+#pragma once
+
+#include <certbroker/status.h>
+
+#include "base/macro.h"
+
+typedef struct Failure {
+        int status; /* 0, enum cb_status, or -errno */
+        char text[512];
+} Failure;
+
+/* Sets both (text is cut to fit, on a character's boundary, and made valid UTF-8); returns status. */
+int fail(Failure *failure, int status, const char *format, ...) PRINTF(3, 4);
+
+const char *status_error_name(int status); /* "org.certbroker1.Error.NotFound"; -errno: "….Failed" */
+const char *status_word(int status);       /* "ok", "not-found" */
+int status_from_error_name(const char *name); /* CB_FAILED where unknown */

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Text: lists of strings, globs, and escaping of what other people's bytes say. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/macro.h"
+
+/* A NULL-terminated, owned vector. NULL is an empty one. */
+char **strv_free(char **strv);
+int strv_append(char ***strv, const char *string); /* copies */
+int strv_copy(char *const *strv, char ***ret_copy);
+bool strv_contains(char *const *strv, const char *string);
+bool strv_equal(char *const *a, char *const *b);
+size_t strv_length(char *const *strv);
+char *strv_join(char *const *strv, const char *separator); /* owned; NULL: no memory */
+DEFINE_CLEANUP(char *, strv_free)
+
+bool string_equal(const char *a, const char *b); /* NULL equals NULL only */
+int string_set(char **place, const char *value); /* copies; value may be NULL */
+const char *string_or_empty(const char *string);
+
+/* `*` any run, `?` one character, everything else itself; no classes, no recursion. */
+bool glob_match(const char *pattern, const char *string);
+
+bool utf8_is_valid(const char *string, size_t n);
+
+/*
+ * Whatever a token, certificate or vault says, as printable valid UTF-8 on one line: control
+ * characters, backslashes and bytes that are not UTF-8 become \xNN; at most n_max bytes of input are
+ * taken, then "…" follows. Owned; NULL: no memory.
+ */
+char *text_escape(const void *text, size_t n, size_t n_max);

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything that changes something. The caller has been allowed before it gets here. A change is committed to
+ * the store first, then made in the catalog, then told to the observer, then answered. Changes of one object
+ * run one after the other; changes of different objects do not wait for each other.
+ */
+#pragma once
+
+#include "base/failure.h"
+#include "broker/config/config.h"
+#include "broker/sources/sources.h"
+#include "broker/store/store.h"
+#include "core/catalog.h"
+
+typedef struct sd_event sd_event;
+typedef struct Manage Manage;
+
+/* Who is told; all on the loop, after the catalog has changed. `before` is NULL for a new one. */
+typedef struct ManageEvents {
+        void (*certificate_changed)(void *userdata, const char *id, const Certificate *before, const Certificate *after);
+        void (*certificate_removed)(void *userdata, const char *id);
+        void (*backend_changed)(void *userdata, const char *name, const Backend *before, const Backend *after);
+        void (*backend_removed)(void *userdata, const char *name);
+        /* What GetCredential answers for this backend has changed. */
+        void (*credential_changed)(void *userdata, const char *name, uint64_t generation);
+        void (*rotated)(void *userdata, const char *id, uint64_t generation);
+} ManageEvents;
+
+int manage_new(sd_event *event, Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage);
+Manage *manage_free(Manage *manage);
+void manage_configure(Manage *manage, const Config *config);
+void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
+/* Fills the catalog from the store: once, before the loop runs. */
+int manage_load(Manage *manage, Failure *failure);
+/* A source has become ready, or has said that it changed: look its keys up again. */
+void manage_source_ready(Manage *manage, Source *source);
+DEFINE_CLEANUP(Manage, manage_free)
+
+/* failure->status 0: done. Called exactly once, maybe from within. `path` object of it: kind and name. */
+typedef void (*manage_done)(void *userdata, const Failure *failure);
+
+typedef struct ImportRequest {
+        const char *id;
+        const char *source;
+        int bundle_fd;     /* borrowed during the call: duplicated if needed */
+        int passphrase_fd;
+        bool extractable, replace, force;
+} ImportRequest;
+void manage_import(Manage *manage, const ImportRequest *request, manage_done done, void *userdata);
+
+/* source NULL: the one that serves the URI. */
+void manage_register(Manage *manage, const char *id, const char *uri, const char *source,
+                     manage_done done, void *userdata);
+void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_done done, void *userdata);
+void manage_refresh(Manage *manage, const char *id, manage_done done, void *userdata);
+void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done, void *userdata);
+
+/*
+ * A backend's settings: what is not in `set` stays (or is the default, for a new one). Checked here: URL, lists,
+ * thumbprints, and that the certificate exists; `certificate` is an id or a thumbprint, already resolved by the caller to an id.
+ */
+typedef enum BackendField {
+        BACKEND_URL = 1 << 0,
+        BACKEND_CERTIFICATE = 1 << 1,
+        BACKEND_VALIDATE_CHAIN = 1 << 2,
+        BACKEND_VALIDATE_NAME = 1 << 3,
+        BACKEND_SERVER_NAMES = 1 << 4,
+        BACKEND_CA_FILE = 1 << 5,
+        BACKEND_SERVER_THUMBPRINTS = 1 << 6,
+        BACKEND_SKIP_REASON = 1 << 7,
+        BACKEND_SKIP_UNTIL = 1 << 8,
+} BackendField;
+
+typedef struct BackendSettings {
+        unsigned set; /* BackendField bits */
+        const char *url, *certificate, *ca_file, *skip_reason;
+        bool validate_chain, validate_name;
+        char **server_names, **server_thumbprints; /* borrowed */
+        uint64_t skip_until_sec;
+} BackendSettings;
+
+void manage_create_backend(Manage *manage, const char *name, const BackendSettings *settings,
+                           manage_done done, void *userdata);
+void manage_change_backend(Manage *manage, const char *name, const BackendSettings *settings,
+                           manage_done done, void *userdata);
+void manage_delete_backend(Manage *manage, const char *name, manage_done done, void *userdata);
+void manage_refresh_source(Manage *manage, const char *name, manage_done done, void *userdata);
+void manage_unlock_source(Manage *manage, const char *name, int pin_fd, manage_done done, void *userdata);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Credential: what a gateway gets for a backend, from memory alone. */
+#pragma once
+
+#include "base/failure.h"
+#include "core/catalog.h"
+
+/* Borrowed from the catalog but for key_uri: valid until the loop's next turn. */
+typedef struct Credential {
+        const Certificate *certificate;
+        const Generation *generation;
+        const Backend *backend;
+        char key_uri[256]; /* certbroker:certificate/ID?generation=N */
+        bool stale;        /* the source does not answer, and the chain is older than it may be */
+        bool validate_chain, validate_name; /* as in force now */
+} Credential;
+
+int credential_resolve(const Catalog *catalog, const Backend *backend, uint64_t now_sec,
+                       Credential *ret_credential, Failure *failure);

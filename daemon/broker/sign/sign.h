@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The way of one signature, after the caller has been allowed: generation, algorithm, length, source, and the
+ * check with the public key before it leaves.
+ */
+#pragma once
+
+#include "base/bytes.h"
+#include "base/failure.h"
+#include "broker/config/config.h"
+#include "broker/sources/sources.h"
+#include "core/catalog.h"
+
+typedef struct Signer Signer;
+
+int signer_new(Catalog *catalog, Sources *sources, Signer **ret_signer);
+Signer *signer_free(Signer *signer);
+void signer_configure(Signer *signer, const Config *config);
+DEFINE_CLEANUP(Signer, signer_free)
+
+typedef struct SignRequest {
+        const char *id;
+        uint64_t generation; /* 0: the current one */
+        Algorithm algorithm;
+        Bytes input;         /* borrowed */
+} SignRequest;
+
+/* failure->status 0: the signature; generation: the one that signed. Called exactly once, maybe from within. */
+typedef void (*sign_done)(void *userdata, const Failure *failure, uint64_t generation, const Bytes *signature);
+void signer_sign(Signer *signer, const SignRequest *request, sign_done done, void *userdata);

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: what must survive kill -9, in SQLite (WAL, synchronous=FULL). It is read once, at start, and
+ * written in transactions on the lane; `done` runs on the loop when the transaction is on the disk.
+ * Refuses a file of a newer schema and leaves it alone; a damaged one is moved aside only by a person.
+ */
+#pragma once
+
+#include "base/failure.h"
+#include "base/macro.h"
+#include "core/backend.h"
+#include "core/certificate.h"
+#include "loop/lane.h"
+
+typedef struct Store Store;
+
+/* Opens or makes DIRECTORY/certbroker.sqlite, migrates it; the failure says what to do. */
+int store_open(const char *directory, Lane *lane, Store **ret_store, Failure *failure);
+Store *store_free(Store *store);
+DEFINE_CLEANUP(Store, store_free)
+
+/*
+ * Calls back for each record, in the order of ids; what is handed out is the callee's. Certificates come
+ * without facts and without algorithms of their own computing: just what was stored. Not on the loop: before it.
+ */
+typedef struct StoreReader {
+        int (*certificate)(void *userdata, Certificate *certificate);
+        int (*backend)(void *userdata, Backend *backend);
+} StoreReader;
+int store_read(Store *store, const StoreReader *reader, void *userdata, Failure *failure);
+
+/* One transaction: any number of changes, all or nothing. Copies what it is given. */
+typedef struct StoreChange StoreChange;
+int store_change_new(Store *store, StoreChange **ret_change);
+StoreChange *store_change_free(StoreChange *change);
+int store_change_put_certificate(StoreChange *change, const Certificate *certificate);
+int store_change_delete_certificate(StoreChange *change, const char *id);
+int store_change_put_backend(StoreChange *change, const Backend *backend);
+int store_change_delete_backend(StoreChange *change, const char *name);
+DEFINE_CLEANUP(StoreChange, store_change_free)
+
+/* failure->status 0: committed. Takes the change in every case, unless it returns < 0 (queue full, memory). */
+typedef void (*store_done)(void *userdata, const Failure *failure);
+int store_commit(StoreChange *change, store_done done, void *userdata);

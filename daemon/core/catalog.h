@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The catalog: all certificates and backends, and the indexes over them. It owns what it holds.
+ * Invariant: every thumbprint of every generation, and every use of a certificate by a backend, is in
+ * its index. Whoever changes a certificate hands in a new one (catalog_replace_*): nothing is changed
+ * in place, so an index never lags.
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/map.h"
+#include "base/failure.h"
+#include "core/backend.h"
+#include "core/certificate.h"
+
+typedef struct Catalog Catalog;
+
+int catalog_new(Catalog **ret_catalog);
+Catalog *catalog_free(Catalog *catalog);
+DEFINE_CLEANUP(Catalog, catalog_free)
+
+const Map *catalog_certificates(const Catalog *catalog); /* id → Certificate */
+const Map *catalog_backends(const Catalog *catalog);     /* name → Backend */
+Certificate *catalog_find_certificate(const Catalog *catalog, const char *id);
+Backend *catalog_find_backend(const Catalog *catalog, const char *name);
+
+/* Adds or replaces, taking ownership on success; the one that was there before is freed. */
+int catalog_set_certificate(Catalog *catalog, Certificate *certificate);
+int catalog_set_backend(Catalog *catalog, Backend *backend);
+void catalog_remove_certificate(Catalog *catalog, const char *id);
+void catalog_remove_backend(Catalog *catalog, const char *name);
+
+/*
+ * An id, a thumbprint or "subject=DN" (compared with the RFC 4514 form that properties show), among the
+ * certificates for which `visible` says yes. CB_NOT_FOUND, or CB_INVALID_ARGUMENT naming the candidates.
+ */
+typedef bool (*catalog_visible)(void *userdata, const Certificate *certificate);
+int catalog_select(const Catalog *catalog, const char *selector, catalog_visible visible,
+                   void *userdata, Certificate **ret_certificate, Failure *failure);
+
+/* The names of the backends that use it, sorted, owned. */
+int catalog_users_of(const Catalog *catalog, const char *id, char ***ret_names);

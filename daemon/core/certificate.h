@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A certificate: an id, its generations, and the state that follows from them and from the time.
+ * Plain data with owned members; the catalog is the only one that keeps them.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "core/algorithm.h"
+#include "core/digest.h"
+
+/* What a leaf says, as the D-Bus properties show it. All text is valid UTF-8. */
+typedef struct CertificateFacts {
+        char *subject;       /* RFC 4514 */
+        char *issuer;        /* RFC 4514 */
+        char *serial_number; /* upper-case hex */
+        char **subject_alt_names;
+        char thumbprint[THUMBPRINT_SHA1_TEXT];    /* SHA-1, upper-case hex */
+        char thumbprint_sha256[THUMBPRINT_TEXT];  /* upper-case hex */
+        uint64_t not_before_sec;
+        uint64_t not_after_sec;
+        bool self_signed;
+        KeyType key_type;
+        Bytes spki; /* SubjectPublicKeyInfo, DER */
+} CertificateFacts;
+
+void certificate_facts_deinit(CertificateFacts *facts);
+
+typedef struct Generation {
+        uint64_t number;
+        char *key_uri;       /* the source's locator of this key */
+        KeyType key_type;
+        uint32_t algorithms; /* bits of what key and source can do */
+        Bytes spki;
+        BytesList chain;     /* DER, leaf first; empty: pending */
+        CertificateFacts facts; /* of the leaf; zero where pending */
+        uint64_t usable_until_sec; /* 0: no end of its own */
+        bool retired;
+} Generation;
+
+Generation *generation_free(Generation *generation);
+DEFINE_CLEANUP(Generation, generation_free)
+
+typedef enum CertificateState {
+        CERTIFICATE_PENDING,
+        CERTIFICATE_ACTIVE,
+        CERTIFICATE_DISABLED,
+        CERTIFICATE_EXPIRED,
+        CERTIFICATE_UNAVAILABLE,
+        _CERTIFICATE_STATE_N
+} CertificateState;
+
+const char *certificate_state_name(CertificateState state);
+
+typedef struct Certificate {
+        char *id;
+        char *source;
+        char *registered_uri; /* what RegisterCertificate was given; NULL: imported or generated */
+        bool enabled;
+        bool extractable;
+        bool key_gone; /* the source says so */
+        Generation **generations; /* by number, ascending */
+        size_t n_generations;
+        uint64_t current; /* number; 0: none published yet */
+        char *last_error; /* NULL: none */
+        uint64_t last_refresh_sec;
+        uint64_t next_refresh_sec; /* 0: never */
+} Certificate;
+
+int certificate_new(const char *id, const char *source, Certificate **ret_certificate);
+Certificate *certificate_free(Certificate *certificate);
+int certificate_copy(const Certificate *certificate, Certificate **ret_copy); /* deep */
+DEFINE_CLEANUP(Certificate, certificate_free)
+
+int certificate_add_generation(Certificate *certificate, Generation *generation); /* takes it on success */
+Generation *certificate_find_generation(const Certificate *certificate, uint64_t number); /* 0: current */
+Generation *certificate_newest(const Certificate *certificate); /* pending or not; NULL: none */
+CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
+/* May this generation sign now? 0, or CB_PENDING, CB_DISABLED, CB_EXPIRED, CB_NOT_FOUND. */
+int certificate_may_sign(const Certificate *certificate, const Generation *generation, uint64_t now_sec);
+/* When the state or a generation next changes by the clock alone; 0: never. */
+uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_sec);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Grants and their decision: default deny, each grant on its own, no order, no negation. A set of
+ * grants allows exactly what some single one of them allows.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/failure.h"
+#include "core/algorithm.h"
+#include "core/identifier.h"
+
+/* Who asks. An absent list of groups means no groups; uid is SUBJECT_UID_UNKNOWN until proven. */
+#define SUBJECT_UID_UNKNOWN UINT32_MAX
+
+typedef struct Subject {
+        uint32_t uid;
+        uint32_t *gids;
+        size_t n_gids;
+        uint32_t pid;   /* as claimed at connect: for the audit log only */
+        char *unit;     /* NULL: none known */
+        char *label;
+} Subject;
+
+void subject_deinit(Subject *subject);
+
+typedef enum Operation {
+        OPERATION_READ = 1 << 0,
+        OPERATION_TLS = 1 << 1,     /* with READ */
+        OPERATION_SIGN = 1 << 2,    /* `use` = TLS and SIGN, with READ */
+        OPERATION_DECRYPT = 1 << 3, /* with READ */
+        OPERATION_EXPORT = 1 << 4,  /* with READ */
+        OPERATION_MANAGE = 1 << 5,  /* with READ */
+} Operation;
+
+/* read, tls, use, decrypt, export, manage → bits, or 0. */
+unsigned operation_from_name(const char *name);
+const char *operation_name(Operation operation); /* the word that would grant it: SIGN → "use" */
+
+typedef struct Grant {
+        char *name;
+        bool has_user, has_group;
+        uint32_t uid, gid;
+        char *unit, *label;   /* NULL: any */
+        unsigned operations;  /* bits, READ included */
+        char **certificates;  /* globs */
+        char **backends;
+        uint32_t algorithms;  /* bits; 0: not narrowed (all but the legacy ones) */
+        uint64_t rate_per_sec; /* 0: none */
+        uint64_t burst;
+} Grant;
+
+Grant *grant_free(Grant *grant);
+DEFINE_CLEANUP(Grant, grant_free)
+
+typedef struct Grants {
+        Grant **items;
+        size_t n;
+        uint64_t version; /* changes with each reload: a decision remembers it */
+} Grants;
+
+void grants_deinit(Grants *grants);
+int grants_append(Grants *grants, Grant *grant); /* takes it on success */
+
+/* What is asked. `name` NULL: on any object of this kind (is there one that could match?). */
+typedef struct Request {
+        Operation operation;
+        ObjectKind kind;     /* OBJECT_CERTIFICATE or OBJECT_BACKEND; OBJECT_MANAGER: needs certificate = [ "*" ] */
+        const char *name;
+        Algorithm algorithm; /* ALGORITHM_NONE: no algorithm is involved */
+} Request;
+
+/*
+ * The grant that allows it, or NULL; then, if failure is given, what was missing is in its text
+ * (CB_ACCESS_DENIED). OBJECT_SOURCE with READ: whoever may manage anything.
+ */
+const Grant *grants_decide(const Grants *grants, const Subject *subject, const Request *request,
+                           Failure *failure);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes in, facts out: certificates and chains. Stateless; every input is untrusted and bounded. */
+#pragma once
+
+#include "base/bytes.h"
+#include "base/failure.h"
+#include "core/certificate.h"
+
+#define PKI_CERTIFICATE_MAX (64 * 1024)
+#define PKI_CHAIN_MAX       16
+
+/*
+ * The facts of one certificate. CB_BAD_BUNDLE if it is not exactly one DER certificate;
+ * CB_NOT_SUPPORTED if its key is of no type of ours.
+ */
+int pki_certificate_facts(const void *der, size_t n, CertificateFacts *ret_facts, Failure *failure);
+
+/*
+ * Puts the leaf (the one for this SubjectPublicKeyInfo; spki NULL: the one that issued none of the
+ * others) first and each issuer after its subject; drops what is no part of the chain, and duplicates.
+ * CB_KEY_MISMATCH: no leaf for the key. *ret_complete: it ends in a self-signed one, or in one whose
+ * issuer would be a root (false: an intermediate is missing, *ret_missing is its subject, owned).
+ */
+int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
+                   char **ret_missing, Failure *failure);
+
+/* PEM (any number, anything between) or DER (one, or PKCS#7) certificates in any order. */
+int pki_certificates_parse(const void *data, size_t n, BytesList *ret_certificates, Failure *failure);
+
+/* RFC 4514, as properties show it: valid UTF-8, escaped, at most 1 KiB. Owned. */
+char *pki_name_of(const void *der, size_t n);

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The messages between the broker and the process of one source: one packet of a SOCK_SEQPACKET pair
+ * each, descriptors beside it. The broker sends requests; the process answers each with one reply of the
+ * same id, in any order, and sends events (id 0) by itself. Both ends are of the same build: a version
+ * that differs ends the connection.
+ *
+ * Every operation uses the same two structures, and the members it needs; the rest stay absent.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/failure.h"
+#include "core/algorithm.h"
+#include "core/breaker.h"
+
+#define WIRE_VERSION     1
+#define WIRE_PACKET_MAX  (176 * 1024) /* fits an unprivileged socket buffer */
+#define WIRE_FDS_MAX     2
+#define WIRE_TEXT_MAX    4096
+#define WIRE_SETTINGS_MAX 64
+
+typedef enum WireOperation {
+        WIRE_CONFIGURE, /* settings. First, once. Reply when accepted; log-in goes on after it */
+        WIRE_SIGN,      /* key_uri, algorithm, key_type, input → output (ECDSA in DER) */
+        WIRE_DECRYPT,   /* key_uri, algorithm (text in `name`), input → output */
+        WIRE_IMPORT,    /* name, generation, extractable, fds {bundle, passphrase} → key facts, chain */
+        WIRE_GENERATE,  /* name, generation, key_type, extractable → key facts */
+        WIRE_LOOKUP,    /* name, uri → key facts, chain; the key's present state */
+        WIRE_INSTALL,   /* name, generation, key_uri, chain: certificates beside the key */
+        WIRE_REQUEST,   /* key_uri, name = subject, settings = SANs → output (PKCS#10), for drivers whose key cannot sign it by WIRE_SIGN */
+        WIRE_DESTROY,   /* key_uri: key, and the certificates that belong to it alone */
+        WIRE_EXPORT,    /* key_uri, name = format, chain, fds {passphrase} → fds {memfd} */
+        WIRE_UNLOCK,    /* fds {pin} */
+        WIRE_REFRESH,   /* look again for token and keys */
+        _WIRE_OPERATION_N
+} WireOperation;
+
+typedef struct WireRequest {
+        uint64_t id;
+        WireOperation operation;
+        uint64_t timeout_usec; /* from receipt; the process answers CB_TIMED_OUT or is killed */
+        char *name;
+        uint64_t generation;
+        char *uri;
+        char *key_uri;
+        KeyType key_type;
+        Algorithm algorithm;
+        bool extractable;
+        Bytes input;
+        BytesList chain;
+        char **settings; /* WIRE_CONFIGURE: "key=value" */
+        int fds[WIRE_FDS_MAX]; /* -1: none; owned */
+} WireRequest;
+
+typedef struct WireReply {
+        uint64_t id;      /* 0: an event, `state` has changed */
+        Failure failure;  /* status 0: done */
+        uint64_t retry_after_usec;
+        /* key facts */
+        char *key_uri;
+        KeyType key_type;
+        uint32_t algorithms;
+        bool extractable;
+        Bytes spki;
+        BytesList chain;
+        char *warning;    /* what is wrong though it worked: for LastError */
+        Bytes output;
+        /* event */
+        SourceState state;
+        char *state_text; /* why; NULL: nothing to say */
+        int fds[WIRE_FDS_MAX];
+} WireReply;
+
+void wire_request_init(WireRequest *request, WireOperation operation); /* fds to -1 */
+void wire_request_deinit(WireRequest *request);                        /* closes fds */
+void wire_reply_init(WireReply *reply, uint64_t id);
+void wire_reply_deinit(WireReply *reply);
+const char *wire_operation_name(WireOperation operation);
+
+/* Encode: an owned packet, -EMSGSIZE over WIRE_PACKET_MAX. Decode: -EBADMSG for anything off. */
+int wire_request_encode(const WireRequest *request, Bytes *ret_packet);
+int wire_request_decode(const void *packet, size_t n, WireRequest *ret_request);
+int wire_reply_encode(const WireReply *reply, Bytes *ret_packet);
+int wire_reply_decode(const void *packet, size_t n, WireReply *ret_reply);
