@@ -21,6 +21,11 @@
 #define WIRE_FDS_MAX     2
 #define WIRE_TEXT_MAX    4096
 #define WIRE_SETTINGS_MAX 64
+#define WIRE_CHAIN_MAX    16
+#define WIRE_CERTIFICATE_MAX (64 * 1024)
+#define WIRE_SPKI_MAX     2048
+#define WIRE_INPUT_MAX    ALGORITHM_MESSAGE_MAX
+#define WIRE_OUTPUT_MAX   (64 * 1024)
 
 typedef enum WireOperation {
         WIRE_CONFIGURE, /* settings. First, once. Reply when accepted; log-in goes on after it */
@@ -80,7 +85,11 @@ void wire_reply_init(WireReply *reply, uint64_t id);
 void wire_reply_deinit(WireReply *reply);
 const char *wire_operation_name(WireOperation operation);
 
-/* Encode: an owned packet, -EMSGSIZE over WIRE_PACKET_MAX. Decode: -EBADMSG for anything off. */
+/*
+ * Encode: an owned packet; -EMSGSIZE where it, or a member, is over its limit; -EINVAL, -EILSEQ for what
+ * the other end would refuse. The fds go beside it (packet.h). Decode: -EBADMSG for anything off; the fds
+ * are -1: whoever received the packet puts them in.
+ */
 int wire_request_encode(const WireRequest *request, Bytes *ret_packet);
 int wire_request_decode(const void *packet, size_t n, WireRequest *ret_request);
 int wire_reply_encode(const WireReply *reply, Bytes *ret_packet);
