@@ -18,6 +18,8 @@ typedef struct Manage Manage;
 /* Who is told; all on the loop, after the catalog has changed. `before` is NULL for a new one. */
 typedef struct ManageEvents {
         void (*certificate_changed)(void *userdata, const char *id, const Certificate *before, const Certificate *after);
+        /* State has changed by the clock alone. */
+        void (*certificate_state_changed)(void *userdata, const char *id);
         void (*certificate_removed)(void *userdata, const char *id);
         void (*backend_changed)(void *userdata, const char *name, const Backend *before, const Backend *after);
         void (*backend_removed)(void *userdata, const char *name);
@@ -32,8 +34,8 @@ void manage_configure(Manage *manage, const Config *config);
 void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
 /* Fills the catalog from the store: once, before the loop runs. */
 int manage_load(Manage *manage, Failure *failure);
-/* A source has become ready, or has said that it changed: look its keys up again. */
-void manage_source_ready(Manage *manage, Source *source);
+/* A source's state has changed: if it serves now, its keys are looked up again. Call it for each SourcesEvents.changed. */
+void manage_source_changed(Manage *manage, Source *source);
 DEFINE_CLEANUP(Manage, manage_free)
 
 /* failure->status 0: done. Called exactly once, maybe from within. `path` object of it: kind and name. */

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/failure.h"
+#include "broker/sources/sources.h"
 #include "core/catalog.h"
 
 /* Borrowed from the catalog but for key_uri: valid until the loop's next turn. */
@@ -11,9 +12,9 @@ typedef struct Credential {
         const Generation *generation;
         const Backend *backend;
         char key_uri[256]; /* certbroker:certificate/ID?generation=N */
-        bool stale;        /* the source does not answer, and the chain is older than it may be */
+        bool stale;        /* the source does not serve now: the chain is what was last seen */
         bool validate_chain, validate_name; /* as in force now */
 } Credential;
 
-int credential_resolve(const Catalog *catalog, const Backend *backend, uint64_t now_sec,
-                       Credential *ret_credential, Failure *failure);
+int credential_resolve(const Catalog *catalog, const Sources *sources, const Backend *backend,
+                       uint64_t now_sec, Credential *ret_credential, Failure *failure);
