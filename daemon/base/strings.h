@@ -24,6 +24,7 @@ const char *string_or_empty(const char *string);
 /* `*` any run, `?` one character, everything else itself; no classes, no recursion. */
 bool glob_match(const char *pattern, const char *string);
 
+/* RFC 3629, and no NUL: fit to be the text of a C string, a D-Bus string or a line of JSON. */
 bool utf8_is_valid(const char *string, size_t n);
 
 /*
@@ -32,3 +33,10 @@ bool utf8_is_valid(const char *string, size_t n);
  * taken, then "…" follows. Owned; NULL: no memory.
  */
 char *text_escape(const void *text, size_t n, size_t n_max);
+
+/*
+ * Makes a line of our own printable valid UTF-8 in place, without making it longer: a newline or tab
+ * becomes a space, whatever else text_escape() would escape (but backslashes) becomes `?`. cut: the
+ * text was cut at its buffer's end, so half a character there is dropped.
+ */
+void text_clean(char *text, bool cut);

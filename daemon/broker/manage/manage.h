@@ -12,7 +12,6 @@
 #include "broker/store/store.h"
 #include "core/catalog.h"
 
-typedef struct sd_event sd_event;
 typedef struct Manage Manage;
 
 /* Who is told; all on the loop, after the catalog has changed. `before` is NULL for a new one. */
@@ -26,14 +25,18 @@ typedef struct ManageEvents {
         /* What GetCredential answers for this backend has changed. */
         void (*credential_changed)(void *userdata, const char *name, uint64_t generation);
         void (*rotated)(void *userdata, const char *id, uint64_t generation);
+        /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */
+        void (*wake_at)(void *userdata, uint64_t realtime_sec);
 } ManageEvents;
 
-int manage_new(sd_event *event, Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage);
+int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage);
 Manage *manage_free(Manage *manage);
 void manage_configure(Manage *manage, const Config *config);
 void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
 /* Fills the catalog from the store: once, before the loop runs. */
 int manage_load(Manage *manage, Failure *failure);
+/* The clock has moved: states that follow from it are told, and wake_at is called with the next time. */
+void manage_tick(Manage *manage);
 /* A source's state has changed: if it serves now, its keys are looked up again. Call it for each SourcesEvents.changed. */
 void manage_source_changed(Manage *manage, Source *source);
 DEFINE_CLEANUP(Manage, manage_free)
