@@ -16,11 +16,13 @@ typedef struct Manage Manage;
 
 /* Who is told; all on the loop, after the catalog has changed. `before` is NULL for a new one. */
 typedef struct ManageEvents {
-        void (*certificate_changed)(void *userdata, const char *id, const Certificate *before, const Certificate *after);
+        void (*certificate_changed)(void *userdata, const char *id, const Certificate *before,
+                                    const Certificate *after);
         /* State has changed by the clock alone. */
         void (*certificate_state_changed)(void *userdata, const char *id);
         void (*certificate_removed)(void *userdata, const char *id);
-        void (*backend_changed)(void *userdata, const char *name, const Backend *before, const Backend *after);
+        void (*backend_changed)(void *userdata, const char *name, const Backend *before,
+                                const Backend *after);
         void (*backend_removed)(void *userdata, const char *name);
         /* What GetCredential answers for this backend has changed. */
         void (*credential_changed)(void *userdata, const char *name, uint64_t generation);
@@ -47,7 +49,7 @@ typedef void (*manage_done)(void *userdata, const Failure *failure);
 typedef struct ImportRequest {
         const char *id;
         const char *source;
-        int bundle_fd;     /* borrowed during the call: duplicated if needed */
+        int bundle_fd; /* borrowed during the call: duplicated if needed */
         int passphrase_fd;
         bool extractable, replace, force;
 } ImportRequest;
@@ -56,9 +58,11 @@ void manage_import(Manage *manage, const ImportRequest *request, manage_done don
 /* source NULL: the one that serves the URI. */
 void manage_register(Manage *manage, const char *id, const char *uri, const char *source,
                      manage_done done, void *userdata);
-void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_done done, void *userdata);
+void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_done done,
+                        void *userdata);
 void manage_refresh(Manage *manage, const char *id, manage_done done, void *userdata);
-void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done, void *userdata);
+void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done,
+                               void *userdata);
 
 /*
  * A backend's settings: what is not in `set` stays (or is the default, for a new one). Checked here: URL, lists,
@@ -90,4 +94,5 @@ void manage_change_backend(Manage *manage, const char *name, const BackendSettin
                            manage_done done, void *userdata);
 void manage_delete_backend(Manage *manage, const char *name, manage_done done, void *userdata);
 void manage_refresh_source(Manage *manage, const char *name, manage_done done, void *userdata);
-void manage_unlock_source(Manage *manage, const char *name, int pin_fd, manage_done done, void *userdata);
+void manage_unlock_source(Manage *manage, const char *name, int pin_fd, manage_done done,
+                          void *userdata);

@@ -22,9 +22,10 @@ typedef struct SignRequest {
         const char *id;
         uint64_t generation; /* 0: the current one */
         Algorithm algorithm;
-        Bytes input;         /* borrowed */
+        Bytes input; /* borrowed */
 } SignRequest;
 
 /* failure->status 0: the signature; generation: the one that signed. Called exactly once, maybe from within. */
-typedef void (*sign_done)(void *userdata, const Failure *failure, uint64_t generation, const Bytes *signature);
+typedef void (*sign_done)(void *userdata, const Failure *failure, uint64_t generation,
+                          const Bytes *signature);
 void signer_sign(Signer *signer, const SignRequest *request, sign_done done, void *userdata);

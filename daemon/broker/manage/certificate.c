@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Enabling, disabling and deleting a certificate. One that a backend uses is never deleted; a key is destroyed
+ * before its certificate is forgotten, so that a failure leaves a certificate that says where its key is.
+ */
+#include <errno.h>
+
+#include "base/strings.h"
+#include "broker/manage/room.h"
+
+static void start_job(Manage *manage, const char *id, Job **ret_job, manage_done done,
+                      void *userdata)
+{
+        Failure failure = { 0 };
+        int r = job_new(manage, id, done, userdata, ret_job);
+
+        if (r == 0)
+                return;
+
+        *ret_job = NULL;
+        fail(&failure, r, "no memory to change certificate '%s'", id);
+        done(userdata, &failure);
+}
+
+static Certificate *find_or_fail(Job *job)
+{
+        Certificate *certificate = catalog_find_certificate(job->manage->catalog, job->id);
+        Failure failure = { 0 };
+
+        if (certificate)
+                return certificate;
+
+        object_not_found(&failure, OBJECT_CERTIFICATE, job->id);
+        job_finish(job, &failure);
+        return NULL;
+}
+
+static void run_set_enabled(void *userdata)
+{
+        CLEANUP(certificate_freep) Certificate *next = NULL;
+        Job *job = userdata;
+        const Certificate *present = find_or_fail(job);
+        Failure done = { 0 };
+
+        if (!present)
+                return;
+
+        if (present->enabled == job->enabled) {
+                job_finish(job, &done);
+                return;
+        }
+
+        if (certificate_copy(present, &next) < 0) {
+                job_fail(job, -ENOMEM, "no memory to change certificate '%s'", job->id);
+                return;
+        }
+        next->enabled = job->enabled;
+        change_certificate(job->manage, TAKE(next), job_on_done, job);
+}
+
+void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_done done,
+                        void *userdata)
+{
+        Job *job;
+
+        start_job(manage, id, &job, done, userdata);
+        if (!job)
+                return;
+
+        job->enabled = enabled;
+        job_start(job, run_set_enabled);
+}
+
+/* Answers InUse, naming the backends. */
+static bool is_free(Job *job)
+{
+        CLEANUP(strv_freep) char **users = NULL;
+        CLEANUP(freep) char *names = NULL;
+
+        if (catalog_users_of(job->manage->catalog, job->id, &users) < 0) {
+                job_fail(job, -ENOMEM, "no memory to delete certificate '%s'", job->id);
+                return false;
+        }
+        if (strv_length(users) == 0)
+                return true;
+
+        names = strv_join(users, ", ");
+        job_fail(job, CB_IN_USE,
+                 "certificate '%s' is used by: %.300s; bind these backends to another one, or "
+                 "delete them first",
+                 job->id, string_or_empty(names));
+        return false;
+}
+
+static void forget(Job *job)
+{
+        if (is_free(job)) /* a source may have taken its time */
+                change_remove_certificate(job->manage, job->id, job_on_done, job);
+}
+
+static void destroy_next(Job *job);
+
+static void on_destroyed(void *userdata, WireReply *reply)
+{
+        Job *job = userdata;
+
+        if (reply->failure.status != 0 && reply->failure.status != CB_NOT_FOUND)
+                job_finish(job, &reply->failure);
+        else
+                destroy_next(job);
+}
+
+/* Generations that were renewed with the same key share it. */
+static bool is_destroyed_before(const Certificate *certificate, size_t index)
+{
+        for (size_t i = 0; i < index; i++) {
+                if (string_equal(certificate->generations[i]->key_uri,
+                                 certificate->generations[index]->key_uri))
+                        return true;
+        }
+        return false;
+}
+
+static int submit_destroy(Job *job, const Certificate *certificate, char *key_uri, Failure *failure)
+{
+        WireRequest request;
+        Source *source;
+        int r;
+
+        r = manage_find_source(job->manage, certificate->source, &source, failure);
+        if (r != 0)
+                return r;
+
+        wire_request_init(&request, WIRE_DESTROY);
+        request.timeout_usec = job->manage->timeout_usec;
+        request.name = job->id;
+        request.key_uri = key_uri;
+        return source_submit(source, &request, on_destroyed, job, failure);
+}
+
+static void destroy_next(Job *job)
+{
+        const Certificate *certificate = find_or_fail(job);
+        Failure failure = { 0 };
+        size_t i;
+
+        if (!certificate)
+                return;
+
+        while (job->i_generation < certificate->n_generations &&
+               is_destroyed_before(certificate, job->i_generation))
+                job->i_generation++;
+
+        i = job->i_generation++;
+        if (i >= certificate->n_generations)
+                forget(job);
+        else if (submit_destroy(job, certificate, certificate->generations[i]->key_uri, &failure) !=
+                 0)
+                job_finish(job, &failure);
+}
+
+static void run_delete(void *userdata)
+{
+        Job *job = userdata;
+
+        if (!find_or_fail(job) || !is_free(job))
+                return;
+
+        if (job->destroy_key)
+                destroy_next(job);
+        else
+                change_remove_certificate(job->manage, job->id, job_on_done, job);
+}
+
+void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done,
+                               void *userdata)
+{
+        Job *job;
+
+        start_job(manage, id, &job, done, userdata);
+        if (!job)
+                return;
+
+        job->destroy_key = destroy_key;
+        job_start(job, run_delete);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Import: the bundle's and the passphrase's descriptors go to the source's process unread; what comes back is
+ * the public half. Nothing secret passes through here.
+ */
+#include <errno.h>
+#include <fcntl.h>
+
+#include "base/strings.h"
+#include "broker/manage/room.h"
+#include "core/identifier.h"
+
+/* The source reads a pipe for at most 5 s, then works: more than a signature takes. */
+#define IMPORT_EXTRA_USEC (15 * USEC_PER_SEC)
+
+int manage_find_source(Manage *manage, const char *name, Source **ret_source, Failure *failure)
+{
+        Source *source = sources_find(manage->sources, name);
+
+        if (!source)
+                return object_not_found(failure, OBJECT_SOURCE, name);
+
+        *ret_source = source;
+        return 0;
+}
+
+static void on_imported(void *userdata, WireReply *reply)
+{
+        Job *job = userdata;
+        PublishRequest request = {
+                .id = job->id, .source = job->source, .force = job->force, .discard = true
+        };
+
+        if (reply->failure.status != 0)
+                job_finish(job, &reply->failure);
+        else
+                publish_reply(job->manage, &request, reply, job_on_done, job);
+}
+
+static int check_place(const Job *job, const Certificate *present, Failure *failure)
+{
+        if (!present && job->replace)
+                return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
+
+        if (present && !job->replace)
+                return fail(failure, CB_ALREADY_EXISTS,
+                            "certificate '%s' exists; use replace to make this its next "
+                            "generation, or another id",
+                            job->id);
+
+        if (present && !string_equal(present->source, job->source))
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "certificate '%s' lives in source '%s', not in '%s'; a rotation stays "
+                            "in its source",
+                            job->id, present->source, job->source);
+        return 0;
+}
+
+static int submit_import(Job *job, Failure *failure)
+{
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        WireRequest request;
+        Source *source;
+        int r;
+
+        r = check_place(job, present, failure);
+        if (r != 0)
+                return r;
+
+        r = manage_find_source(job->manage, job->source, &source, failure);
+        if (r != 0)
+                return r;
+
+        wire_request_init(&request, WIRE_IMPORT);
+        request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
+        request.name = job->id;
+        request.generation = present ? certificate_newest(present)->number + 1 : 1;
+        request.extractable = job->extractable;
+        request.fds[0] = job->fds[0];
+        request.fds[1] = job->fds[1];
+        return source_submit(source, &request, on_imported, job, failure);
+}
+
+static void run(void *userdata)
+{
+        Job *job = userdata;
+        Failure failure = { 0 };
+        int r;
+
+        r = submit_import(job, &failure);
+        job->fds[0] = close_fd(job->fds[0]); /* sent, or not wanted any more */
+        job->fds[1] = close_fd(job->fds[1]);
+        if (r == 0)
+                return;
+
+        if (failure.status == 0)
+                fail(&failure, r, "certificate '%s' could not be imported", job->id);
+        job_finish(job, &failure);
+}
+
+static int job_from_import(Manage *manage, const ImportRequest *request, manage_done done,
+                           void *userdata, Job **ret_job)
+{
+        CLEANUP(job_freep) Job *job = NULL;
+        int r;
+
+        r = job_new(manage, request->id, done, userdata, &job);
+        if (r < 0)
+                return r;
+
+        job->extractable = request->extractable;
+        job->replace = request->replace;
+        job->force = request->force;
+        r = string_set(&job->source, request->source);
+        if (r < 0)
+                return r;
+
+        job->fds[0] = fcntl(request->bundle_fd, F_DUPFD_CLOEXEC, 3);
+        job->fds[1] = fcntl(request->passphrase_fd, F_DUPFD_CLOEXEC, 3);
+        if (job->fds[0] < 0 || job->fds[1] < 0)
+                return -errno;
+
+        *ret_job = TAKE(job);
+        return 0;
+}
+
+static int check_import(Manage *manage, const ImportRequest *request, Failure *failure)
+{
+        Source *source;
+
+        if (!identifier_is_valid(request->id))
+                return manage_refuse_name(failure, OBJECT_CERTIFICATE, request->id);
+
+        return manage_find_source(manage, request->source, &source, failure);
+}
+
+void manage_import(Manage *manage, const ImportRequest *request, manage_done done, void *userdata)
+{
+        Failure failure = { 0 };
+        Job *job;
+        int r;
+
+        r = check_import(manage, request, &failure);
+        if (r == 0) {
+                r = job_from_import(manage, request, done, userdata, &job);
+                if (r < 0)
+                        fail(&failure, r, "certificate '%s' could not be imported", request->id);
+        }
+        if (r == 0)
+                job_start(job, run);
+        else
+                done(userdata, &failure);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A job: one change of one certificate. It is answered exactly once, by job_finish(), which also gives the turn
+ * on. It holds no pointer into the catalog: what it needs there it looks up again at each step.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/strings.h"
+#include "broker/manage/room.h"
+
+Job *job_free(Job *job)
+{
+        if (!job)
+                return NULL;
+
+        free(job->id);
+        free(job->source);
+        free(job->uri);
+        free(job->served_by);
+        strv_free(job->candidates);
+        wire_reply_deinit(&job->found);
+        close_fd(job->fds[0]);
+        close_fd(job->fds[1]);
+        free(job);
+        return NULL;
+}
+
+int job_new(Manage *manage, const char *id, manage_done done, void *userdata, Job **ret_job)
+{
+        CLEANUP(job_freep) Job *job = calloc(1, sizeof(*job));
+
+        if (!job)
+                return -ENOMEM;
+
+        *job = (Job){ .manage = manage, .fds = { -1, -1 }, .done = done, .userdata = userdata };
+        wire_reply_init(&job->found, 0);
+        if (string_set(&job->id, id) < 0)
+                return -ENOMEM;
+
+        *ret_job = TAKE(job);
+        return 0;
+}
+
+void job_start(Job *job, void (*run)(void *userdata))
+{
+        if (turn_enter(&job->manage->turns, job->id, &job->turn, run, job) < 0)
+                job_fail(job, -ENOMEM, "no memory to change certificate '%s'", job->id);
+}
+
+void job_finish(Job *job, const Failure *failure)
+{
+        job->done(job->userdata, failure);
+        turn_leave(&job->turn);
+        job_free(job);
+}
+
+void job_fail(Job *job, int status, const char *format, ...)
+{
+        Failure failure = { 0 };
+        char text[sizeof(failure.text)];
+        va_list args;
+
+        va_start(args, format);
+        vsnprintf(text, sizeof(text), format, args);
+        va_end(args);
+        fail(&failure, status, "%s", text);
+        job_finish(job, &failure);
+}
+
+void job_on_done(void *job, const Failure *failure)
+{
+        job_finish(job, failure);
+}

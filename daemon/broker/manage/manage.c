@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The room's door: construction, configuration, the observer, and filling the catalog from the store at start.
+ * What changes something is in the file named after what it changes.
+ */
+#include "broker/manage/manage.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strings.h"
+#include "broker/manage/room.h"
+#include "pki/x509.h"
+
+int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage)
+{
+        Manage *manage = calloc(1, sizeof(*manage));
+
+        if (!manage)
+                return -ENOMEM;
+
+        *manage = (Manage){
+                .catalog = catalog,
+                .store = store,
+                .sources = sources,
+                .grace_usec = 24 * 3600 * USEC_PER_SEC,
+                .timeout_usec = 20 * USEC_PER_SEC,
+        };
+        turns_init(&manage->turns);
+        map_init(&manage->credentials);
+        map_init(&manage->states);
+        map_init(&manage->sweeps);
+        *ret_manage = manage;
+        return 0;
+}
+
+Manage *manage_free(Manage *manage)
+{
+        if (!manage)
+                return NULL;
+
+        turns_deinit(&manage->turns);
+        notice_deinit(&manage->credentials);
+        notice_deinit(&manage->states);
+        sweep_deinit(&manage->sweeps);
+        free(manage);
+        return NULL;
+}
+
+void manage_configure(Manage *manage, const Config *config)
+{
+        manage->grace_usec = config->rotation_grace_usec;
+        manage->timeout_usec = config->request_timeout_usec;
+}
+
+void manage_observe(Manage *manage, const ManageEvents *events, void *userdata)
+{
+        manage->events = *events;
+        manage->events_userdata = userdata;
+}
+
+int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name)
+{
+        CLEANUP(freep) char *shown = text_escape(name, strlen(name), 64);
+
+        return fail(failure, CB_INVALID_ARGUMENT,
+                    "'%s' is no name for a %s: 1 to %d characters of A-Z a-z 0-9 . _ -, the first "
+                    "a letter or a digit, "
+                    "and not 40 or 64 hex digits",
+                    string_or_empty(shown), object_kind_word(kind), IDENTIFIER_LENGTH_MAX);
+}
+
+/* --- from the store --- */
+
+typedef struct Loading {
+        Manage *manage;
+        Failure *failure;
+} Loading;
+
+/* The facts are not stored: they follow from the leaf. */
+static int read_facts(Certificate *certificate, Failure *failure)
+{
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                Generation *generation = certificate->generations[i];
+                const Bytes *leaf;
+                int r;
+
+                if (generation->chain.n == 0)
+                        continue;
+
+                leaf = &generation->chain.items[0];
+                r = pki_certificate_facts(leaf->data, leaf->n, &generation->facts, failure);
+                if (r < 0)
+                        return r;
+                if (r > 0)
+                        return fail(failure, CB_FAILED,
+                                    "the store holds a chain for certificate '%s' that cannot be "
+                                    "read; restore a backup",
+                                    certificate->id);
+        }
+        return 0;
+}
+
+static int on_certificate(void *userdata, Certificate *certificate)
+{
+        CLEANUP(certificate_freep) Certificate *read = certificate;
+        Loading *loading = userdata;
+        int r;
+
+        r = read_facts(read, loading->failure);
+        if (r != 0)
+                return r;
+
+        r = catalog_set_certificate(loading->manage->catalog, read);
+        if (r == 0)
+                TAKE(read);
+        return r;
+}
+
+static int on_backend(void *userdata, Backend *backend)
+{
+        CLEANUP(backend_freep) Backend *read = backend;
+        Loading *loading = userdata;
+        int r;
+
+        r = catalog_set_backend(loading->manage->catalog, read);
+        if (r == 0)
+                TAKE(read);
+        return r;
+}
+
+int manage_load(Manage *manage, Failure *failure)
+{
+        static const StoreReader reader = { .certificate = on_certificate, .backend = on_backend };
+        Loading loading = { manage, failure };
+        int r;
+
+        r = store_read(manage->store, &reader, &loading, failure);
+        if (r == 0)
+                notice_all(manage);
+        return r;
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What has been told, and what has to be told: whatever the cause (a rotation, the clock, a source that went
+ * away), a credential that differs from the one last told is told once. It keeps a line of text for each
+ * backend that holds all that GetCredential answers, and compares.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/strings.h"
+#include "broker/manage/room.h"
+#include "broker/resolve/credential.h"
+
+void notice_forget(Map *map, const char *key)
+{
+        free(map_remove(map, key));
+}
+
+void notice_deinit(Map *map)
+{
+        MAP_FOREACH (map, entry)
+                free(entry->value);
+        map_deinit(map);
+}
+
+static char *describe(Manage *manage, const Backend *backend, uint64_t *ret_generation)
+{
+        CLEANUP(freep) char *names = strv_join(backend->server_names, ",");
+        CLEANUP(freep) char *pins = strv_join(backend->server_thumbprints, ",");
+        Failure failure = { 0 };
+        Credential credential;
+        char *text;
+        int r;
+
+        *ret_generation = 0;
+        if (!names || !pins)
+                return NULL;
+
+        r = credential_resolve(manage->catalog, manage->sources, backend, clock_realtime_sec(),
+                               &credential, &failure);
+        if (r != 0)
+                return asprintf(&text, "%s %s", backend->certificate, status_word(r)) < 0 ? NULL
+                                                                                          : text;
+
+        *ret_generation = credential.generation->number;
+        r = asprintf(&text, "%s %s %zu %" PRIx32 " %d%d%d %s %s %s %s", credential.key_uri,
+                     credential.generation->facts.thumbprint_sha256, credential.generation->chain.n,
+                     credential.generation->algorithms, credential.stale, credential.validate_chain,
+                     credential.validate_name, backend->url, names, pins, backend->ca_file);
+        return r < 0 ? NULL : text;
+}
+
+/* Whether it differs from what was last noticed, which it then is. No memory: rather told once too often. */
+static bool differs(Manage *manage, const Backend *backend, uint64_t *ret_generation)
+{
+        char *now = describe(manage, backend, ret_generation);
+        const char *then = map_find(&manage->credentials, backend->name);
+
+        if (now && string_equal(now, then)) {
+                free(now);
+                return false;
+        }
+
+        notice_forget(&manage->credentials, backend->name);
+        if (now && map_put(&manage->credentials, backend->name, now) < 0)
+                free(now);
+        return then != NULL;
+}
+
+void notice_backend(Manage *manage, const char *name)
+{
+        const Backend *backend = catalog_find_backend(manage->catalog, name);
+        uint64_t generation;
+
+        if (backend && differs(manage, backend, &generation) && manage->events.credential_changed)
+                manage->events.credential_changed(manage->events_userdata, name, generation);
+}
+
+void notice_users_of(Manage *manage, const char *id)
+{
+        CLEANUP(strv_freep) char **names = NULL;
+
+        if (catalog_users_of(manage->catalog, id, &names) < 0)
+                return;
+
+        for (char **name = names; name && *name; name++)
+                notice_backend(manage, *name);
+}
+
+static bool state_differs(Manage *manage, const Certificate *certificate, uint64_t now_sec)
+{
+        CertificateState *then = map_find(&manage->states, certificate->id);
+        CertificateState now = certificate_state(certificate, now_sec);
+
+        if (then && *then == now)
+                return false;
+
+        if (then) {
+                *then = now;
+                return true;
+        }
+
+        then = calloc(1, sizeof(*then));
+        if (!then)
+                return false;
+        *then = now;
+        if (map_put(&manage->states, certificate->id, then) < 0)
+                free(then);
+        return false;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+        if (a == 0 || b == 0)
+                return a + b;
+        return MIN(a, b);
+}
+
+static uint64_t next_change(Manage *manage, uint64_t now_sec)
+{
+        uint64_t next = 0;
+
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry)
+                next = sooner(next, certificate_next_change(entry->value, now_sec));
+
+        MAP_FOREACH (catalog_backends(manage->catalog), entry) {
+                const Backend *backend = entry->value;
+
+                if (backend->skip_until_sec > now_sec)
+                        next = sooner(next, backend->skip_until_sec);
+        }
+        return next;
+}
+
+void notice_certificate(Manage *manage, const char *id)
+{
+        const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
+
+        if (certificate)
+                state_differs(manage, certificate, clock_realtime_sec());
+}
+
+void notice_rearm(Manage *manage)
+{
+        if (manage->events.wake_at)
+                manage->events.wake_at(manage->events_userdata,
+                                       next_change(manage, clock_realtime_sec()));
+}
+
+void notice_all(Manage *manage)
+{
+        uint64_t now_sec = clock_realtime_sec(), generation;
+
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry)
+                state_differs(manage, entry->value, now_sec);
+        MAP_FOREACH (catalog_backends(manage->catalog), entry)
+                differs(manage, entry->value, &generation);
+}
+
+void manage_tick(Manage *manage)
+{
+        uint64_t now_sec = clock_realtime_sec();
+
+        /* Observers change nothing in the catalog, so its maps stay as they are meanwhile. */
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
+                if (state_differs(manage, entry->value, now_sec) &&
+                    manage->events.certificate_state_changed)
+                        manage->events.certificate_state_changed(manage->events_userdata,
+                                                                 entry->key);
+        }
+        MAP_FOREACH (catalog_backends(manage->catalog), entry)
+                notice_backend(manage, entry->key);
+
+        notice_rearm(manage);
+}

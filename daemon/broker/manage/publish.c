@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Publishing a generation. The invariant: what becomes current has a leaf for its key, has lost no name that
+ * its predecessor had (unless forced), and has signed a random value that its leaf verifies. Whatever fails, a key
+ * that was made for this call is destroyed again before the failure is answered.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/strings.h"
+#include "broker/manage/room.h"
+#include "pki/signature.h"
+#include "pki/x509.h"
+
+#define TRIAL_LENGTH DIGEST_LENGTH_MAX
+
+typedef struct Trial {
+        Publication *publication;
+        Algorithm algorithm;
+        uint8_t value[TRIAL_LENGTH];
+        size_t n_value;
+} Trial;
+
+static Publication *publication_free(Publication *publication)
+{
+        if (!publication)
+                return NULL;
+
+        certificate_free(publication->next);
+        free(publication);
+        return NULL;
+}
+DEFINE_CLEANUP(Publication, publication_free)
+
+static Generation *publication_generation(const Publication *publication)
+{
+        return certificate_find_generation(publication->next, publication->generation);
+}
+
+static void finish(Publication *publication, const Failure *failure)
+{
+        publication->done(publication->userdata, failure);
+        publication_free(publication);
+}
+
+static void on_destroyed(void *userdata, WireReply *reply)
+{
+        Publication *publication = userdata;
+
+        (void)reply; /* the failure that led here is the one to tell */
+        finish(publication, &publication->failure);
+}
+
+/* Answers the failure, after the key that was made for nothing is gone. */
+static void abandon(Publication *publication, const Failure *failure)
+{
+        Manage *manage = publication->manage;
+        Failure ignored = { 0 };
+        WireRequest request;
+        Source *source;
+
+        publication->failure = *failure;
+        source = sources_find(manage->sources, publication->next->source);
+        if (publication->discard && source) {
+                wire_request_init(&request, WIRE_DESTROY);
+                request.timeout_usec = manage->timeout_usec;
+                request.key_uri = publication_generation(publication)->key_uri;
+                if (source_submit(source, &request, on_destroyed, publication, &ignored) == 0)
+                        return;
+        }
+        finish(publication, &publication->failure);
+}
+
+static void on_stored(void *userdata, const Failure *failure)
+{
+        Publication *publication = userdata;
+
+        if (failure->status != 0)
+                abandon(publication, failure);
+        else
+                finish(publication, failure);
+}
+
+static void store(Publication *publication)
+{
+        CLEANUP(certificate_freep) Certificate *copy = NULL;
+        Failure failure = { 0 };
+        int r;
+
+        r = certificate_copy(publication->next, &copy);
+        if (r < 0) {
+                fail(&failure, r, "no memory to store certificate '%s'", publication->next->id);
+                abandon(publication, &failure);
+                return;
+        }
+        change_certificate(publication->manage, TAKE(copy), on_stored, publication);
+}
+
+static void on_trial(void *userdata, WireReply *reply)
+{
+        CLEANUP(freep) Trial *trial = userdata;
+        Publication *publication = trial->publication;
+        const Generation *generation = publication_generation(publication);
+        Bytes value = { trial->value, trial->n_value };
+        Failure failure = { 0 };
+
+        if (reply->failure.status != 0) {
+                fail(&failure, reply->failure.status,
+                     "the new generation of certificate '%s' was not published: its key did not "
+                     "sign a trial: %s",
+                     publication->next->id, reply->failure.text);
+                abandon(publication, &failure);
+                return;
+        }
+
+        if (pki_verify(&generation->facts.spki, trial->algorithm, &value, &reply->output) != 0) {
+                fail(&failure, CB_KEY_MISMATCH,
+                     "the new generation of certificate '%s' was not published: its leaf does not "
+                     "verify what its key signs",
+                     publication->next->id);
+                abandon(publication, &failure);
+                return;
+        }
+        store(publication);
+}
+
+static Algorithm first_algorithm(const Generation *generation)
+{
+        for (Algorithm algorithm = ALGORITHM_NONE + 1; algorithm < _ALGORITHM_N; algorithm++) {
+                if (generation->algorithms & ALGORITHM_BIT(algorithm))
+                        return algorithm;
+        }
+        return ALGORITHM_NONE;
+}
+
+static int submit_trial(Publication *publication, Failure *failure)
+{
+        const Generation *generation = publication_generation(publication);
+        Manage *manage = publication->manage;
+        CLEANUP(freep) Trial *trial = calloc(1, sizeof(*trial));
+        WireRequest request;
+        Source *source;
+        int r;
+
+        if (!trial)
+                return fail(failure, -ENOMEM, "no memory for a trial signature");
+
+        trial->publication = publication;
+        trial->algorithm = first_algorithm(generation);
+        if (trial->algorithm == ALGORITHM_NONE)
+                return fail(failure, CB_NOT_SUPPORTED,
+                            "the key of certificate '%s' can make no signature of ours; check what "
+                            "its source allows it",
+                            publication->next->id);
+
+        trial->n_value = digest_length(algorithm_row(trial->algorithm)->digest);
+        if (trial->n_value == 0) /* ed25519 signs messages */
+                trial->n_value = TRIAL_LENGTH;
+        if (getrandom(trial->value, trial->n_value, 0) < 0)
+                return fail(failure, -errno, "no random value for a trial signature");
+
+        r = manage_find_source(manage, publication->next->source, &source, failure);
+        if (r != 0)
+                return r;
+
+        wire_request_init(&request, WIRE_SIGN);
+        request.timeout_usec = manage->timeout_usec;
+        request.key_uri = generation->key_uri;
+        request.key_type = generation->key_type;
+        request.algorithm = trial->algorithm;
+        request.input = (Bytes){ trial->value, trial->n_value };
+        r = source_submit(source, &request, on_trial, trial, failure);
+        if (r != 0)
+                return r;
+
+        TAKE(trial);
+        return 0;
+}
+
+/* The names of the generation before that the new leaf lacks, joined; NULL: none. */
+static char *missing_names(const Generation *before, const Generation *generation)
+{
+        CLEANUP(strv_freep) char **missing = NULL;
+
+        for (char **name = before->facts.subject_alt_names; name && *name; name++) {
+                if (!strv_contains(generation->facts.subject_alt_names, *name) &&
+                    strv_append(&missing, *name) < 0)
+                        return NULL;
+        }
+        return missing ? strv_join(missing, ", ") : NULL;
+}
+
+static int note_missing(Certificate *next, const char *missing)
+{
+        CLEANUP(freep) char *text = NULL;
+
+        if (asprintf(&text,
+                     "the source rotated it, and the new one lacks names that the one before has: "
+                     "%s",
+                     missing) < 0)
+                return -ENOMEM;
+        return string_set(&next->last_error, text);
+}
+
+static int check_names(Publication *publication, const PublishRequest *request,
+                       const Generation *before, Failure *failure)
+{
+        CLEANUP(freep) char *missing = NULL;
+
+        if (!before || before->chain.n == 0 || request->force)
+                return 0;
+
+        missing = missing_names(before, publication_generation(publication));
+        if (!missing)
+                return 0;
+
+        if (request->by_source)
+                return note_missing(publication->next, missing);
+
+        return fail(failure, CB_INVALID_ARGUMENT,
+                    "the new generation of certificate '%s' lacks names that the one before has: "
+                    "%.200s; "
+                    "use force if that is meant",
+                    request->id, missing);
+}
+
+static int generation_from_reply(const WireReply *reply, uint64_t number,
+                                 Generation **ret_generation, Failure *failure)
+{
+        CLEANUP(generation_freep) Generation *generation = calloc(1, sizeof(*generation));
+        int r;
+
+        if (!generation)
+                return -ENOMEM;
+
+        generation->number = number;
+        generation->key_type = reply->key_type;
+        generation->algorithms = reply->algorithms;
+        r = string_set(&generation->key_uri, reply->key_uri);
+        if (r == 0)
+                r = bytes_set(&generation->spki, reply->spki.data, reply->spki.n);
+        if (r == 0)
+                r = bytes_list_copy(&reply->chain, &generation->chain);
+        if (r < 0)
+                return r;
+
+        if (generation->chain.n > 0) {
+                const Bytes *leaf = &generation->chain.items[0];
+
+                r = pki_certificate_facts(leaf->data, leaf->n, &generation->facts, failure);
+                if (r != 0)
+                        return r;
+                if (!bytes_equal(&generation->facts.spki, &generation->spki))
+                        return fail(failure, CB_KEY_MISMATCH,
+                                    "the certificate in the source is for another key than the one "
+                                    "beside it");
+        }
+
+        *ret_generation = TAKE(generation);
+        return 0;
+}
+
+static int next_certificate(Manage *manage, const PublishRequest *request, Certificate **ret_next)
+{
+        const Certificate *present = catalog_find_certificate(manage->catalog, request->id);
+        CLEANUP(certificate_freep) Certificate *next = NULL;
+        int r;
+
+        if (present) {
+                r = certificate_copy(present, ret_next);
+                return r;
+        }
+
+        r = certificate_new(request->id, request->source, &next);
+        if (r < 0)
+                return r;
+
+        r = string_set(&next->registered_uri, request->registered_uri);
+        if (r < 0)
+                return r;
+
+        *ret_next = TAKE(next);
+        return 0;
+}
+
+/* The generation before ends with its grace; what is published is new in every respect. */
+static void make_current(Publication *publication, const WireReply *reply, uint64_t now_sec)
+{
+        Certificate *next = publication->next;
+        Generation *before = certificate_find_generation(next, 0);
+
+        if (before && publication->generation != before->number)
+                before->usable_until_sec = now_sec + publication->manage->grace_usec / USEC_PER_SEC;
+
+        next->current = publication->generation;
+        next->extractable = reply->extractable;
+        next->key_gone = false;
+        next->last_refresh_sec = now_sec;
+}
+
+static int prepare(Publication *publication, const PublishRequest *request, const WireReply *reply,
+                   Failure *failure)
+{
+        CLEANUP(generation_freep) Generation *generation = NULL;
+        const Generation *newest, *before;
+        int r;
+
+        r = next_certificate(publication->manage, request, &publication->next);
+        if (r < 0)
+                return r;
+
+        newest = certificate_newest(publication->next);
+        before = certificate_find_generation(publication->next, 0);
+        r = generation_from_reply(reply, newest ? newest->number + 1 : 1, &generation, failure);
+        if (r != 0)
+                return r;
+
+        publication->generation = generation->number;
+        r = certificate_add_generation(publication->next, generation);
+        if (r < 0)
+                return r;
+        TAKE(generation);
+
+        r = string_set(&publication->next->last_error, reply->warning);
+        if (r < 0)
+                return r;
+
+        r = check_names(publication, request, before, failure);
+        if (r != 0)
+                return r;
+
+        if (reply->chain.n > 0)
+                make_current(publication, reply, clock_realtime_sec());
+        else
+                publication->next->extractable = reply->extractable;
+        return 0;
+}
+
+/* So that abandon() finds the key also where the reply was refused before it became a generation. */
+static int remember_key(Publication *publication, const PublishRequest *request,
+                        const WireReply *reply)
+{
+        CLEANUP(generation_freep) Generation *generation = NULL;
+        int r;
+
+        if (publication->next && publication->generation != 0)
+                return 0;
+
+        publication->next = certificate_free(publication->next);
+        r = certificate_new(request->id, request->source, &publication->next);
+        if (r < 0)
+                return r;
+
+        generation = calloc(1, sizeof(*generation));
+        if (!generation)
+                return -ENOMEM;
+
+        generation->number = publication->generation = 1;
+        r = string_set(&generation->key_uri, reply->key_uri);
+        if (r < 0)
+                return r;
+
+        r = certificate_add_generation(publication->next, generation);
+        if (r < 0)
+                return r;
+
+        TAKE(generation);
+        return 0;
+}
+
+void publish_reply(Manage *manage, const PublishRequest *request, const WireReply *reply,
+                   manage_done done, void *userdata)
+{
+        CLEANUP(publication_freep) Publication *publication = calloc(1, sizeof(*publication));
+        Failure failure = { 0 };
+        int r;
+
+        if (!publication) {
+                fail(&failure, -ENOMEM, "no memory to publish certificate '%s'", request->id);
+                done(userdata, &failure);
+                return;
+        }
+
+        *publication = (Publication){
+                .manage = manage, .discard = request->discard, .done = done, .userdata = userdata
+        };
+        r = prepare(publication, request, reply, &failure);
+        if (r == 0 && reply->chain.n == 0) {
+                store(TAKE(publication)); /* pending: nothing to try yet */
+                return;
+        }
+        if (r == 0)
+                r = submit_trial(publication, &failure);
+        if (r == 0) {
+                TAKE(publication);
+                return;
+        }
+
+        if (failure.status == 0)
+                fail(&failure, r, "certificate '%s' could not be published", request->id);
+        if (remember_key(publication, request, reply) < 0)
+                publication->discard = false;
+        if (publication->next)
+                abandon(TAKE(publication), &failure);
+        else
+                finish(TAKE(publication), &failure);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share; nobody outside includes it. */
+#pragma once
+
+#include "broker/manage/manage.h"
+#include "broker/manage/turn.h"
+#include "core/identifier.h"
+
+struct Manage {
+        Catalog *catalog;
+        Store *store;
+        Sources *sources;
+        Turns turns;
+        uint64_t grace_usec;
+        uint64_t timeout_usec;
+        ManageEvents events;
+        void *events_userdata;
+        Map credentials; /* backend → what its credential was when it was last told, as text */
+        Map states;      /* certificate → CertificateState as last told */
+        Map sweeps;      /* source → Sweep */
+};
+
+/* --- change.c: commit, then the catalog, then the observer, then `done` --- */
+
+/* Takes `next` in every case. */
+void change_certificate(Manage *manage, Certificate *next, manage_done done, void *userdata);
+void change_backend(Manage *manage, Backend *next, manage_done done, void *userdata);
+void change_remove_certificate(Manage *manage, const char *id, manage_done done, void *userdata);
+void change_remove_backend(Manage *manage, const char *name, manage_done done, void *userdata);
+/* Into the catalog and told, but not into the store: for what a look-up renews each time. Takes `next`. */
+int change_apply_certificate(Manage *manage, Certificate *next);
+
+/* --- notice.c: what has changed in credentials and states since it was last told --- */
+
+void notice_backend(Manage *manage, const char *name);
+void notice_users_of(Manage *manage, const char *id);
+void notice_certificate(Manage *manage, const char *id); /* its state has just been told */
+void notice_all(Manage *manage);                         /* without telling anybody: at start */
+void notice_rearm(Manage *manage);
+void notice_forget(Map *map, const char *key);
+void notice_deinit(Map *map);
+
+/* --- publish.c: a new generation, from what a source answered --- */
+
+typedef struct Publication {
+        Manage *manage;
+        Certificate *next;   /* the certificate as it will be */
+        uint64_t generation; /* its new one */
+        bool discard;        /* destroy the key if it cannot be published: this call has made it */
+        Failure failure;     /* why it could not, while the key is being destroyed */
+        manage_done done;
+        void *userdata;
+} Publication;
+
+typedef struct PublishRequest {
+        const char *id;
+        const char *source;
+        const char *registered_uri; /* NULL: imported or generated */
+        bool force;                 /* in spite of missing names */
+        bool by_source;             /* the source rotated it: missing names go into LastError */
+        bool discard;
+} PublishRequest;
+
+/*
+ * Makes what the reply describes the next generation: facts of the leaf, names, trial, store. The caller has the
+ * turn of this id, and keeps it until `done`.
+ */
+void publish_reply(Manage *manage, const PublishRequest *request, const WireReply *reply,
+                   manage_done done, void *userdata);
+
+/* --- refresh.c and sweep.c --- */
+
+/* As manage_refresh(); quiet: nothing is written to the store unless something has changed. */
+void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done done,
+                         void *userdata);
+void sweep_deinit(Map *sweeps);
+
+/* --- job.c: one change of one certificate, from its turn to its answer --- */
+
+typedef struct Job {
+        Manage *manage;
+        Turn turn;
+        char *id;
+        char *source; /* NULL: any that serves the URI */
+        char *uri;
+        int fds[2];
+        bool extractable, replace, force, enabled, destroy_key, quiet;
+        char **candidates; /* names of the sources to ask */
+        size_t i_candidate;
+        char *served_by;     /* the one that has the key: register.c */
+        WireReply found;     /* what it said */
+        Failure missed;      /* the most telling failure of those that have it not */
+        size_t i_generation; /* the next one whose key is to be destroyed */
+        manage_done done;
+        void *userdata;
+} Job;
+
+int job_new(Manage *manage, const char *id, manage_done done, void *userdata, Job **ret_job);
+/* Waits for its turn, then run(job). Answers the failure itself. */
+void job_start(Job *job, void (*run)(void *userdata));
+/* Answers, lets the next one have its turn, and frees. */
+void job_finish(Job *job, const Failure *failure);
+void job_fail(Job *job, int status, const char *format, ...) PRINTF(3, 4);
+/* job_finish() in the shape of manage_done. */
+void job_on_done(void *job, const Failure *failure);
+Job *job_free(Job *job);
+DEFINE_CLEANUP(Job, job_free)
+
+/* CB_INVALID_ARGUMENT: what an id or name must look like. */
+int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name);
+/* The source by name, or a failure that names it. */
+int manage_find_source(Manage *manage, const char *name, Source **ret_source, Failure *failure);

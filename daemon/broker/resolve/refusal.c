@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sentences for certificates and generations that may not sign. Decides nothing: core has. */
+#include "broker/resolve/refusal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+int certificate_refusal(const Certificate *certificate, const Generation *generation, int status,
+                        Failure *failure)
+{
+        const char *id = certificate->id;
+
+        if (!generation && certificate->n_generations > 0 && certificate->current != 0)
+                return fail(failure, CB_NOT_FOUND,
+                            "certificate '%s' has no such generation; its current one is %" PRIu64,
+                            id, certificate->current);
+
+        switch (status) {
+        case CB_DISABLED:
+                return fail(failure, status,
+                            generation && generation->retired
+                                    ? "this generation of certificate '%s' is retired and never "
+                                      "signs again; "
+                                      "load the current one"
+                                    : "certificate '%s' is disabled; enable it first",
+                            id);
+        case CB_PENDING:
+                return fail(failure, status,
+                            generation && generation->chain.n > 0
+                                    ? "certificate '%s' is not valid yet; wait for its NotBefore "
+                                      "or install another"
+                                    : "certificate '%s' has no certificate for its key yet; "
+                                      "install one",
+                            id);
+        case CB_EXPIRED:
+                return fail(failure, status,
+                            generation && generation->number != certificate->current
+                                    ? "this generation of certificate '%s' may no longer sign; "
+                                      "load the current one"
+                                    : "certificate '%s' has expired; rotate it",
+                            id);
+        default:
+                return fail(failure, status, "certificate '%s' cannot sign now (%s)", id,
+                            status_word(status));
+        }
+}

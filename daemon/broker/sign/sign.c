@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One signature: from the catalog's facts to the source and back. The invariant is that what leaves here as a
+ * signature was made with the key of the generation that the caller asked for, over an input of exactly the
+ * algorithm's length, and, as `verify-signatures` says, was checked with that generation's public key.
+ * It does not know who asks: the caller has been allowed before, and is asked again by whoever called us.
+ */
+#include "broker/sign/sign.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "broker/resolve/refusal.h"
+#include "core/identifier.h"
+#include "pki/signature.h"
+
+struct Signer {
+        Catalog *catalog;
+        Sources *sources;
+        VerifySignatures verify;
+        uint64_t timeout_usec;
+};
+
+/* What must outlive the turn: the certificate may be replaced while the source works. */
+typedef struct Signing {
+        Signer *signer;
+        char *id;
+        uint64_t generation;
+        Algorithm algorithm;
+        Bytes spki; /* empty: not verified */
+        Bytes input;
+        sign_done done;
+        void *userdata;
+} Signing;
+
+static Signing *signing_free(Signing *signing)
+{
+        if (!signing)
+                return NULL;
+
+        free(signing->id);
+        bytes_deinit(&signing->spki);
+        bytes_deinit(&signing->input);
+        free(signing);
+        return NULL;
+}
+DEFINE_CLEANUP(Signing, signing_free)
+
+int signer_new(Catalog *catalog, Sources *sources, Signer **ret_signer)
+{
+        Signer *signer = calloc(1, sizeof(*signer));
+
+        if (!signer)
+                return -ENOMEM;
+
+        *signer = (Signer){
+                .catalog = catalog,
+                .sources = sources,
+                .verify = VERIFY_RSA,
+                .timeout_usec = 20 * USEC_PER_SEC,
+        };
+        *ret_signer = signer;
+        return 0;
+}
+
+Signer *signer_free(Signer *signer)
+{
+        free(signer);
+        return NULL;
+}
+
+void signer_configure(Signer *signer, const Config *config)
+{
+        signer->verify = config->verify_signatures;
+        signer->timeout_usec = config->request_timeout_usec;
+}
+
+/* A CRT fault in one RSA signature gives the key away; an ECDSA check costs as much as the signature. */
+static bool is_verified(const Signer *signer, KeyType type)
+{
+        switch (signer->verify) {
+        case VERIFY_ALWAYS:
+                return true;
+        case VERIFY_RSA:
+                return key_type_row(type)->family == KEY_RSA;
+        case VERIFY_NEVER:
+        case _VERIFY_SIGNATURES_N:
+                return false;
+        }
+        return true;
+}
+
+static int check_algorithm(const Certificate *certificate, const Generation *generation,
+                           const SignRequest *request, Failure *failure)
+{
+        if (!algorithm_fits_key(request->algorithm, generation->key_type))
+                return fail(failure, CB_NOT_SUPPORTED,
+                            "algorithm %s does not fit certificate '%s', whose key is %s; its "
+                            "Algorithms list those that do",
+                            algorithm_name(request->algorithm), certificate->id,
+                            key_type_name(generation->key_type));
+
+        if (!(generation->algorithms & ALGORITHM_BIT(request->algorithm)))
+                return fail(failure, CB_NOT_SUPPORTED,
+                            "the source of certificate '%s' cannot do %s; its Algorithms list what "
+                            "it can",
+                            certificate->id, algorithm_name(request->algorithm));
+
+        if (algorithm_takes_input(request->algorithm, request->input.n))
+                return 0;
+
+        if (request->algorithm == ALGORITHM_ED25519)
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "ed25519 signs a message of at most %d bytes, not one of %zu",
+                            ALGORITHM_MESSAGE_MAX, request->input.n);
+
+        return fail(failure, CB_INVALID_ARGUMENT,
+                    "%s signs a digest of exactly %zu bytes, and %zu were given; hash the message "
+                    "first",
+                    algorithm_name(request->algorithm),
+                    digest_length(algorithm_row(request->algorithm)->digest), request->input.n);
+}
+
+static int find_generation(Signer *signer, const SignRequest *request,
+                           Certificate **ret_certificate, Generation **ret_generation,
+                           Failure *failure)
+{
+        Certificate *certificate = catalog_find_certificate(signer->catalog, request->id);
+        Generation *generation;
+        int r;
+
+        if (!certificate)
+                return object_not_found(failure, OBJECT_CERTIFICATE, request->id);
+
+        generation = certificate_find_generation(certificate, request->generation);
+        if (!generation && request->generation != 0)
+                return fail(failure, CB_NOT_FOUND,
+                            "certificate '%s' has no generation %" PRIu64
+                            "; its current one is %" PRIu64,
+                            certificate->id, request->generation, certificate->current);
+
+        r = certificate_may_sign(certificate, generation, clock_realtime_sec());
+        if (r != 0)
+                return certificate_refusal(certificate, generation, r, failure);
+
+        *ret_certificate = certificate;
+        *ret_generation = generation;
+        return 0;
+}
+
+static int signing_new(Signer *signer, const SignRequest *request, const Generation *generation,
+                       Signing **ret_signing)
+{
+        CLEANUP(signing_freep) Signing *signing = calloc(1, sizeof(*signing));
+        int r;
+
+        if (!signing)
+                return -ENOMEM;
+
+        signing->signer = signer;
+        signing->generation = generation->number;
+        signing->algorithm = request->algorithm;
+        signing->id = strdup(request->id);
+        if (!signing->id)
+                return -ENOMEM;
+
+        if (is_verified(signer, generation->key_type)) {
+                r = bytes_set(&signing->spki, generation->spki.data, generation->spki.n);
+                if (r == 0)
+                        r = bytes_set(&signing->input, request->input.data, request->input.n);
+                if (r < 0)
+                        return r;
+        }
+
+        *ret_signing = TAKE(signing);
+        return 0;
+}
+
+static int check_signature(const Signing *signing, const WireReply *reply, Failure *failure)
+{
+        if (reply->output.n == 0)
+                return fail(failure, CB_FAILED,
+                            "the source of certificate '%s' gave an empty signature", signing->id);
+
+        if (signing->spki.n == 0)
+                return 0;
+
+        if (pki_verify(&signing->spki, signing->algorithm, &signing->input, &reply->output) != 0)
+                return fail(failure, CB_FAILED,
+                            "the source of certificate '%s' gave a signature that its public key "
+                            "refuses; "
+                            "it was held back: check the token or vault",
+                            signing->id);
+        return 0;
+}
+
+static void on_reply(void *userdata, WireReply *reply)
+{
+        CLEANUP(signing_freep) Signing *signing = userdata;
+        Failure failure = reply->failure;
+
+        if (failure.status == 0)
+                check_signature(signing, reply, &failure);
+
+        signing->done(signing->userdata, &failure, signing->generation,
+                      failure.status == 0 ? &reply->output : NULL);
+}
+
+static int submit(Signer *signer, const SignRequest *request, sign_done done, void *userdata,
+                  Failure *failure)
+{
+        CLEANUP(signing_freep) Signing *signing = NULL;
+        Certificate *certificate;
+        Generation *generation;
+        WireRequest wire;
+        Source *source;
+        int r;
+
+        r = find_generation(signer, request, &certificate, &generation, failure);
+        if (r != 0)
+                return r;
+
+        r = check_algorithm(certificate, generation, request, failure);
+        if (r != 0)
+                return r;
+
+        source = sources_find(signer->sources, certificate->source);
+        if (!source)
+                return fail(failure, CB_SOURCE_UNAVAILABLE,
+                            "source '%s' of certificate '%s' is not configured any more",
+                            certificate->source, certificate->id);
+
+        r = signing_new(signer, request, generation, &signing);
+        if (r < 0)
+                return fail(failure, r, "no memory for a signature with certificate '%s'",
+                            request->id);
+
+        signing->done = done;
+        signing->userdata = userdata;
+
+        /* Everything is borrowed: sources encodes it before it returns. */
+        wire_request_init(&wire, WIRE_SIGN);
+        wire.timeout_usec = signer->timeout_usec;
+        wire.key_uri = generation->key_uri;
+        wire.key_type = generation->key_type;
+        wire.algorithm = request->algorithm;
+        wire.input = request->input;
+        r = source_submit(source, &wire, on_reply, signing, failure);
+        if (r != 0)
+                return r;
+
+        TAKE(signing); /* on_reply has it now */
+        return 0;
+}
+
+void signer_sign(Signer *signer, const SignRequest *request, sign_done done, void *userdata)
+{
+        Failure failure = { 0 };
+        int r;
+
+        r = submit(signer, request, done, userdata, &failure);
+        if (r == 0)
+                return;
+
+        if (failure.status == 0)
+                fail(&failure, r, "a signature with certificate '%s' failed", request->id);
+        done(userdata, &failure, 0, NULL);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* URLs, taken apart by OpenSSL; what is refused here would be read in two ways by two programs. */
+#include "pki/url.h"
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/http.h>
+#include <string.h>
+
+#include "base/macro.h"
+
+#define URL_MAX 2048
+
+typedef struct UrlParts {
+        char *scheme, *user, *host, *fragment;
+} UrlParts;
+
+static void parts_deinit(UrlParts *parts)
+{
+        OPENSSL_free(parts->scheme);
+        OPENSSL_free(parts->user);
+        OPENSSL_free(parts->host);
+        OPENSSL_free(parts->fragment);
+}
+
+static const char *refuse_parts(const UrlParts *parts)
+{
+        if (!parts->scheme || strcmp(parts->scheme, "https") != 0)
+                return "must begin with https://";
+        if (parts->user && parts->user[0])
+                return "must not hold a user name or password";
+        if (!parts->host || !parts->host[0])
+                return "names no host";
+        if (parts->fragment && parts->fragment[0])
+                return "must not have a fragment (#...)";
+        return NULL;
+}
+
+const char *pki_url_refuse(const char *url)
+{
+        CLEANUP(parts_deinit) UrlParts parts = { 0 };
+        size_t n = strlen(url);
+
+        if (n > URL_MAX)
+                return "is longer than 2048 bytes";
+        for (size_t i = 0; i < n; i++) {
+                if (url[i] <= ' ' || url[i] > '~' || strchr("\"<>\\^`{|}", url[i]))
+                        return "holds a character that a URL may not hold";
+        }
+        if (!strstr(url, "://"))
+                return "has no scheme";
+
+        if (OSSL_parse_url(url, &parts.scheme, &parts.user, &parts.host, NULL, NULL, NULL, NULL,
+                           &parts.fragment) != 1) {
+                ERR_clear_error();
+                return "is not a URL";
+        }
+        return refuse_parts(&parts);
+}
