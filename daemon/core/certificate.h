@@ -29,6 +29,7 @@ typedef struct CertificateFacts {
 } CertificateFacts;
 
 void certificate_facts_deinit(CertificateFacts *facts);
+int certificate_facts_copy(const CertificateFacts *facts, CertificateFacts *ret_copy);
 
 typedef struct Generation {
         uint64_t number;
@@ -43,6 +44,7 @@ typedef struct Generation {
 } Generation;
 
 Generation *generation_free(Generation *generation);
+int generation_copy(const Generation *generation, Generation **ret_copy); /* deep */
 DEFINE_CLEANUP(Generation, generation_free)
 
 typedef enum CertificateState {
@@ -76,11 +78,19 @@ Certificate *certificate_free(Certificate *certificate);
 int certificate_copy(const Certificate *certificate, Certificate **ret_copy); /* deep */
 DEFINE_CLEANUP(Certificate, certificate_free)
 
-int certificate_add_generation(Certificate *certificate, Generation *generation); /* takes it on success */
+/* Takes it on success. -EEXIST where the number is taken, -EINVAL for 0. */
+int certificate_add_generation(Certificate *certificate, Generation *generation);
 Generation *certificate_find_generation(const Certificate *certificate, uint64_t number); /* 0: current */
 Generation *certificate_newest(const Certificate *certificate); /* pending or not; NULL: none */
+/* Disabled before all; then pending, expired, unavailable, active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
-/* May this generation sign now? 0, or CB_PENDING, CB_DISABLED, CB_EXPIRED, CB_NOT_FOUND. */
+/*
+ * May this generation sign now? 0, or
+ *   CB_DISABLED   the certificate is disabled, or this generation is retired
+ *   CB_PENDING    it has no chain yet, or is before its NotBefore; `generation` is NULL and none is published
+ *   CB_EXPIRED    past its NotAfter; not the current one, and its grace (usable_until_sec) is over
+ *   CB_NOT_FOUND  `generation` is NULL: no such number
+ */
 int certificate_may_sign(const Certificate *certificate, const Generation *generation, uint64_t now_sec);
 /* When the state or a generation next changes by the clock alone; 0: never. */
 uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_sec);

@@ -79,3 +79,10 @@ typedef struct Request {
  */
 const Grant *grants_decide(const Grants *grants, const Subject *subject, const Request *request,
                            Failure *failure);
+
+/*
+ * The same without an explanation, one grant after the other: the first that allows it after `after` (NULL:
+ * from the start), or NULL. For what one grant alone runs out of, as its rate.
+ */
+const Grant *grants_next(const Grants *grants, const Subject *subject, const Request *request,
+                         const Grant *after);

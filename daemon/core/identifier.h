@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/failure.h"
 #include "core/digest.h"
 
 #define IDENTIFIER_LENGTH_MAX 127
@@ -35,3 +36,9 @@ const char *object_kind_word(ObjectKind kind);
 void object_path_encode(ObjectKind kind, const char *name, char *ret_path);
 /* ret_name holds IDENTIFIER_LENGTH_MAX + 1. -ENOENT for whatever is not a path of ours. */
 int object_path_decode(const char *path, ObjectKind *ret_kind, char *ret_name);
+
+/*
+ * CB_NOT_FOUND with the one sentence for what is not there and for what the caller may not read: nobody
+ * may tell the two apart. `name` may be anything that a caller sent. Returns CB_NOT_FOUND.
+ */
+int object_not_found(Failure *failure, ObjectKind kind, const char *name);

@@ -13,6 +13,7 @@
 
 typedef struct Quota Quota;
 
+/* The quota outlives every charge that it gave. */
 int quota_new(unsigned n_in_flight_max, Quota **ret_quota);
 Quota *quota_free(Quota *quota);
 void quota_set_max(Quota *quota, unsigned n_in_flight_max);
@@ -28,8 +29,9 @@ void charge_deinit(Charge *charge);
 unsigned quota_in_flight(const Quota *quota, uint32_t uid);
 
 /*
- * One token from the bucket of this grant and uid: 0, or CB_RATE_LIMITED with when to come back.
- * Buckets are bounded; the one that has been full the longest makes room.
+ * One token from the bucket of this grant and uid: 0, or CB_RATE_LIMITED with when to come back (only then
+ * is *ret_wait_usec set). A rate of 0 never limits; a burst of 0 is one second's worth. Buckets are
+ * bounded; the one that has been full the longest makes room.
  */
 int quota_take_token(Quota *quota, const char *grant, uint32_t uid, uint64_t rate_per_sec,
                      uint64_t burst, uint64_t now_usec, uint64_t *ret_wait_usec);

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A certificate, its generations, and what follows from them and from the time. Invariant: generations
+ * are sorted by number, none is there twice, none is 0. State is never stored: it is computed, so that
+ * it cannot be stale. The clock is an argument.
+ */
+#include "core/certificate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/failure.h"
+#include "base/strings.h"
+
+void certificate_facts_deinit(CertificateFacts *facts)
+{
+        free(facts->subject);
+        free(facts->issuer);
+        free(facts->serial_number);
+        strv_free(facts->subject_alt_names);
+        bytes_deinit(&facts->spki);
+        *facts = (CertificateFacts){ 0 };
+}
+
+int certificate_facts_copy(const CertificateFacts *facts, CertificateFacts *ret_copy)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts copy = *facts;
+
+        copy.subject = copy.issuer = copy.serial_number = NULL;
+        copy.subject_alt_names = NULL;
+        copy.spki = (Bytes){ 0 };
+        if (string_set(&copy.subject, facts->subject) < 0 ||
+            string_set(&copy.issuer, facts->issuer) < 0 ||
+            string_set(&copy.serial_number, facts->serial_number) < 0 ||
+            strv_copy(facts->subject_alt_names, &copy.subject_alt_names) < 0 ||
+            bytes_set(&copy.spki, facts->spki.data, facts->spki.n) < 0)
+                return -ENOMEM;
+
+        *ret_copy = copy;
+        copy = (CertificateFacts){ 0 };
+        return 0;
+}
+
+Generation *generation_free(Generation *generation)
+{
+        if (!generation)
+                return NULL;
+        free(generation->key_uri);
+        bytes_deinit(&generation->spki);
+        bytes_list_deinit(&generation->chain);
+        certificate_facts_deinit(&generation->facts);
+        free(generation);
+        return NULL;
+}
+
+int generation_copy(const Generation *generation, Generation **ret_copy)
+{
+        CLEANUP(generation_freep) Generation *copy = calloc(1, sizeof(*copy));
+
+        if (!copy)
+                return -ENOMEM;
+        copy->number = generation->number;
+        copy->key_type = generation->key_type;
+        copy->algorithms = generation->algorithms;
+        copy->usable_until_sec = generation->usable_until_sec;
+        copy->retired = generation->retired;
+        if (string_set(&copy->key_uri, generation->key_uri) < 0 ||
+            bytes_set(&copy->spki, generation->spki.data, generation->spki.n) < 0 ||
+            bytes_list_copy(&generation->chain, &copy->chain) < 0 ||
+            certificate_facts_copy(&generation->facts, &copy->facts) < 0)
+                return -ENOMEM;
+
+        *ret_copy = TAKE(copy);
+        return 0;
+}
+
+const char *certificate_state_name(CertificateState state)
+{
+        static const char *const names[_CERTIFICATE_STATE_N] = {
+                [CERTIFICATE_PENDING] = "pending",         [CERTIFICATE_ACTIVE] = "active",
+                [CERTIFICATE_DISABLED] = "disabled",       [CERTIFICATE_EXPIRED] = "expired",
+                [CERTIFICATE_UNAVAILABLE] = "unavailable",
+        };
+
+        assert_always((unsigned)state < _CERTIFICATE_STATE_N);
+        return names[state];
+}
+
+int certificate_new(const char *id, const char *source, Certificate **ret_certificate)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = calloc(1, sizeof(*certificate));
+
+        if (!certificate)
+                return -ENOMEM;
+        certificate->enabled = true;
+        if (string_set(&certificate->id, id) < 0 || string_set(&certificate->source, source) < 0)
+                return -ENOMEM;
+
+        *ret_certificate = TAKE(certificate);
+        return 0;
+}
+
+Certificate *certificate_free(Certificate *certificate)
+{
+        if (!certificate)
+                return NULL;
+        for (size_t i = 0; i < certificate->n_generations; i++)
+                generation_free(certificate->generations[i]);
+        free(certificate->generations);
+        free(certificate->id);
+        free(certificate->source);
+        free(certificate->registered_uri);
+        free(certificate->last_error);
+        free(certificate);
+        return NULL;
+}
+
+static int copy_generations(const Certificate *certificate, Certificate *copy)
+{
+        int r;
+
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                CLEANUP(generation_freep) Generation *generation = NULL;
+
+                r = generation_copy(certificate->generations[i], &generation);
+                if (r < 0)
+                        return r;
+                r = certificate_add_generation(copy, generation);
+                if (r < 0)
+                        return r;
+                generation = NULL; /* taken */
+        }
+        return 0;
+}
+
+int certificate_copy(const Certificate *certificate, Certificate **ret_copy)
+{
+        CLEANUP(certificate_freep) Certificate *copy = NULL;
+        int r;
+
+        r = certificate_new(certificate->id, certificate->source, &copy);
+        if (r < 0)
+                return r;
+        copy->enabled = certificate->enabled;
+        copy->extractable = certificate->extractable;
+        copy->key_gone = certificate->key_gone;
+        copy->current = certificate->current;
+        copy->last_refresh_sec = certificate->last_refresh_sec;
+        copy->next_refresh_sec = certificate->next_refresh_sec;
+        if (string_set(&copy->registered_uri, certificate->registered_uri) < 0 ||
+            string_set(&copy->last_error, certificate->last_error) < 0)
+                return -ENOMEM;
+        r = copy_generations(certificate, copy);
+        if (r < 0)
+                return r;
+
+        *ret_copy = TAKE(copy);
+        return 0;
+}
+
+int certificate_add_generation(Certificate *certificate, Generation *generation)
+{
+        Generation **generations;
+        size_t index = certificate->n_generations;
+
+        if (generation->number == 0)
+                return -EINVAL;
+        if (certificate_find_generation(certificate, generation->number))
+                return -EEXIST;
+        generations = reallocarray(certificate->generations, index + 1, sizeof(*generations));
+        if (!generations)
+                return -ENOMEM;
+
+        for (; index > 0 && generations[index - 1]->number > generation->number; index--)
+                generations[index] = generations[index - 1];
+        generations[index] = generation;
+        certificate->generations = generations;
+        certificate->n_generations++;
+        return 0;
+}
+
+Generation *certificate_find_generation(const Certificate *certificate, uint64_t number)
+{
+        if (number == 0)
+                number = certificate->current;
+        for (size_t i = 0; i < certificate->n_generations; i++)
+                if (certificate->generations[i]->number == number)
+                        return certificate->generations[i];
+        return NULL;
+}
+
+Generation *certificate_newest(const Certificate *certificate)
+{
+        size_t n = certificate->n_generations;
+
+        return n > 0 ? certificate->generations[n - 1] : NULL;
+}
+
+/* What its leaf's dates say. NotAfter is part of the validity (RFC 5280, 4.1.2.5). */
+static CertificateState generation_state(const Generation *generation, uint64_t now_sec)
+{
+        if (!generation || generation->chain.n == 0 || now_sec < generation->facts.not_before_sec)
+                return CERTIFICATE_PENDING;
+        if (now_sec > generation->facts.not_after_sec)
+                return CERTIFICATE_EXPIRED;
+        return CERTIFICATE_ACTIVE;
+}
+
+CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec)
+{
+        CertificateState state;
+
+        if (!certificate->enabled)
+                return CERTIFICATE_DISABLED;
+        state = generation_state(certificate_find_generation(certificate, 0), now_sec);
+        if (state == CERTIFICATE_ACTIVE && certificate->key_gone)
+                return CERTIFICATE_UNAVAILABLE;
+        return state;
+}
+
+/* The end of its grace: 0 where it has none, which is so for the current one whatever it says. */
+static uint64_t grace_end(const Certificate *certificate, const Generation *generation)
+{
+        return generation->number == certificate->current ? 0 : generation->usable_until_sec;
+}
+
+int certificate_may_sign(const Certificate *certificate, const Generation *generation,
+                         uint64_t now_sec)
+{
+        uint64_t end_sec;
+
+        if (!certificate->enabled)
+                return CB_DISABLED;
+        if (!generation)
+                return certificate->current == 0 ? CB_PENDING : CB_NOT_FOUND;
+        if (generation->retired)
+                return CB_DISABLED;
+
+        end_sec = grace_end(certificate, generation);
+        if (end_sec != 0 && now_sec >= end_sec)
+                return CB_EXPIRED;
+        switch (generation_state(generation, now_sec)) {
+        case CERTIFICATE_PENDING:
+                return CB_PENDING;
+        case CERTIFICATE_EXPIRED:
+                return CB_EXPIRED;
+        case CERTIFICATE_ACTIVE:
+        case CERTIFICATE_UNAVAILABLE:
+        case CERTIFICATE_DISABLED:
+        case _CERTIFICATE_STATE_N:
+                break;
+        }
+        return 0;
+}
+
+uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_sec)
+{
+        uint64_t next_sec = UINT64_MAX;
+
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                const Generation *generation = certificate->generations[i];
+                const uint64_t moments[] = {
+                        generation->facts.not_before_sec,
+                        generation->facts.not_after_sec + 1, /* from UINT64_MAX: 0, never */
+                        grace_end(certificate, generation),
+                };
+
+                if (generation->retired || generation->chain.n == 0)
+                        continue;
+                for (size_t k = 0; k < ELEMENTSOF(moments); k++)
+                        if (moments[k] > now_sec)
+                                next_sec = MIN(next_sec, moments[k]);
+        }
+        return next_sec == UINT64_MAX ? 0 : next_sec;
+}
