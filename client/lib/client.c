@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cb_client: makes a call on a link that no other thread has meanwhile, and chooses when to send it
+ * again. The only state that changes is which pool is the process's: a child swaps in one of its own with
+ * one atomic operation, and so needs no lock that another thread may have held at the fork.
+ * What is not repeatable is sent once: after a break nobody knows whether it was done.
+ */
+#include "client.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "message.h"
+#include "value.h"
+
+#define CONNECT_USEC_DEFAULT (250 * USEC_PER_MSEC)
+#define CALL_USEC_DEFAULT    (25 * USEC_PER_SEC)
+
+/* Where the broker that ships with its unit listens: for those who cannot ask the system bus. */
+#define FALLBACK_ADDRESSES "unix:path=/run/certbroker/channel;unix:abstract=/run/certbroker/channel"
+#define BROKER_USER        "certbroker"
+
+struct cb_client {
+        Place place;
+        _Atomic uint64_t connect_usec, call_usec;
+        _Atomic(Pool *) pool;
+};
+
+static uid_t broker_user_uid(void)
+{
+        struct passwd entry, *found = NULL;
+        char buffer[4096];
+
+        if (getpwnam_r(BROKER_USER, &entry, buffer, sizeof(buffer), &found) == 0 && found)
+                return entry.pw_uid;
+        return 0;
+}
+
+int cb_client_new(const char *bus, cb_client **ret_client)
+{
+        cb_client *client;
+        Pool *pool = NULL;
+        bool is_system;
+        int r;
+
+        if (!ret_client)
+                return -EINVAL;
+        client = calloc(1, sizeof(*client));
+        if (!client)
+                return -ENOMEM;
+        r = connect_address(bus, &client->place.bus, &is_system);
+        if (r == 0)
+                r = pool_new(&pool);
+        if (r) {
+                free(client->place.bus);
+                free(client);
+                return r;
+        }
+        client->place.fallback = is_system ? FALLBACK_ADDRESSES : NULL;
+        client->place.broker_uid = broker_user_uid();
+        atomic_init(&client->connect_usec, CONNECT_USEC_DEFAULT);
+        atomic_init(&client->call_usec, CALL_USEC_DEFAULT);
+        atomic_init(&client->pool, pool);
+        *ret_client = client;
+        return 0;
+}
+
+cb_client *cb_client_free(cb_client *client)
+{
+        Pool *pool;
+
+        if (!client)
+                return NULL;
+        pool = atomic_load(&client->pool);
+        if (pool_pid(pool) == getpid())
+                pool_free(pool);
+        else
+                pool_abandon(pool);
+        free(client->place.bus);
+        free(client);
+        return NULL;
+}
+
+void cb_client_set_timeouts(cb_client *client, uint64_t connect_usec, uint64_t call_usec)
+{
+        if (client && connect_usec > 0)
+                atomic_store(&client->connect_usec, connect_usec);
+        if (client && call_usec > 0)
+                atomic_store(&client->call_usec, call_usec);
+}
+
+const Place *client_place(const cb_client *client)
+{
+        return &client->place;
+}
+
+uint64_t client_connect_usec(cb_client *client)
+{
+        return atomic_load(&client->connect_usec);
+}
+
+uint64_t client_call_usec(cb_client *client)
+{
+        return atomic_load(&client->call_usec);
+}
+
+/* The pool of this process. Of threads that find their parent's at once, one wins. */
+int client_pool(cb_client *client, Pool **ret_pool, cb_error *error)
+{
+        Pool *pool = atomic_load(&client->pool), *fresh = NULL;
+        int r;
+
+        if (pool_pid(pool) == getpid()) {
+                *ret_pool = pool;
+                return 0;
+        }
+        r = pool_new(&fresh);
+        if (r)
+                return error_set(error, r, "Out of memory.");
+        if (atomic_compare_exchange_strong(&client->pool, &pool, fresh)) {
+                pool_abandon(pool);
+                *ret_pool = fresh;
+        } else {
+                pool_free(fresh);
+                *ret_pool = pool;
+        }
+        return 0;
+}
+
+/* ------------------------------------------------------------------ calls */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+        return a < b ? a : b;
+}
+
+typedef enum Again {
+        AGAIN_NEVER,
+        AGAIN_IF_REPEATABLE, /* the connection broke: it may have been done */
+        AGAIN_ALWAYS,        /* it reached nobody */
+} Again;
+
+/* One attempt; ret_again is set only with CB_UNREACHABLE. */
+static int attempt(cb_client *client, DBusMessage *call, uint64_t deadline, DBusMessage **ret_reply,
+                   Again *ret_again, cb_error *error)
+{
+        Pool *pool;
+        Link *link;
+        int r;
+
+        *ret_again = AGAIN_NEVER;
+        r = client_pool(client, &pool, error);
+        if (r)
+                return r;
+        link = pool_take(pool);
+        if (!link) {
+                uint64_t connect = link_deadline(client_connect_usec(client));
+
+                r = connect_broker(&client->place, pool, earlier(connect, deadline), &link, error);
+                if (r)
+                        return r;
+        }
+
+        r = client_call_on(link, call, deadline, ret_reply, error);
+        if (r == CB_UNREACHABLE)
+                *ret_again = link_reached_nobody(link) ? AGAIN_ALWAYS : AGAIN_IF_REPEATABLE;
+        if (r < 0 || r == CB_TIMED_OUT || r == CB_UNREACHABLE || !link_is_alive(link))
+                link_free(link);
+        else
+                pool_put(pool, link);
+        return r;
+}
+
+static int send_call(cb_client *client, const cb_method *method, DBusMessage *call,
+                     DBusMessage **ret_reply, cb_error *error)
+{
+        CLEANUP(message_unrefp) DBusMessage *copy = NULL;
+        uint64_t deadline = link_deadline(method->timeout_usec > 0 ? method->timeout_usec
+                                                                   : client_call_usec(client));
+        Again again;
+        int r;
+
+        r = attempt(client, call, deadline, ret_reply, &again, error);
+        if (r != CB_UNREACHABLE || again == AGAIN_NEVER)
+                return r;
+        if (again == AGAIN_IF_REPEATABLE && !method->repeatable)
+                return error_set(error, r,
+                                 "The connection to certbrokerd broke before it answered %s; whether "
+                                 "that was done is not known. Look, then try again.",
+                                 method->member);
+        copy = dbus_message_copy(call);
+        if (!copy)
+                return error_set(error, -ENOMEM, "Out of memory.");
+        return attempt(client, copy, deadline, ret_reply, &again, error);
+}
+
+static int client_call_v(cb_client *client, const cb_method *method, DBusMessage **ret_reply,
+                         cb_error *error, const char *signature, va_list args)
+{
+        CLEANUP(message_unrefp) DBusMessage *call = NULL;
+        int r;
+
+        if (!client || !method)
+                return error_set(error, -EINVAL, "No client, or no method.");
+        r = message_new(method, signature, args, &call, error);
+        if (r)
+                return r;
+        return send_call(client, method, call, ret_reply, error);
+}
+
+int client_call(cb_client *client, const cb_method *method, DBusMessage **ret_reply,
+                cb_error *error, const char *signature, ...)
+{
+        va_list args;
+        int r;
+
+        va_start(args, signature);
+        r = client_call_v(client, method, ret_reply, error, signature, args);
+        va_end(args);
+        return r;
+}
+
+int cb_call(cb_client *client, const cb_method *method, cb_value **ret_reply, cb_error *error,
+            const char *signature, ...)
+{
+        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
+        va_list args;
+        int r;
+
+        va_start(args, signature);
+        r = client_call_v(client, method, &reply, error, signature, args);
+        va_end(args);
+        if (r || !ret_reply)
+                return r;
+        r = value_from_message(reply, ret_reply);
+        if (r)
+                return error_set(error, r, "The answer cannot be read: %s", strerror(-r));
+        return 0;
+}

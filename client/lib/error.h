@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Outcomes: from D-Bus errors, and the sentence that goes with them. */
+#pragma once
+
+#include <dbus/dbus.h>
+
+#include <certbroker/certbroker.h>
+
+#include "macro.h"
+
+/* Fills error (it may be NULL; text is cut to fit, on a character's boundary); returns status. */
+int error_set(cb_error *error, int status, const char *format, ...) PRINTF(3, 4);
+
+/* The outcome that a D-Bus error message tells; fills error. */
+int error_from_message(cb_error *error, DBusMessage *message);
