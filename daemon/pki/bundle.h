@@ -5,12 +5,14 @@
  */
 #pragma once
 
-#include <openssl/types.h>
-
 #include "base/bytes.h"
 #include "base/failure.h"
 #include "base/secret.h"
 #include "core/algorithm.h"
+#include "pki/context.h"
+
+/* As <openssl/types.h> has it. */
+typedef struct evp_pkey_st EVP_PKEY;
 
 typedef struct PkiBundle {
         EVP_PKEY *key;
@@ -21,13 +23,17 @@ typedef struct PkiBundle {
 } PkiBundle;
 
 /*
+ * The key has signed and its certificate has verified what it signed. passphrase NULL or empty: none; a bundle that
+ * needs none is read whatever was given.
  * CB_BAD_PASSPHRASE, CB_BAD_BUNDLE (empty, truncated, no key, no certificate, several keys of which none
  * or more than one has a leaf), CB_KEY_MISMATCH, CB_NOT_SUPPORTED (key of no type of ours).
  */
-int pki_bundle_parse(const Secret *data, const Secret *passphrase, PkiBundle *ret_bundle,
-                     Failure *failure);
+int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure);
 void pki_bundle_deinit(PkiBundle *bundle);
 
-/* The library context of the daemon's own crypto: default provider, no openssl.cnf. Never fails late. */
-OSSL_LIB_CTX *pki_context(void);
-int pki_init(void);
+/*
+ * The certificates alone, in the order in which they come, of a bundle that may have no key, as a vault gives it
+ * for a key that it keeps; keys in it are not handed out. CB_BAD_BUNDLE where there is none.
+ */
+int pki_bundle_certificates(Secret *data, Secret *passphrase, BytesList *ret_certificates,
+                            Failure *failure);

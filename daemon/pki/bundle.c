@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A bundle: what it holds is read by pkcs12.c or bundle-pem.c, the one key with its chain is chosen here.
+ * Invariant: a bundle that is handed out has a key of a type of ours, a leaf for that key, which has
+ * verified a signature of the key, and a sorted chain. Secrets are in locked memory, or in libcrypto's
+ * objects, which wipe theirs when freed (pki_init() has it wipe the rest).
+ */
+#include "pki/bundle.h"
+
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/certificate.h"
+#include "pki/key.h"
+#include "pki/parts.h"
+#include "pki/pem.h"
+#include "pki/signature.h"
+#include "pki/x509.h"
+
+#define SIGNATURE_MAX 512
+
+void pki_bundle_deinit(PkiBundle *bundle)
+{
+        EVP_PKEY_free(bundle->key);
+        bytes_deinit(&bundle->spki);
+        bytes_list_deinit(&bundle->chain);
+        free(bundle->missing);
+        *bundle = (PkiBundle){ 0 };
+}
+
+static int read_parts(Parts *parts, Secret *data, Secret *passphrase, Failure *failure)
+{
+        int r;
+
+        if (secret_length(data) == 0)
+                return fail(failure, CB_BAD_BUNDLE, "the bundle is empty");
+        if (secret_length(data) > PKI_INPUT_MAX)
+                return fail(failure, CB_BAD_BUNDLE, "the bundle is larger than %d bytes",
+                            PKI_INPUT_MAX);
+        if (pem_is(secret_data(data), secret_length(data)))
+                r = parts_read_pem(parts, data, passphrase, failure);
+        else
+                r = parts_read_pkcs12(parts, data, passphrase, failure);
+        ERR_clear_error();
+        return r;
+}
+
+static int check_parts(const Parts *parts, Failure *failure)
+{
+        if (parts->n_keys == 0 && parts->n_unsupported > 0)
+                return fail(failure, CB_NOT_SUPPORTED, PKI_KEY_TYPES_TEXT);
+        if (parts->n_keys == 0 && parts->certificates.n == 0)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle holds neither a private key nor a "
+                            "certificate: give PKCS#12, or PEM with both");
+        if (parts->n_keys == 0)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle holds no private key: give one with the "
+                            "certificate's key in it");
+        if (parts->certificates.n == 0)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle holds no certificate: give one with the "
+                            "key's certificate and chain in it");
+        return 0;
+}
+
+/* Key and chain of one key; takes a reference to the key. CB_KEY_MISMATCH: it has no leaf. */
+static int bundle_for_key(const Parts *parts, EVP_PKEY *key, PkiBundle *bundle, Failure *failure)
+{
+        int r = key_spki(key, &bundle->spki);
+
+        if (r)
+                return fail(failure, r, "the bundle's public key cannot be written");
+        r = pki_chain_sort(&parts->certificates, &bundle->spki, &bundle->chain, &bundle->missing,
+                           failure);
+        if (r)
+                return r;
+        EVP_PKEY_up_ref(key);
+        bundle->key = key;
+        bundle->key_type = key_type_of(key);
+        return 0;
+}
+
+/* The one key that has a leaf. */
+static int choose(const Parts *parts, PkiBundle *ret_bundle, Failure *failure)
+{
+        CLEANUP(pki_bundle_deinit) PkiBundle chosen = { 0 };
+        int r;
+
+        for (size_t i = 0; i < parts->n_keys; i++) {
+                CLEANUP(pki_bundle_deinit) PkiBundle one = { 0 };
+
+                r = bundle_for_key(parts, parts->keys[i], &one, failure);
+                if (r == CB_KEY_MISMATCH && parts->n_keys > 1)
+                        continue;
+                if (r)
+                        return r;
+                if (chosen.key)
+                        return fail(failure, CB_BAD_BUNDLE,
+                                    "the bundle holds several keys with their "
+                                    "certificates: leave the one to import");
+                chosen = one;
+                one = (PkiBundle){ 0 };
+        }
+        if (!chosen.key)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle holds %zu keys, and no certificate for any "
+                            "of them",
+                            parts->n_keys);
+        *ret_bundle = chosen;
+        chosen = (PkiBundle){ 0 };
+        return 0;
+}
+
+static void md_ctx_freep(EVP_MD_CTX **place)
+{
+        EVP_MD_CTX_free(*place);
+}
+
+static const Algorithm trial_algorithms[_KEY_FAMILY_N] = {
+        [KEY_RSA] = ALGORITHM_RSA_PKCS1_SHA256,
+        [KEY_EC] = ALGORITHM_ECDSA_SHA256,
+        [KEY_ED25519] = ALGORITHM_ED25519,
+};
+
+/* A file may claim any public half for a private one. */
+static int try_key(const PkiBundle *bundle, Failure *failure)
+{
+        static const uint8_t message[] = "certbroker";
+        CLEANUP(md_ctx_freep) EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+        CLEANUP(bytes_deinit) Bytes input = { 0 };
+        Algorithm algorithm = trial_algorithms[key_type_row(bundle->key_type)->family];
+        Digest digest = algorithm_row(algorithm)->digest;
+        uint8_t signature[SIGNATURE_MAX];
+        size_t n = sizeof(signature);
+        int r;
+
+        r = digest == DIGEST_NONE ? bytes_set(&input, message, sizeof(message))
+                                  : pki_hash(digest, message, sizeof(message), &input);
+        if (r || !ctx)
+                return fail(failure, r ? r : CB_FAILED, "cannot try the bundle's key");
+        if (EVP_DigestSignInit_ex(ctx, NULL, digest == DIGEST_NONE ? NULL : digest_name(digest),
+                                  pki_context(), NULL, bundle->key, NULL) == 1 &&
+            EVP_DigestSign(ctx, signature, &n, message, sizeof(message)) == 1)
+                r = pki_verify(&bundle->spki, algorithm, &input, &(Bytes){ signature, n });
+        else
+                r = CB_KEY_MISMATCH;
+        ERR_clear_error();
+        if (r)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle's private key does not sign for its own "
+                            "public half: the file is damaged");
+        return 0;
+}
+
+/* Names, validity and alternative names are read now, while nothing is in the token yet. */
+static int check_leaf(const PkiBundle *bundle, Failure *failure)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
+
+        return pki_certificate_facts(bundle->chain.items[0].data, bundle->chain.items[0].n, &facts,
+                                     failure);
+}
+
+int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure)
+{
+        CLEANUP(parts_deinit) Parts parts = { 0 };
+        CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
+        int r;
+
+        r = read_parts(&parts, data, passphrase, failure);
+        if (r == 0)
+                r = check_parts(&parts, failure);
+        if (r == 0)
+                r = choose(&parts, &bundle, failure);
+        if (r == 0)
+                r = check_leaf(&bundle, failure);
+        if (r == 0)
+                r = try_key(&bundle, failure);
+        if (r)
+                return r;
+        *ret_bundle = bundle;
+        bundle = (PkiBundle){ 0 };
+        return 0;
+}
+
+int pki_bundle_certificates(Secret *data, Secret *passphrase, BytesList *ret_certificates,
+                            Failure *failure)
+{
+        CLEANUP(parts_deinit) Parts parts = { 0 };
+        int r = read_parts(&parts, data, passphrase, failure);
+
+        if (r)
+                return r;
+        if (parts.certificates.n == 0)
+                return fail(failure, CB_BAD_BUNDLE, "the bundle holds no certificate");
+        *ret_certificates = parts.certificates;
+        parts.certificates = (BytesList){ 0 };
+        return 0;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The library contexts, the one state that this room keeps: made once, never freed, immutable after.
+ * Invariant: nothing here reads openssl.cnf, now or later in this process: the switch is thrown before
+ * libcrypto would read it by itself.
+ */
+#include "pki/context.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <openssl/crypto.h>
+#include <openssl/provider.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/macro.h"
+
+static struct {
+        pthread_once_t once, legacy_once;
+        OSSL_LIB_CTX *context, *legacy;
+        int error;
+} state = { .once = PTHREAD_ONCE_INIT, .legacy_once = PTHREAD_ONCE_INIT };
+
+static void *wiping_malloc(size_t n, const char *file, int line)
+{
+        return n > 0 ? malloc(n) : NULL;
+}
+
+static void wiping_free(void *p, const char *file, int line)
+{
+        if (p)
+                explicit_bzero(p, malloc_usable_size(p));
+        free(p);
+}
+
+/* A realloc() that moves would leave the old bytes behind. */
+static void *wiping_realloc(void *p, size_t n, const char *file, int line)
+{
+        size_t n_old = p ? malloc_usable_size(p) : 0;
+        void *moved;
+
+        if (p && n > 0 && n <= n_old)
+                return p;
+        moved = n > 0 ? malloc(n) : NULL;
+        if (n > 0 && !moved)
+                return NULL;
+        if (p && moved)
+                memcpy(moved, p, n_old);
+        wiping_free(p, file, line);
+        return moved;
+}
+
+static OSSL_LIB_CTX *context_new(void)
+{
+        OSSL_LIB_CTX *context = OSSL_LIB_CTX_new();
+
+        if (context && OSSL_PROVIDER_load(context, "default"))
+                return context;
+        OSSL_LIB_CTX_free(context);
+        return NULL;
+}
+
+static void init_once(void)
+{
+        /* Refused once libcrypto has allocated: then it goes on without. */
+        CRYPTO_set_mem_functions(wiping_malloc, wiping_realloc, wiping_free);
+        if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL)) {
+                state.error = -ENOTSUP;
+                return;
+        }
+        state.context = context_new();
+        if (!state.context)
+                state.error = -ENOTSUP;
+}
+
+int pki_init(void)
+{
+        pthread_once(&state.once, init_once);
+        return state.error;
+}
+
+OSSL_LIB_CTX *pki_context(void)
+{
+        assert_always(pki_init() == 0);
+        return state.context;
+}
+
+static void init_legacy_once(void)
+{
+        state.legacy = context_new();
+        if (state.legacy)
+                OSSL_PROVIDER_load(state.legacy, "legacy");
+        else
+                state.legacy = state.context;
+}
+
+OSSL_LIB_CTX *pki_context_legacy(void)
+{
+        assert_always(pki_init() == 0);
+        pthread_once(&state.legacy_once, init_legacy_once);
+        return state.legacy;
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One certificate: bytes in, facts out. Stateless. Invariant: every text that leaves is valid UTF-8 on one
+ * line and bounded, and the facts are those of exactly the bytes given: what is followed by anything, or
+ * would encode to other bytes, is refused. It judges no validity, use or trust: that is its caller's.
+ */
+#include "pki/x509.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/hex.h"
+#include "base/strings.h"
+#include "pki/certificate.h"
+
+#define SERIAL_MAX   64 /* bytes; RFC 5280 allows 20 */
+#define ALT_NAME_MAX 1024
+
+static void bio_freep(BIO **place)
+{
+        BIO_free(*place);
+}
+
+static void names_freep(GENERAL_NAMES **place)
+{
+        GENERAL_NAMES_free(*place);
+}
+
+void x509_freep(X509 **place)
+{
+        X509_free(*place);
+}
+
+static bool encodes_to(X509 *x, const void *der, size_t n)
+{
+        unsigned char *again = NULL;
+        int n_again = i2d_X509(x, &again);
+        bool equal = n_again > 0 && (size_t)n_again == n && memcmp(again, der, n) == 0;
+
+        OPENSSL_free(again);
+        return equal;
+}
+
+X509 *x509_from_der(const void *der, size_t n)
+{
+        CLEANUP(x509_freep) X509 *x = NULL;
+        const unsigned char *p = der;
+
+        if (n == 0 || n > PKI_CERTIFICATE_MAX)
+                return NULL;
+        x = X509_new_ex(pki_context(), NULL);
+        if (!x || !d2i_X509(&x, &p, (long)n) || !encodes_to(x, der, n)) {
+                ERR_clear_error();
+                return NULL;
+        }
+        ERR_clear_error(); /* of a key that libcrypto does not know */
+        return TAKE(x);
+}
+
+bool x509_is_issued_by(X509 *subject, X509 *issuer)
+{
+        EVP_PKEY *key = X509_get0_pubkey(issuer);
+        bool yes;
+
+        yes = key &&
+              X509_NAME_cmp(X509_get_issuer_name(subject), X509_get_subject_name(issuer)) == 0 &&
+              X509_verify(subject, key) == 1;
+        ERR_clear_error();
+        return yes;
+}
+
+/*
+ * U+0080 to U+009F drive terminals, U+2028 to U+202E and U+2066 to U+2069 break or turn lines round.
+ * ASCII's own controls are escaped by X509_NAME_print_ex().
+ */
+static bool has_tricky_characters(const char *text, size_t n)
+{
+        const uint8_t *s = (const uint8_t *)text;
+
+        for (size_t i = 0; i + 1 < n; i++) {
+                if (s[i] == 0xc2 && s[i + 1] < 0xa0)
+                        return true;
+                if (i + 2 < n && s[i] == 0xe2 &&
+                    ((s[i + 1] == 0x80 && s[i + 2] >= 0xa8 && s[i + 2] <= 0xae) ||
+                     (s[i + 1] == 0x81 && s[i + 2] >= 0xa6 && s[i + 2] <= 0xa9)))
+                        return true;
+        }
+        return false;
+}
+
+/* Borrowed from the BIO. */
+static int print_name(BIO *bio, const X509_NAME *name, unsigned long flags, char **ret_text,
+                      size_t *ret_n)
+{
+        long n;
+
+        if (BIO_reset(bio) != 1 || X509_NAME_print_ex(bio, name, 0, flags) < 0)
+                return -ENOMEM;
+        n = BIO_get_mem_data(bio, ret_text);
+        *ret_n = n > 0 ? (size_t)n : 0;
+        return 0;
+}
+
+/* At most PKI_NAME_MAX bytes, not cut within a character or an escape. */
+static char *cut_name(const char *text, size_t n)
+{
+        static const char ellipsis[] = "…";
+        char *cut;
+
+        if (n <= PKI_NAME_MAX)
+                return strndup(n > 0 ? text : "", n);
+        n = PKI_NAME_MAX - (sizeof(ellipsis) - 1);
+        while (n > 0 && ((uint8_t)text[n] & 0xc0) == 0x80)
+                n--;
+        for (size_t back = 1; back <= 2 && back < n; back++)
+                if (text[n - back] == '\\') {
+                        n -= back;
+                        break;
+                }
+        if (asprintf(&cut, "%.*s%s", (int)n, text, ellipsis) < 0)
+                return NULL;
+        return cut;
+}
+
+char *x509_name_text(const X509_NAME *name)
+{
+        CLEANUP(bio_freep) BIO *bio = BIO_new(BIO_s_mem());
+        char *text;
+        size_t n;
+        int r;
+
+        if (!bio)
+                return NULL;
+        /* Characters as they are, where they are fit to be shown; else each byte as RFC 4514's \XX. */
+        r = print_name(bio, name, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB, &text, &n);
+        if (r < 0 || !utf8_is_valid(text, n) || has_tricky_characters(text, n))
+                r = print_name(bio, name, XN_FLAG_RFC2253, &text, &n);
+        ERR_clear_error();
+        if (r < 0 || !utf8_is_valid(text, n))
+                return strdup("");
+        return cut_name(text, n);
+}
+
+char *pki_name_of(const void *der, size_t n)
+{
+        CLEANUP(x509_freep) X509 *x = x509_from_der(der, n);
+
+        return x ? x509_name_text(X509_get_subject_name(x)) : NULL;
+}
+
+/* Upper-case hex of whole bytes, "-" ahead of a negative one, as `openssl x509 -serial` shows it. */
+static char *serial_text(const ASN1_INTEGER *serial)
+{
+        size_t n = (size_t)ASN1_STRING_length(serial);
+        bool negative = ASN1_STRING_type(serial) == V_ASN1_NEG_INTEGER;
+        char *text = malloc(2 * n + 4);
+
+        if (!text)
+                return NULL;
+        strcpy(text, negative ? "-" : "");
+        if (n == 0)
+                strcat(text, "00");
+        else
+                hex_encode_upper(ASN1_STRING_get0_data(serial), n, text + strlen(text));
+        return text;
+}
+
+/* Seconds since 1970; what is before counts as 1970. */
+static int time_sec(const ASN1_TIME *time, uint64_t *ret_sec)
+{
+        struct tm tm = { 0 };
+        time_t sec;
+
+        if (!ASN1_TIME_to_tm(time, &tm))
+                return -EINVAL;
+        sec = timegm(&tm);
+        *ret_sec = sec > 0 ? (uint64_t)sec : 0;
+        return 0;
+}
+
+/* What the standard names with text, and the word that we put ahead of it. */
+static const struct {
+        int type;
+        const char *prefix;
+} text_names[] = {
+        { GEN_DNS, "DNS:" },
+        { GEN_URI, "URI:" },
+        { GEN_EMAIL, "email:" },
+};
+
+static int prefixed(const char *prefix, const char *text, char **ret_text)
+{
+        return asprintf(ret_text, "%s%s", prefix, text) < 0 ? -ENOMEM : 0;
+}
+
+static int address_text(const ASN1_OCTET_STRING *address, char **ret_text)
+{
+        size_t n = (size_t)ASN1_STRING_length(address);
+        char text[INET6_ADDRSTRLEN] = "";
+
+        if (n != 4 && n != 16)
+                return CB_BAD_BUNDLE;
+        if (!inet_ntop(n == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(address), text,
+                       sizeof(text)))
+                return -errno;
+        return prefixed("IP:", text, ret_text);
+}
+
+static int directory_text(const X509_NAME *name, char **ret_text)
+{
+        CLEANUP(freep) char *text = x509_name_text(name);
+
+        return text ? prefixed("DirName:", text, ret_text) : -ENOMEM;
+}
+
+/* *ret_text stays NULL for kinds that have no short text (otherName and its like). */
+static int alt_name_text(const GENERAL_NAME *name, char **ret_text)
+{
+        int type;
+        const void *value = GENERAL_NAME_get0_value(name, &type);
+
+        if (type == GEN_IPADD)
+                return address_text(value, ret_text);
+        if (type == GEN_DIRNAME)
+                return directory_text(value, ret_text);
+        for (size_t i = 0; i < ELEMENTSOF(text_names); i++)
+                if (text_names[i].type == type) {
+                        CLEANUP(freep)
+                        char *text = text_escape(ASN1_STRING_get0_data(value),
+                                                 (size_t)ASN1_STRING_length(value), ALT_NAME_MAX);
+
+                        return text ? prefixed(text_names[i].prefix, text, ret_text) : -ENOMEM;
+                }
+        return 0;
+}
+
+static int fill_alt_names(X509 *x, CertificateFacts *facts)
+{
+        CLEANUP(names_freep) GENERAL_NAMES *names = NULL;
+        int critical = 0, n;
+
+        names = X509_get_ext_d2i(x, NID_subject_alt_name, &critical, NULL);
+        if (!names)
+                return critical == -1 ? 0 : CB_BAD_BUNDLE; /* -1: there is none */
+        n = sk_GENERAL_NAME_num(names);
+        for (int i = 0; i < n && i < PKI_ALT_NAMES_MAX; i++) {
+                CLEANUP(freep) char *text = NULL;
+                int r = alt_name_text(sk_GENERAL_NAME_value(names, i), &text);
+
+                if (r == 0 && text)
+                        r = strv_append(&facts->subject_alt_names, text);
+                if (r)
+                        return r;
+        }
+        return 0;
+}
+
+static int thumbprint(const char *digest, const void *der, size_t n, char *ret_text)
+{
+        uint8_t hash[EVP_MAX_MD_SIZE];
+        size_t n_hash = 0;
+
+        if (EVP_Q_digest(pki_context(), digest, NULL, der, n, hash, &n_hash) != 1)
+                return CB_FAILED;
+        hex_encode_upper(hash, n_hash, ret_text);
+        return 0;
+}
+
+static int fill_names(X509 *x, CertificateFacts *facts)
+{
+        const ASN1_INTEGER *serial = X509_get0_serialNumber(x);
+
+        if (ASN1_STRING_length(serial) > SERIAL_MAX)
+                return CB_BAD_BUNDLE;
+        facts->subject = x509_name_text(X509_get_subject_name(x));
+        facts->issuer = x509_name_text(X509_get_issuer_name(x));
+        facts->serial_number = serial_text(serial);
+        if (!facts->subject || !facts->issuer || !facts->serial_number)
+                return -ENOMEM;
+        return fill_alt_names(x, facts);
+}
+
+static int fill_facts(X509 *x, const void *der, size_t n, CertificateFacts *facts)
+{
+        int r;
+
+        r = fill_names(x, facts);
+        if (r == 0)
+                r = thumbprint("SHA1", der, n, facts->thumbprint);
+        if (r == 0)
+                r = thumbprint("SHA256", der, n, facts->thumbprint_sha256);
+        if (r)
+                return r;
+        if (time_sec(X509_get0_notBefore(x), &facts->not_before_sec) < 0 ||
+            time_sec(X509_get0_notAfter(x), &facts->not_after_sec) < 0)
+                return CB_BAD_BUNDLE;
+        facts->self_signed = x509_is_issued_by(x, x);
+        return key_spki(X509_get0_pubkey(x), &facts->spki);
+}
+
+int pki_certificate_facts(const void *der, size_t n, CertificateFacts *ret_facts, Failure *failure)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
+        CLEANUP(x509_freep) X509 *x = x509_from_der(der, n);
+        EVP_PKEY *key;
+        int r;
+
+        if (!x)
+                return fail(failure, CB_BAD_BUNDLE, "what was given is not one certificate in DER");
+        key = X509_get0_pubkey(x);
+        facts.key_type = key ? key_type_of(key) : KEY_TYPE_NONE;
+        if (facts.key_type == KEY_TYPE_NONE) {
+                CLEANUP(freep) char *name = x509_name_text(X509_get_subject_name(x));
+
+                ERR_clear_error();
+                return fail(failure, CB_NOT_SUPPORTED, "certificate \"%.128s\": %s",
+                            string_or_empty(name), PKI_KEY_TYPES_TEXT);
+        }
+        r = fill_facts(x, der, n, &facts);
+        ERR_clear_error();
+        if (r == CB_BAD_BUNDLE)
+                return fail(failure, r,
+                            "certificate \"%.128s\" cannot be read: its serial number, "
+                            "validity or alternative names are malformed",
+                            string_or_empty(facts.subject));
+        if (r)
+                return fail(failure, r, "cannot read a certificate: %s",
+                            r < 0 ? strerror(-r) : "libcrypto failed");
+        *ret_facts = facts;
+        facts = (CertificateFacts){ 0 };
+        return 0;
+}
