@@ -35,6 +35,7 @@ typedef enum WireOperation {
         WIRE_GENERATE,  /* name, generation, key_type, extractable → key facts */
         WIRE_LOOKUP,    /* name, uri → key facts, chain; the key's present state */
         WIRE_INSTALL,   /* name, generation, key_uri, chain: certificates beside the key */
+        WIRE_READ_CHAIN, /* fds {certificates}, input = the key's SubjectPublicKeyInfo → chain, sorted */
         WIRE_REQUEST,   /* key_uri, name = subject, settings = SANs → output (PKCS#10), for drivers whose key cannot sign it by WIRE_SIGN */
         WIRE_DESTROY,   /* key_uri: key, and the certificates that belong to it alone */
         WIRE_EXPORT,    /* key_uri, name = format, chain, fds {passphrase} → fds {memfd} */

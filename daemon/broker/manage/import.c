@@ -10,9 +10,6 @@
 #include "broker/manage/room.h"
 #include "core/identifier.h"
 
-/* The source reads a pipe for at most 5 s, then works: more than a signature takes. */
-#define IMPORT_EXTRA_USEC (15 * USEC_PER_SEC)
-
 int manage_find_source(Manage *manage, const char *name, Source **ret_source, Failure *failure)
 {
         Source *source = sources_find(manage->sources, name);
@@ -37,25 +34,6 @@ static void on_imported(void *userdata, WireReply *reply)
                 publish_reply(job->manage, &request, reply, job_on_done, job);
 }
 
-static int check_place(const Job *job, const Certificate *present, Failure *failure)
-{
-        if (!present && job->replace)
-                return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
-
-        if (present && !job->replace)
-                return fail(failure, CB_ALREADY_EXISTS,
-                            "certificate '%s' exists; use replace to make this its next "
-                            "generation, or another id",
-                            job->id);
-
-        if (present && !string_equal(present->source, job->source))
-                return fail(failure, CB_INVALID_ARGUMENT,
-                            "certificate '%s' lives in source '%s', not in '%s'; a rotation stays "
-                            "in its source",
-                            job->id, present->source, job->source);
-        return 0;
-}
-
 static int submit_import(Job *job, Failure *failure)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
@@ -63,7 +41,7 @@ static int submit_import(Job *job, Failure *failure)
         Source *source;
         int r;
 
-        r = check_place(job, present, failure);
+        r = job_check_place(job, present, failure);
         if (r != 0)
                 return r;
 
@@ -90,12 +68,8 @@ static void run(void *userdata)
         r = submit_import(job, &failure);
         job->fds[0] = close_fd(job->fds[0]); /* sent, or not wanted any more */
         job->fds[1] = close_fd(job->fds[1]);
-        if (r == 0)
-                return;
-
-        if (failure.status == 0)
-                fail(&failure, r, "certificate '%s' could not be imported", job->id);
-        job_finish(job, &failure);
+        if (r != 0)
+                job_give_up(job, r, &failure);
 }
 
 static int job_from_import(Manage *manage, const ImportRequest *request, manage_done done,

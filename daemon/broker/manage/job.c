@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/strings.h"
 #include "broker/manage/room.h"
@@ -68,6 +69,33 @@ void job_fail(Job *job, int status, const char *format, ...)
         va_end(args);
         fail(&failure, status, "%s", text);
         job_finish(job, &failure);
+}
+
+void job_give_up(Job *job, int r, Failure *failure)
+{
+        if (failure->status == 0)
+                fail(failure, r, "certificate '%s' could not be changed: %s", job->id,
+                     strerror(-r));
+        job_finish(job, failure);
+}
+
+int job_check_place(const Job *job, const Certificate *present, Failure *failure)
+{
+        if (!present && job->replace)
+                return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
+
+        if (present && !job->replace)
+                return fail(failure, CB_ALREADY_EXISTS,
+                            "certificate '%s' exists; use replace to make this its next "
+                            "generation, or another id",
+                            job->id);
+
+        if (present && !string_equal(present->source, job->source))
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "certificate '%s' lives in source '%s', not in '%s'; a rotation stays "
+                            "in its source",
+                            job->id, present->source, job->source);
+        return 0;
 }
 
 void job_on_done(void *job, const Failure *failure)

@@ -55,6 +55,23 @@ typedef struct ImportRequest {
 } ImportRequest;
 void manage_import(Manage *manage, const ImportRequest *request, manage_done done, void *userdata);
 
+typedef struct GenerateRequest {
+        const char *id;
+        const char *source;
+        KeyType key_type; /* KEY_TYPE_NONE: an unknown one was asked for */
+        bool extractable, replace;
+} GenerateRequest;
+void manage_generate(Manage *manage, const GenerateRequest *request, manage_done done,
+                     void *userdata);
+
+/* chain_fd: borrowed during the call; read by the source's process. */
+void manage_install(Manage *manage, const char *id, int chain_fd, bool force, manage_done done,
+                    void *userdata);
+void manage_set_current(Manage *manage, const char *id, uint64_t generation, manage_done done,
+                        void *userdata);
+void manage_retire(Manage *manage, const char *id, uint64_t generation, manage_done done,
+                   void *userdata);
+
 /* source NULL: the one that serves the URI. */
 void manage_register(Manage *manage, const char *id, const char *uri, const char *source,
                      manage_done done, void *userdata);

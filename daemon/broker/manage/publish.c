@@ -24,17 +24,11 @@ typedef struct Trial {
         size_t n_value;
 } Trial;
 
-static Publication *publication_free(Publication *publication)
+static void publication_free(Publication *publication)
 {
-        if (!publication)
-                return NULL;
-
         certificate_free(publication->next);
         free(publication);
-        return NULL;
 }
-DEFINE_CLEANUP(Publication, publication_free)
-
 static Generation *publication_generation(const Publication *publication)
 {
         return certificate_find_generation(publication->next, publication->generation);
@@ -63,8 +57,9 @@ static void abandon(Publication *publication, const Failure *failure)
         Source *source;
 
         publication->failure = *failure;
-        source = sources_find(manage->sources, publication->next->source);
-        if (publication->discard && source) {
+        source = publication->discard ? sources_find(manage->sources, publication->next->source)
+                                      : NULL;
+        if (source) {
                 wire_request_init(&request, WIRE_DESTROY);
                 request.timeout_usec = manage->timeout_usec;
                 request.key_uri = publication_generation(publication)->key_uri;
@@ -99,6 +94,43 @@ static void store(Publication *publication)
         change_certificate(publication->manage, TAKE(copy), on_stored, publication);
 }
 
+static void on_installed(void *userdata, WireReply *reply)
+{
+        Publication *publication = userdata;
+
+        if (reply->failure.status != 0)
+                abandon(publication, &reply->failure);
+        else
+                store(publication);
+}
+
+/* The certificates go beside the key, in the source, only after they have passed the trial. */
+static void install(Publication *publication)
+{
+        const Generation *generation = publication_generation(publication);
+        Failure failure = { 0 };
+        WireRequest request;
+        Source *source;
+        int r;
+
+        wire_request_init(&request, WIRE_INSTALL);
+        request.timeout_usec = publication->manage->timeout_usec;
+        request.name = publication->next->id;
+        request.generation = generation->number;
+        request.key_uri = generation->key_uri;
+        request.chain = generation->chain;
+        r = manage_find_source(publication->manage, publication->next->source, &source, &failure);
+        if (r == 0)
+                r = source_submit(source, &request, on_installed, publication, &failure);
+        if (r == 0)
+                return;
+
+        if (failure.status == 0)
+                fail(&failure, r, "the chain of certificate '%s' could not be installed",
+                     publication->next->id);
+        abandon(publication, &failure);
+}
+
 static void on_trial(void *userdata, WireReply *reply)
 {
         CLEANUP(freep) Trial *trial = userdata;
@@ -124,7 +156,10 @@ static void on_trial(void *userdata, WireReply *reply)
                 abandon(publication, &failure);
                 return;
         }
-        store(publication);
+        if (publication->install)
+                install(publication);
+        else
+                store(publication);
 }
 
 static Algorithm first_algorithm(const Generation *generation)
@@ -287,7 +322,7 @@ static int next_certificate(Manage *manage, const PublishRequest *request, Certi
 }
 
 /* The generation before ends with its grace; what is published is new in every respect. */
-static void make_current(Publication *publication, const WireReply *reply, uint64_t now_sec)
+static void make_current(Publication *publication, uint64_t now_sec)
 {
         Certificate *next = publication->next;
         Generation *before = certificate_find_generation(next, 0);
@@ -296,16 +331,15 @@ static void make_current(Publication *publication, const WireReply *reply, uint6
                 before->usable_until_sec = now_sec + publication->manage->grace_usec / USEC_PER_SEC;
 
         next->current = publication->generation;
-        next->extractable = reply->extractable;
         next->key_gone = false;
         next->last_refresh_sec = now_sec;
 }
 
-static int prepare(Publication *publication, const PublishRequest *request, const WireReply *reply,
-                   Failure *failure)
+static int add_reply(Publication *publication, const PublishRequest *request,
+                     const WireReply *reply, Failure *failure)
 {
         CLEANUP(generation_freep) Generation *generation = NULL;
-        const Generation *newest, *before;
+        const Generation *newest;
         int r;
 
         r = next_certificate(publication->manage, request, &publication->next);
@@ -313,30 +347,18 @@ static int prepare(Publication *publication, const PublishRequest *request, cons
                 return r;
 
         newest = certificate_newest(publication->next);
-        before = certificate_find_generation(publication->next, 0);
         r = generation_from_reply(reply, newest ? newest->number + 1 : 1, &generation, failure);
         if (r != 0)
                 return r;
 
         publication->generation = generation->number;
+        publication->next->extractable = reply->extractable;
         r = certificate_add_generation(publication->next, generation);
         if (r < 0)
                 return r;
+
         TAKE(generation);
-
-        r = string_set(&publication->next->last_error, reply->warning);
-        if (r < 0)
-                return r;
-
-        r = check_names(publication, request, before, failure);
-        if (r != 0)
-                return r;
-
-        if (reply->chain.n > 0)
-                make_current(publication, reply, clock_realtime_sec());
-        else
-                publication->next->extractable = reply->extractable;
-        return 0;
+        return string_set(&publication->next->last_error, reply->warning);
 }
 
 /* So that abandon() finds the key also where the reply was refused before it became a generation. */
@@ -371,40 +393,97 @@ static int remember_key(Publication *publication, const PublishRequest *request,
         return 0;
 }
 
+static int publication_new(Manage *manage, const PublishRequest *request, manage_done done,
+                           void *userdata, Publication **ret_publication)
+{
+        Publication *publication = calloc(1, sizeof(*publication));
+
+        if (!publication)
+                return -ENOMEM;
+
+        *publication = (Publication){
+                .manage = manage,
+                .discard = request->discard,
+                .install = request->install,
+                .done = done,
+                .userdata = userdata,
+        };
+        *ret_publication = publication;
+        return 0;
+}
+
+/* Names, then the trial; the rest follows from its answer. */
+static int publish(Publication *publication, const PublishRequest *request, Failure *failure)
+{
+        const Generation *before = certificate_find_generation(publication->next, 0);
+        int r;
+
+        if (publication_generation(publication)->chain.n == 0) {
+                store(publication); /* pending: nothing to try yet */
+                return 0;
+        }
+
+        r = check_names(publication, request, before, failure);
+        if (r != 0)
+                return r;
+
+        make_current(publication, clock_realtime_sec());
+        return submit_trial(publication, failure);
+}
+
+static void answer_memory(const PublishRequest *request, manage_done done, void *userdata)
+{
+        Failure failure = { 0 };
+
+        fail(&failure, -ENOMEM, "no memory to publish certificate '%s'", request->id);
+        done(userdata, &failure);
+}
+
 void publish_reply(Manage *manage, const PublishRequest *request, const WireReply *reply,
                    manage_done done, void *userdata)
 {
-        CLEANUP(publication_freep) Publication *publication = calloc(1, sizeof(*publication));
+        Publication *publication;
         Failure failure = { 0 };
         int r;
 
-        if (!publication) {
-                fail(&failure, -ENOMEM, "no memory to publish certificate '%s'", request->id);
-                done(userdata, &failure);
+        if (publication_new(manage, request, done, userdata, &publication) < 0) {
+                answer_memory(request, done, userdata);
                 return;
         }
 
-        *publication = (Publication){
-                .manage = manage, .discard = request->discard, .done = done, .userdata = userdata
-        };
-        r = prepare(publication, request, reply, &failure);
-        if (r == 0 && reply->chain.n == 0) {
-                store(TAKE(publication)); /* pending: nothing to try yet */
-                return;
-        }
+        r = add_reply(publication, request, reply, &failure);
         if (r == 0)
-                r = submit_trial(publication, &failure);
-        if (r == 0) {
-                TAKE(publication);
+                r = publish(publication, request, &failure);
+        if (r == 0)
                 return;
-        }
 
         if (failure.status == 0)
                 fail(&failure, r, "certificate '%s' could not be published", request->id);
         if (remember_key(publication, request, reply) < 0)
                 publication->discard = false;
-        if (publication->next)
-                abandon(TAKE(publication), &failure);
-        else
-                finish(TAKE(publication), &failure);
+        abandon(publication, &failure);
+}
+
+void publish_next(Manage *manage, const PublishRequest *request, Certificate *next,
+                  uint64_t generation, manage_done done, void *userdata)
+{
+        CLEANUP(certificate_freep) Certificate *taken = next;
+        Publication *publication;
+        Failure failure = { 0 };
+        int r;
+
+        if (publication_new(manage, request, done, userdata, &publication) < 0) {
+                answer_memory(request, done, userdata);
+                return;
+        }
+
+        publication->next = TAKE(taken);
+        publication->generation = generation;
+        r = publish(publication, request, &failure);
+        if (r == 0)
+                return;
+
+        if (failure.status == 0)
+                fail(&failure, r, "certificate '%s' could not be published", request->id);
+        abandon(publication, &failure);
 }

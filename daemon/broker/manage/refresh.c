@@ -170,12 +170,8 @@ static void run(void *userdata)
         Failure failure = { 0 };
         int r = submit(job, &failure);
 
-        if (r == 0)
-                return;
-
-        if (failure.status == 0)
-                fail(&failure, r, "certificate '%s' could not be refreshed", job->id);
-        job_finish(job, &failure);
+        if (r != 0)
+                job_give_up(job, r, &failure);
 }
 
 void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done done,

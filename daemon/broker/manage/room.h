@@ -6,6 +6,10 @@
 #include "broker/manage/turn.h"
 #include "core/identifier.h"
 
+/* A source reads a pipe for at most 5 s, then works: more than a signature takes. */
+#define IMPORT_EXTRA_USEC     (15 * USEC_PER_SEC)
+#define GENERATE_TIMEOUT_USEC (120 * USEC_PER_SEC) /* RSA 4096 on a small token */
+
 struct Manage {
         Catalog *catalog;
         Store *store;
@@ -47,6 +51,7 @@ typedef struct Publication {
         Certificate *next;   /* the certificate as it will be */
         uint64_t generation; /* its new one */
         bool discard;        /* destroy the key if it cannot be published: this call has made it */
+        bool install;        /* write its certificates beside the key, in the source */
         Failure failure;     /* why it could not, while the key is being destroyed */
         manage_done done;
         void *userdata;
@@ -59,6 +64,7 @@ typedef struct PublishRequest {
         bool force;                 /* in spite of missing names */
         bool by_source;             /* the source rotated it: missing names go into LastError */
         bool discard;
+        bool install;
 } PublishRequest;
 
 /*
@@ -67,6 +73,10 @@ typedef struct PublishRequest {
  */
 void publish_reply(Manage *manage, const PublishRequest *request, const WireReply *reply,
                    manage_done done, void *userdata);
+
+/* The same for a certificate that was prepared by the caller (taken): `generation` is to be its current one. */
+void publish_next(Manage *manage, const PublishRequest *request, Certificate *next,
+                  uint64_t generation, manage_done done, void *userdata);
 
 /* --- refresh.c and sweep.c --- */
 
@@ -84,7 +94,9 @@ typedef struct Job {
         char *source; /* NULL: any that serves the URI */
         char *uri;
         int fds[2];
-        bool extractable, replace, force, enabled, destroy_key, quiet;
+        KeyType key_type;
+        uint64_t generation;
+        bool extractable, replace, force, enabled, destroy_key, quiet, retire;
         char **candidates; /* names of the sources to ask */
         size_t i_candidate;
         char *served_by;     /* the one that has the key: register.c */
@@ -101,6 +113,10 @@ void job_start(Job *job, void (*run)(void *userdata));
 /* Answers, lets the next one have its turn, and frees. */
 void job_finish(Job *job, const Failure *failure);
 void job_fail(Job *job, int status, const char *format, ...) PRINTF(3, 4);
+/* Answers what `failure` says, or, where that is still empty, the -errno r. */
+void job_give_up(Job *job, int r, Failure *failure);
+/* With `replace` the id must be there, and in the same source; else it must not. */
+int job_check_place(const Job *job, const Certificate *present, Failure *failure);
 /* job_finish() in the shape of manage_done. */
 void job_on_done(void *job, const Failure *failure);
 Job *job_free(Job *job);
