@@ -15,6 +15,8 @@ typedef struct Failure {
         char text[512];
 } Failure;
 
+#undef fail /* cmocka.h, which tests include first, has a macro of this name */
+
 /* Sets both (text is cut to fit, on a character's boundary, and made valid UTF-8); returns status. */
 int fail(Failure *failure, int status, const char *format, ...) PRINTF(3, 4);
 

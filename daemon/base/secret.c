@@ -186,8 +186,6 @@ static ssize_t read_piece(const Input *input, Secret *secret)
                 }
                 if (n_read >= 0)
                         return n_read;
-                if (errno == EBADF || errno == EISDIR) /* open for writing only, or O_PATH */
-                        return -EINVAL;
                 if (errno != EINTR && errno != EAGAIN)
                         return -errno;
         }
@@ -226,11 +224,11 @@ static int read_to_end(const Input *input, size_t n_expected, Secret **ret_secre
  * poll() says that a pipe has something, but another reader may take it first: only O_NONBLOCK keeps
  * read() from waiting then. The flag belongs to all who share the pipe's end, so it is put back.
  */
-static int read_pipe(const Input *input, Secret **ret_secret)
+static int read_pipe(const Input *input, int flags, Secret **ret_secret)
 {
-        int flags = fcntl(input->fd, F_GETFL), r;
+        int r;
 
-        if (flags < 0 || fcntl(input->fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        if (fcntl(input->fd, F_SETFL, flags | O_NONBLOCK) < 0)
                 return -errno;
         r = read_to_end(input, 0, ret_secret);
         (void)fcntl(input->fd, F_SETFL, flags);
@@ -240,16 +238,19 @@ static int read_pipe(const Input *input, Secret **ret_secret)
 int secret_read_fd(int fd, size_t n_max, uint64_t timeout_usec, Secret **ret_secret)
 {
         Input input = { .fd = fd, .n_max = n_max };
+        int flags = fcntl(fd, F_GETFL);
         struct stat st;
 
         assert_always(n_max < SIZE_MAX / 4);
         input.deadline_usec = clock_monotonic_usec() + timeout_usec;
-        if (fstat(fd, &st) < 0)
+        if (flags < 0 || fstat(fd, &st) < 0)
                 return -errno;
+        if ((flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
+                return -EINVAL;
 
         input.is_pipe = S_ISFIFO(st.st_mode);
         if (input.is_pipe)
-                return read_pipe(&input, ret_secret);
+                return read_pipe(&input, flags, ret_secret);
         if (!S_ISREG(st.st_mode))
                 return -EINVAL;
         if (st.st_size < 0 || (uintmax_t)st.st_size > n_max)

@@ -170,7 +170,8 @@ int catalog_set_certificate(Catalog *catalog, Certificate *certificate)
         Certificate *before = map_find(&catalog->certificates, certificate->id);
         int r;
 
-        assert_always(strlen(certificate->id) <= IDENTIFIER_LENGTH_MAX);
+        if (!identifier_is_valid(certificate->id))
+                return -EINVAL;
         if (before == certificate) /* never changed in place: the index would lag */
                 return -EINVAL;
 
@@ -209,7 +210,8 @@ int catalog_set_backend(Catalog *catalog, Backend *backend)
         bool same_use = before && strcmp(before->certificate, backend->certificate) == 0;
         int r;
 
-        assert_always(strlen(backend->name) <= IDENTIFIER_LENGTH_MAX);
+        if (!identifier_is_valid(backend->name) || !identifier_is_valid(backend->certificate))
+                return -EINVAL;
         if (before == backend)
                 return -EINVAL;
 

@@ -25,7 +25,10 @@ const Map *catalog_backends(const Catalog *catalog);     /* name → Backend */
 Certificate *catalog_find_certificate(const Catalog *catalog, const char *id);
 Backend *catalog_find_backend(const Catalog *catalog, const char *name);
 
-/* Adds or replaces, taking ownership on success; the one that was there before is freed. */
+/*
+ * Adds or replaces, taking ownership on success; the one that was there before is freed. -EINVAL for a name
+ * or id that is none, and for the very object that is there already.
+ */
 int catalog_set_certificate(Catalog *catalog, Certificate *certificate);
 int catalog_set_backend(Catalog *catalog, Backend *backend);
 void catalog_remove_certificate(Catalog *catalog, const char *id);
