@@ -8,21 +8,11 @@
 #include "broker/sign/sign.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
-#include "broker/resolve/refusal.h"
-#include "core/identifier.h"
+#include "broker/sign/room.h"
 #include "pki/signature.h"
-
-struct Signer {
-        Catalog *catalog;
-        Sources *sources;
-        VerifySignatures verify;
-        uint64_t timeout_usec;
-};
 
 /* What must outlive the turn: the certificate may be replaced while the source works. */
 typedef struct Signing {
@@ -124,33 +114,6 @@ static int check_algorithm(const Certificate *certificate, const Generation *gen
                     digest_length(algorithm_row(request->algorithm)->digest), request->input.n);
 }
 
-static int find_generation(Signer *signer, const SignRequest *request,
-                           Certificate **ret_certificate, Generation **ret_generation,
-                           Failure *failure)
-{
-        Certificate *certificate = catalog_find_certificate(signer->catalog, request->id);
-        Generation *generation;
-        int r;
-
-        if (!certificate)
-                return object_not_found(failure, OBJECT_CERTIFICATE, request->id);
-
-        generation = certificate_find_generation(certificate, request->generation);
-        if (!generation && request->generation != 0)
-                return fail(failure, CB_NOT_FOUND,
-                            "certificate '%s' has no generation %" PRIu64
-                            "; its current one is %" PRIu64,
-                            certificate->id, request->generation, certificate->current);
-
-        r = certificate_may_sign(certificate, generation, clock_realtime_sec());
-        if (r != 0)
-                return certificate_refusal(certificate, generation, r, failure);
-
-        *ret_certificate = certificate;
-        *ret_generation = generation;
-        return 0;
-}
-
 static int signing_new(Signer *signer, const SignRequest *request, const Generation *generation,
                        Signing **ret_signing)
 {
@@ -213,27 +176,17 @@ static int submit(Signer *signer, const SignRequest *request, sign_done done, vo
                   Failure *failure)
 {
         CLEANUP(signing_freep) Signing *signing = NULL;
-        Certificate *certificate;
-        Generation *generation;
         WireRequest wire;
-        Source *source;
+        SignerKey key;
         int r;
 
-        r = find_generation(signer, request, &certificate, &generation, failure);
+        r = signer_find_key(signer, request->id, request->generation, &key, failure);
+        if (r == 0)
+                r = check_algorithm(key.certificate, key.generation, request, failure);
         if (r != 0)
                 return r;
 
-        r = check_algorithm(certificate, generation, request, failure);
-        if (r != 0)
-                return r;
-
-        source = sources_find(signer->sources, certificate->source);
-        if (!source)
-                return fail(failure, CB_SOURCE_UNAVAILABLE,
-                            "source '%s' of certificate '%s' is not configured any more",
-                            certificate->source, certificate->id);
-
-        r = signing_new(signer, request, generation, &signing);
+        r = signing_new(signer, request, key.generation, &signing);
         if (r < 0)
                 return fail(failure, r, "no memory for a signature with certificate '%s'",
                             request->id);
@@ -244,11 +197,11 @@ static int submit(Signer *signer, const SignRequest *request, sign_done done, vo
         /* Everything is borrowed: sources encodes it before it returns. */
         wire_request_init(&wire, WIRE_SIGN);
         wire.timeout_usec = signer->timeout_usec;
-        wire.key_uri = generation->key_uri;
-        wire.key_type = generation->key_type;
+        wire.key_uri = key.generation->key_uri;
+        wire.key_type = key.generation->key_type;
         wire.algorithm = request->algorithm;
         wire.input = request->input;
-        r = source_submit(source, &wire, on_reply, signing, failure);
+        r = source_submit(key.source, &wire, on_reply, signing, failure);
         if (r != 0)
                 return r;
 
@@ -259,13 +212,8 @@ static int submit(Signer *signer, const SignRequest *request, sign_done done, vo
 void signer_sign(Signer *signer, const SignRequest *request, sign_done done, void *userdata)
 {
         Failure failure = { 0 };
-        int r;
+        int r = submit(signer, request, done, userdata, &failure);
 
-        r = submit(signer, request, done, userdata, &failure);
-        if (r == 0)
-                return;
-
-        if (failure.status == 0)
-                fail(&failure, r, "a signature with certificate '%s' failed", request->id);
-        done(userdata, &failure, 0, NULL);
+        if (r != 0)
+                signer_give_up(request->id, r, &failure, done, userdata);
 }

@@ -29,3 +29,26 @@ typedef struct SignRequest {
 typedef void (*sign_done)(void *userdata, const Failure *failure, uint64_t generation,
                           const Bytes *signature);
 void signer_sign(Signer *signer, const SignRequest *request, sign_done done, void *userdata);
+
+/*
+ * A TLS 1.3 CertificateVerify (RFC 8446, 4.4.3) and nothing else: what is signed is built here from the transcript's
+ * hash, so that a key which is granted for TLS signs no token, document or certificate. No PKCS#1 v1.5, no SHA-1; ECDSA
+ * with the curve's own hash.
+ */
+typedef struct SignTlsRequest {
+        const char *id;
+        uint64_t generation;
+        Algorithm algorithm;
+        const char *role;      /* "client" or "server" */
+        Bytes transcript_hash; /* 32 or 48 bytes; borrowed */
+} SignTlsRequest;
+void signer_sign_tls(Signer *signer, const SignTlsRequest *request, sign_done done, void *userdata);
+
+/* RSA-OAEP; never PKCS#1 v1.5. output: the plaintext, wiped after `done` returns. */
+typedef struct DecryptRequest {
+        const char *id;
+        uint64_t generation;
+        const char *algorithm; /* "rsa-oaep-sha1", "rsa-oaep-sha256" */
+        Bytes ciphertext;      /* borrowed */
+} DecryptRequest;
+void signer_decrypt(Signer *signer, const DecryptRequest *request, sign_done done, void *userdata);
