@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The broker, as the provider reaches it: one cb_client for each provider context, for all its keys
+ * and threads.
+ *
+ * Nothing is connected before the first signature or look-up. The library keeps what a fork needs:
+ * what a parent opened is closed in the child, unused. No lock is held here, ever.
+ *
+ * A gateway's event loop stands still for the time of a signature, so waiting is bounded far below
+ * D-Bus's own 25 s: where nobody is there a handshake fails after CONNECT_USEC, and where the broker
+ * is there but its source is slow, after CALL_USEC.
+ */
+#include "broker.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "macro.h"
+#include "provider.h"
+
+#define CONNECT_USEC UINT64_C(200000)
+#define CALL_USEC    UINT64_C(5000000)
+
+struct Broker {
+        cb_client *client;
+};
+
+int broker_new(const char *bus, Broker **ret_broker)
+{
+        Broker *broker;
+        int r;
+
+        broker = calloc(1, sizeof(*broker));
+        if (!broker)
+                return -ENOMEM;
+
+        r = cb_client_new(bus, &broker->client);
+        if (r != 0) {
+                broker_free(broker);
+                return r;
+        }
+
+        cb_client_set_timeouts(broker->client, CONNECT_USEC, CALL_USEC);
+        *ret_broker = broker;
+        return 0;
+}
+
+Broker *broker_free(Broker *broker)
+{
+        if (broker)
+                cb_client_free(broker->client);
+        free(broker);
+        return NULL;
+}
+
+static int broker_answer(Provider *provider, int r, const char *what, const char *name,
+                         const cb_error *error)
+{
+        if (r == 0)
+                return 1;
+
+        if (r < 0)
+                RAISE(provider, REASON_SYSTEM, "%s %s: %s", what, name,
+                      error->text[0] ? error->text : strerror(-r));
+        else
+                RAISE(provider, (unsigned)r, "%s %s: %s", what, name, error->text);
+        return 0;
+}
+
+int broker_sign(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
+                const uint8_t *input, size_t n_input, uint8_t *signature, size_t *n_signature)
+{
+        cb_error error = { 0 };
+        int r;
+
+        r = cb_sign(provider_broker(provider)->client, id, generation, algorithm, input, n_input,
+                    signature, n_signature, &error);
+        return broker_answer(provider, r, "signing with certificate", id, &error);
+}
+
+int broker_get(Provider *provider, const Uri *uri, cb_credential **ret_credential)
+{
+        cb_client *client = provider_broker(provider)->client;
+        cb_error error = { 0 };
+        int r;
+
+        if (uri->kind == URI_BACKEND) {
+                r = cb_get_credential(client, uri->name, ret_credential, &error);
+                return broker_answer(provider, r, "the credential for backend", uri->name, &error);
+        }
+
+        r = cb_get_certificate(client, uri->name, ret_credential, &error);
+        return broker_answer(provider, r, "reading certificate", uri->name, &error);
+}

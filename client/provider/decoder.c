@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads key files: PEM with our label to DER, and that DER to a key. Local: no broker is asked.
+ *
+ * OpenSSL shows every PEM file and every DER blob of the program to these decoders. What is not ours
+ * is left alone, which in this interface is: return 1 and call nobody. So another key's PEM is read
+ * up to its BEGIN line and other DER up to its first bytes; no private key is ever copied here.
+ */
+#include "operations.h"
+
+#include <openssl/bio.h>
+#include <openssl/core_dispatch.h>
+#include <openssl/core_names.h>
+#include <openssl/core_object.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <string.h>
+
+#include "key.h"
+#include "provider.h"
+#include "reference.h"
+
+CLEANUP_FUNCTION(BIO, BIO_free_all);
+CLEANUP_FUNCTION(EVP_ENCODE_CTX, EVP_ENCODE_CTX_free);
+
+static inline void freep(uint8_t **pointer)
+{
+        free(*pointer);
+}
+
+/* Decoders keep no state: their context is the provider. */
+static void *decoder_new_context(void *provider)
+{
+        return provider;
+}
+
+static void decoder_free_context(void *context)
+{
+}
+
+/* Reads on to the first BEGIN line; whether it is ours. */
+static bool pem_find(BIO *bio)
+{
+        static const char begin[] = "-----BEGIN ", ours[] = REFERENCE_LABEL "-----";
+        bool at_line_start = true;
+        char line[256];
+        int n;
+
+        while ((n = BIO_gets(bio, line, sizeof(line))) > 0) {
+                if (at_line_start && strncmp(line, begin, strlen(begin)) == 0)
+                        return strncmp(line + strlen(begin), ours, strlen(ours)) == 0;
+                at_line_start = line[n - 1] == '\n';
+        }
+
+        return false;
+}
+
+/* Reads the body up to the END line. 0; -EBADMSG. */
+static int pem_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
+{
+        CLEANUP(EVP_ENCODE_CTX_freep) EVP_ENCODE_CTX *base64 = EVP_ENCODE_CTX_new();
+        char line[256];
+        size_t n_der = 0;
+        int n, n_out;
+
+        if (!base64)
+                return -1;
+
+        EVP_DecodeInit(base64);
+        while ((n = BIO_gets(bio, line, sizeof(line))) > 0) {
+                if (strncmp(line, "-----END ", 9) == 0) {
+                        if (EVP_DecodeFinal(base64, der + n_der, &n_out) < 0)
+                                return -1;
+                        *ret_n_der = n_der + (size_t)n_out;
+                        return 0;
+                }
+
+                /* What a line gives is never longer than the line. */
+                if (n_der + sizeof(line) > REFERENCE_MAX ||
+                    EVP_DecodeUpdate(base64, der + n_der, &n_out, (const uint8_t *)line, n) < 0)
+                        return -1;
+                n_der += (size_t)n_out;
+        }
+
+        return -1;
+}
+
+static int decoder_decode_pem(void *context, OSSL_CORE_BIO *in, int selection,
+                              OSSL_CALLBACK *callback, void *argument,
+                              OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_argument)
+{
+        Provider *provider = context;
+        CLEANUP(BIO_free_allp) BIO *bio = BIO_new_from_core_bio(provider_libctx(provider), in);
+        CLEANUP(freep) uint8_t *der = NULL;
+        int type = OSSL_OBJECT_PKEY;
+        OSSL_PARAM params[4];
+        size_t n_der;
+
+        if (!bio || !pem_find(bio))
+                return 1;
+
+        der = malloc(REFERENCE_MAX);
+        if (!der || pem_read(bio, der, &n_der) != 0) {
+                RAISE(provider, REASON_BAD_REFERENCE, "the PEM block is not well formed");
+                return 1;
+        }
+
+        params[0] = OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &type);
+        params[1] = OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_STRUCTURE,
+                                                     (char[]){ REFERENCE_STRUCTURE }, 0);
+        params[2] = OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_DATA, der, n_der);
+        params[3] = OSSL_PARAM_construct_end();
+        return callback(params, argument);
+}
+
+/* All that `in` has, if it begins as ours does; *ret_n_der is 0 if not. 0; -1: it cannot be had. */
+static int der_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
+{
+        size_t n_der = 0, n;
+
+        while (n_der < REFERENCE_HEAD && BIO_read_ex(bio, der + n_der, REFERENCE_HEAD - n_der, &n))
+                n_der += n;
+        if (!reference_begins(der, n_der)) {
+                *ret_n_der = 0;
+                return 0;
+        }
+
+        while (n_der < REFERENCE_MAX && BIO_read_ex(bio, der + n_der, REFERENCE_MAX - n_der, &n))
+                n_der += n;
+        if (n_der == REFERENCE_MAX)
+                return -1;
+
+        *ret_n_der = n_der;
+        return 0;
+}
+
+static int decoder_give(KeyType type, Key **key, OSSL_CALLBACK *callback, void *argument)
+{
+        int object_type = OSSL_OBJECT_PKEY;
+        char name[16];
+        OSSL_PARAM params[4];
+
+        snprintf(name, sizeof(name), "%s", key_type_name(type));
+        params[0] = OSSL_PARAM_construct_int(OSSL_OBJECT_PARAM_TYPE, &object_type);
+        params[1] = OSSL_PARAM_construct_utf8_string(OSSL_OBJECT_PARAM_DATA_TYPE, name, 0);
+        params[2] =
+                OSSL_PARAM_construct_octet_string(OSSL_OBJECT_PARAM_REFERENCE, key, sizeof(*key));
+        params[3] = OSSL_PARAM_construct_end();
+        return callback(params, argument);
+}
+
+static int decoder_decode_der(Provider *provider, KeyType type, OSSL_CORE_BIO *in,
+                              OSSL_CALLBACK *callback, void *argument)
+{
+        CLEANUP(BIO_free_allp) BIO *bio = BIO_new_from_core_bio(provider_libctx(provider), in);
+        CLEANUP(freep) uint8_t *der = malloc(REFERENCE_MAX);
+        CLEANUP(reference_deinit) Reference reference = { 0 };
+        CLEANUP(key_unrefp) Key *key = NULL;
+        KeyType found;
+        size_t n_der = 0;
+        int r;
+
+        r = bio && der ? der_read(bio, der, &n_der) : -1;
+        if (r == 0 && n_der == 0)
+                return 1;
+
+        if (r == 0)
+                r = reference_parse(der, n_der, &reference);
+        if (r != 0) {
+                RAISE(provider, REASON_BAD_REFERENCE,
+                      "write the key file anew with `certbroker certificate key`");
+                return 1;
+        }
+
+        found = key_type_of(reference.spki, reference.n_spki);
+        if (found == _KEY_TYPE_N && type == KEY_RSA)
+                RAISE(provider, REASON_KEY_TYPE,
+                      "certificate %s: its key is neither RSA, EC nor Ed25519", reference.uri.name);
+        if (found != type ||
+            !key_new(provider, &reference.uri, reference.spki, reference.n_spki, &key))
+                return 1;
+        return decoder_give(type, &key, callback, argument);
+}
+
+static int decoder_does_private(void *provider, int selection)
+{
+        return selection == 0 || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY);
+}
+
+#define DER_DECODER(name, type)                                                                    \
+        static int decoder_decode_##name(                                                          \
+                void *context, OSSL_CORE_BIO *in, int selection, OSSL_CALLBACK *callback,          \
+                void *argument, OSSL_PASSPHRASE_CALLBACK *passphrase, void *passphrase_argument)   \
+        {                                                                                          \
+                return decoder_decode_der(context, type, in, callback, argument);                  \
+        }                                                                                          \
+        static const OSSL_DISPATCH decoder_##name##_functions[] = {                                \
+                FUNCTION(NEWCTX, decoder_new_context),                                             \
+                FUNCTION(FREECTX, decoder_free_context),                                           \
+                FUNCTION(DOES_SELECTION, decoder_does_private),                                    \
+                FUNCTION(DECODE, decoder_decode_##name),                                           \
+                { 0, NULL },                                                                       \
+        }
+
+#define FUNCTION(id, function)                                                                     \
+        {                                                                                          \
+                OSSL_FUNC_DECODER_##id, (void (*)(void))(function)                                 \
+        }
+
+DER_DECODER(rsa, KEY_RSA);
+DER_DECODER(ec, KEY_EC);
+DER_DECODER(ed25519, KEY_ED25519);
+
+static const OSSL_DISPATCH decoder_pem_functions[] = {
+        FUNCTION(NEWCTX, decoder_new_context),
+        FUNCTION(FREECTX, decoder_free_context),
+        FUNCTION(DECODE, decoder_decode_pem),
+        { 0, NULL },
+};
+
+#define DER_PROPERTIES "provider=certbroker,input=der,structure=" REFERENCE_STRUCTURE
+
+static const OSSL_ALGORITHM algorithms[] = {
+        { "DER", "provider=certbroker,input=pem", decoder_pem_functions, "certbroker key files" },
+        { "RSA", DER_PROPERTIES, decoder_rsa_functions, "references to RSA keys" },
+        { "EC", DER_PROPERTIES, decoder_ec_functions, "references to EC keys" },
+        { "ED25519", DER_PROPERTIES, decoder_ed25519_functions, "references to Ed25519 keys" },
+        { NULL },
+};
+
+const OSSL_ALGORITHM *decoder_algorithms(void)
+{
+        return algorithms;
+}
