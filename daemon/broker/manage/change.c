@@ -93,6 +93,21 @@ static int apply_backend(Manage *manage, Backend *next)
         return 0;
 }
 
+static void remove_backend(Manage *manage, const char *name)
+{
+        const Backend *present = catalog_find_backend(manage->catalog, name);
+        CLEANUP(freep) char *certificate = NULL;
+
+        /* Without memory it is told of no certificate, rather than not removed. */
+        if (present)
+                (void)string_set(&certificate, present->certificate);
+        catalog_remove_backend(manage->catalog, name);
+        notice_forget(&manage->credentials, name);
+        if (manage->events.backend_removed)
+                manage->events.backend_removed(manage->events_userdata, name,
+                                               string_or_empty(certificate));
+}
+
 static void apply_removals(Change *change)
 {
         Manage *manage = change->manage;
@@ -104,13 +119,8 @@ static void apply_removals(Change *change)
                         manage->events.certificate_removed(manage->events_userdata,
                                                            change->removed_certificate);
         }
-        if (change->removed_backend) {
-                catalog_remove_backend(manage->catalog, change->removed_backend);
-                notice_forget(&manage->credentials, change->removed_backend);
-                if (manage->events.backend_removed)
-                        manage->events.backend_removed(manage->events_userdata,
-                                                       change->removed_backend);
-        }
+        if (change->removed_backend)
+                remove_backend(manage, change->removed_backend);
 }
 
 static void on_committed(void *userdata, const Failure *committed)

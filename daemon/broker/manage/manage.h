@@ -23,7 +23,8 @@ typedef struct ManageEvents {
         void (*certificate_removed)(void *userdata, const char *id);
         void (*backend_changed)(void *userdata, const char *name, const Backend *before,
                                 const Backend *after);
-        void (*backend_removed)(void *userdata, const char *name);
+        /* certificate: the id of the one that it used. */
+        void (*backend_removed)(void *userdata, const char *name, const char *certificate);
         /* What GetCredential answers for this backend has changed. */
         void (*credential_changed)(void *userdata, const char *name, uint64_t generation);
         void (*rotated)(void *userdata, const char *id, uint64_t generation);
