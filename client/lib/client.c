@@ -196,7 +196,8 @@ static int send_call(cb_client *client, const cb_method *method, DBusMessage *ca
         copy = dbus_message_copy(call);
         if (!copy)
                 return error_set(error, -ENOMEM, "Out of memory.");
-        return attempt(client, copy, deadline, ret_reply, &again, error);
+        r = attempt(client, copy, deadline, ret_reply, &again, error);
+        return r == CB_UNREACHABLE && again == AGAIN_ALWAYS ? error_not_running(error) : r;
 }
 
 static int client_call_v(cb_client *client, const cb_method *method, DBusMessage **ret_reply,

@@ -116,9 +116,7 @@ static int broker_owner(Link *link, uint64_t deadline, DBusMessage **ret_holder,
 
         r = ask_bus(link, "GetNameOwner", BUS_NAME, deadline, &holder, error);
         if (r == CB_UNREACHABLE && link_is_alive(link))
-                return error_set(error, r,
-                                 "certbrokerd is not running: nobody owns " BUS_NAME
-                                 " on the bus. Start it, or give another bus.");
+                return error_not_running(error);
         if (r)
                 return r;
         if (!dbus_message_get_args(holder, NULL, DBUS_TYPE_STRING, &owner, DBUS_TYPE_INVALID))

@@ -68,6 +68,13 @@ int error_set(cb_error *error, int status, const char *format, ...)
         return status;
 }
 
+int error_not_running(cb_error *error)
+{
+        return error_set(error, CB_UNREACHABLE,
+                         "certbrokerd is not running: nobody owns org.certbroker1 on the bus. "
+                         "Start it, or give another bus.");
+}
+
 static int status_from_name(const char *name, bool *ret_known)
 {
         *ret_known = true;

@@ -11,5 +11,8 @@
 /* Fills error (it may be NULL; text is cut to fit, on a character's boundary); returns status. */
 int error_set(cb_error *error, int status, const char *format, ...) PRINTF(3, 4);
 
+/* CB_UNREACHABLE, because nobody has the broker's name on the bus. */
+int error_not_running(cb_error *error);
+
 /* The outcome that a D-Bus error message tells; fills error. */
 int error_from_message(cb_error *error, DBusMessage *message);

@@ -220,17 +220,12 @@ static int look(cb_watch *watch, cb_credential **ret_credential, cb_error *error
 
 static void on_message(cb_watch *watch, DBusMessage *message)
 {
-        const char *name, *old_owner, *new_owner;
-
         if (dbus_message_is_signal(message, BACKEND_INTERFACE, "CredentialChanged") &&
             dbus_message_has_path(message, watch->path))
                 watch->must_look = true;
 
         if (dbus_message_is_signal(message, DBUS_INTERFACE_DBUS, "NameOwnerChanged") &&
-            dbus_message_has_sender(message, DBUS_SERVICE_DBUS) &&
-            dbus_message_get_args(message, NULL, DBUS_TYPE_STRING, &name, DBUS_TYPE_STRING,
-                                  &old_owner, DBUS_TYPE_STRING, &new_owner, DBUS_TYPE_INVALID) &&
-            *new_owner)
+            dbus_message_has_sender(message, DBUS_SERVICE_DBUS))
                 drop_link(watch);
 }
 
