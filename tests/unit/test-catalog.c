@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The indexes against a search through everything, and the selectors of GetCertificate. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strings.h"
+#include "core/catalog.h"
+
+/* A thumbprint of `n` digits that are all the same. */
+static void repeat(char digit, size_t n, char *ret_text)
+{
+        memset(ret_text, digit, n);
+        ret_text[n] = '\0';
+}
+
+static Generation *add(Certificate *certificate, char digit, const char *subject)
+{
+        Generation *generation = calloc(1, sizeof(*generation));
+
+        generation->number = certificate->n_generations + 1;
+        if (digit) {
+                repeat(digit, 40, generation->facts.thumbprint);
+                repeat(digit, 64, generation->facts.thumbprint_sha256);
+                assert_int_equal(string_set(&generation->facts.subject, subject), 0);
+                assert_int_equal(bytes_list_append(&generation->chain, "x", 1), 0);
+                certificate->current = generation->number;
+        }
+        assert_int_equal(certificate_add_generation(certificate, generation), 0);
+        return generation;
+}
+
+/* One generation for each of `digits`; '-' is a pending one. */
+static Certificate *make(const char *id, const char *digits, const char *subject)
+{
+        Certificate *certificate = NULL;
+
+        assert_int_equal(certificate_new(id, "hsm", &certificate), 0);
+        for (; *digits; digits++)
+                add(certificate, *digits == '-' ? '\0' : *digits, subject);
+        return certificate;
+}
+
+static void put(Catalog *catalog, const char *id, const char *digits, const char *subject)
+{
+        assert_int_equal(catalog_set_certificate(catalog, make(id, digits, subject)), 0);
+}
+
+static void bind_backend(Catalog *catalog, const char *name, const char *certificate)
+{
+        Backend *backend = NULL;
+
+        assert_int_equal(backend_new(name, &backend), 0);
+        assert_int_equal(string_set(&backend->certificate, certificate), 0);
+        assert_int_equal(catalog_set_backend(catalog, backend), 0);
+}
+
+static bool not_hidden(void *userdata, const Certificate *certificate)
+{
+        return strncmp(certificate->id, "hidden", 6) != 0;
+}
+
+/* The id that a selector finds, "" for not found, "?" for several. */
+static const char *selected(Catalog *catalog, const char *selector)
+{
+        Certificate *certificate = NULL;
+        Failure failure = { 0 };
+        int r = catalog_select(catalog, selector, not_hidden, NULL, &certificate, &failure);
+
+        if (r == 0)
+                return certificate->id;
+        assert_null(certificate);
+        assert_int_equal(failure.status, r);
+        if (r == CB_INVALID_ARGUMENT)
+                return "?";
+        assert_int_equal(r, CB_NOT_FOUND);
+        return "";
+}
+
+static void finds_what_is_there(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        put(catalog, "a", "1", "CN=a");
+        put(catalog, "b", "-", "");
+        bind_backend(catalog, "orders", "a");
+        assert_string_equal(catalog_find_certificate(catalog, "a")->id, "a");
+        assert_null(catalog_find_certificate(catalog, "c"));
+        assert_string_equal(catalog_find_backend(catalog, "orders")->certificate, "a");
+        assert_null(catalog_find_backend(catalog, "a"));
+        assert_int_equal(catalog_certificates(catalog)->n, 2);
+        assert_int_equal(catalog_backends(catalog)->n, 1);
+
+        put(catalog, "a", "2", "CN=a2"); /* replaced, the old one freed */
+        assert_int_equal(catalog_certificates(catalog)->n, 2);
+        assert_string_equal(catalog_find_certificate(catalog, "a")->generations[0]->facts.subject,
+                            "CN=a2");
+        catalog_remove_certificate(catalog, "a");
+        catalog_remove_certificate(catalog, "a");
+        assert_null(catalog_find_certificate(catalog, "a"));
+}
+
+static void selects_by_id_thumbprint_and_subject(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        char sha1[41], sha256[65];
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        put(catalog, "a", "1A", "CN=a,O=x");
+        put(catalog, "b", "-", "");
+        put(catalog, "hidden-b", "2", "CN=b");
+        assert_string_equal(selected(catalog, "a"), "a");
+        assert_string_equal(selected(catalog, "b"), "b");
+        assert_string_equal(selected(catalog, "A"), "");
+        assert_string_equal(selected(catalog, "hidden-b"), "");
+
+        repeat('a', 40, sha1);
+        repeat('a', 64, sha256);
+        assert_string_equal(selected(catalog, sha1), "a");
+        assert_string_equal(selected(catalog, sha256), "a");
+        repeat('1', 40, sha1);
+        assert_string_equal(selected(catalog, sha1), "a"); /* of an older generation */
+        assert_string_equal(
+                selected(catalog, "AA:aa:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA"),
+                "a");
+        repeat('2', 40, sha1);
+        assert_string_equal(selected(catalog, sha1), "");
+        repeat('3', 64, sha256);
+        assert_string_equal(selected(catalog, sha256), "");
+
+        assert_string_equal(selected(catalog, "subject=CN=a,O=x"), "a");
+        assert_string_equal(selected(catalog, "subject=CN=a"), "");
+        assert_string_equal(selected(catalog, "subject=CN=b"), "");
+        assert_string_equal(selected(catalog, "subject="), "");
+        assert_string_equal(selected(catalog, ""), "");
+        assert_string_equal(selected(catalog, "../a"), "");
+        assert_string_equal(selected(catalog, "\xff"), "");
+}
+
+/* Whoever may not read it gets the same text as for what does not exist. */
+static void hidden_is_as_absent(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        Certificate *certificate = NULL;
+        Failure hidden = { 0 }, absent = { 0 };
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        assert_int_equal(
+                catalog_select(catalog, "hidden-b", not_hidden, NULL, &certificate, &absent),
+                CB_NOT_FOUND);
+        put(catalog, "hidden-b", "2", "CN=b");
+        assert_int_equal(
+                catalog_select(catalog, "hidden-b", not_hidden, NULL, &certificate, &hidden),
+                CB_NOT_FOUND);
+        assert_string_equal(hidden.text, absent.text);
+}
+
+static void several_are_named(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        Certificate *certificate = NULL;
+        Failure failure = { 0 };
+        char sha1[41], id[16];
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        put(catalog, "one", "7", "CN=s");
+        put(catalog, "two", "7", "CN=s");
+        put(catalog, "hidden", "7", "CN=s");
+        repeat('7', 40, sha1);
+        assert_int_equal(catalog_select(catalog, sha1, not_hidden, NULL, &certificate, &failure),
+                         CB_INVALID_ARGUMENT);
+        assert_non_null(strstr(failure.text, "one, two"));
+        assert_null(strstr(failure.text, "hidden"));
+        assert_string_equal(selected(catalog, "subject=CN=s"), "?");
+
+        catalog_remove_certificate(catalog, "two");
+        assert_string_equal(selected(catalog, sha1), "one");
+        for (unsigned i = 0; i < 500; i++) {
+                snprintf(id, sizeof(id), "many-%u", i);
+                put(catalog, id, "7", "CN=s");
+        }
+        assert_int_equal(catalog_select(catalog, sha1, not_hidden, NULL, &certificate, &failure),
+                         CB_INVALID_ARGUMENT);
+        assert_non_null(strstr(failure.text, "501 certificates"));
+        assert_non_null(strstr(failure.text, "…"));
+}
+
+static void users_are_listed(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        CLEANUP(strv_freep) char **names = NULL;
+        char *joined;
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        assert_int_equal(catalog_users_of(catalog, "a", &names), 0);
+        assert_int_equal(strv_length(names), 0);
+        bind_backend(catalog, "y", "a");
+        bind_backend(catalog, "x", "a");
+        bind_backend(catalog, "z", "a-b"); /* its pair sorts beside a's */
+        bind_backend(catalog, "w", "b");
+        bind_backend(catalog, "w", "a"); /* moved */
+        bind_backend(catalog, "x", "a"); /* changed, but for this */
+        catalog_remove_backend(catalog, "y");
+        catalog_remove_backend(catalog, "y");
+
+        assert_int_equal(catalog_users_of(catalog, "a", &names), 0);
+        joined = strv_join(names, ",");
+        assert_string_equal(joined, "w,x");
+        free(joined);
+        names = strv_free(names);
+        assert_int_equal(catalog_users_of(catalog, "b", &names), 0);
+        assert_int_equal(strv_length(names), 0);
+}
+
+static void refuses_what_would_break_an_index(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        CLEANUP(certificate_freep) Certificate *bad = make("a/b", "1", "CN=x");
+        CLEANUP(backend_freep) Backend *backend = NULL;
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        assert_int_equal(catalog_set_certificate(catalog, bad), -EINVAL);
+        put(catalog, "a", "1", "CN=x");
+        assert_int_equal(catalog_set_certificate(catalog, catalog_find_certificate(catalog, "a")),
+                         -EINVAL);
+        assert_int_equal(backend_new("x", &backend), 0);
+        assert_int_equal(catalog_set_backend(catalog, backend), -EINVAL); /* uses nothing */
+        assert_int_equal(string_set(&backend->certificate, "a/b"), 0);
+        assert_int_equal(catalog_set_backend(catalog, backend), -EINVAL);
+}
+
+/* Random changes of six certificates; after each, every thumbprint finds just who has it. */
+static void index_agrees_with_a_search(void **state)
+{
+        static const char *const ids[] = { "a", "a-b", "a.b", "b", "c", "d" };
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        char held[6][5] = { "" }, sha[65];
+        uint32_t seed = 42;
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        for (unsigned round = 0; round < 3000; round++) {
+                size_t which, n;
+
+                seed = seed * 1664525 + 1013904223;
+                which = (seed >> 24) % 6;
+                n = (seed >> 20) % 5;
+                for (size_t i = 0; i < n; i++)
+                        held[which][i] = "-12345AB"[(seed >> (3 * i)) % 8];
+                held[which][n] = '\0';
+                if (n == 0)
+                        catalog_remove_certificate(catalog, ids[which]);
+                else
+                        put(catalog, ids[which], held[which], "CN=s");
+
+                for (const char *digit = "12345AB"; *digit; digit++) {
+                        const char *expected = "";
+
+                        for (size_t i = 0; i < 6; i++)
+                                if (strchr(held[i], *digit))
+                                        expected = *expected ? "?" : ids[i];
+                        repeat(*digit, round % 2 ? 40 : 64, sha);
+                        assert_string_equal(selected(catalog, sha), expected);
+                }
+        }
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(finds_what_is_there),
+                cmocka_unit_test(selects_by_id_thumbprint_and_subject),
+                cmocka_unit_test(hidden_is_as_absent),
+                cmocka_unit_test(several_are_named),
+                cmocka_unit_test(users_are_listed),
+                cmocka_unit_test(refuses_what_would_break_an_index),
+                cmocka_unit_test(index_agrees_with_a_search),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* States that follow from generations and time; the clock is a number here. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strings.h"
+#include "core/certificate.h"
+#include <certbroker/status.h>
+
+/* n = 0: pending, without chain. */
+static Generation *add(Certificate *certificate, uint64_t number, uint64_t not_before,
+                       uint64_t not_after)
+{
+        Generation *generation = calloc(1, sizeof(*generation));
+
+        generation->number = number;
+        generation->key_type = KEY_TYPE_EC_P256;
+        assert_int_equal(string_set(&generation->key_uri, "pkcs11:id=%01"), 0);
+        assert_int_equal(bytes_set(&generation->spki, "spki", 4), 0);
+        if (not_after > 0) {
+                assert_int_equal(bytes_list_append(&generation->chain, "der", 3), 0);
+                assert_int_equal(string_set(&generation->facts.subject, "CN=x"), 0);
+                assert_int_equal(strv_append(&generation->facts.subject_alt_names, "DNS:x"), 0);
+                generation->facts.not_before_sec = not_before;
+                generation->facts.not_after_sec = not_after;
+        }
+        assert_int_equal(certificate_add_generation(certificate, generation), 0);
+        return generation;
+}
+
+static Certificate *make(void)
+{
+        Certificate *certificate = NULL;
+
+        assert_int_equal(certificate_new("orders", "hsm", &certificate), 0);
+        assert_true(certificate->enabled);
+        return certificate;
+}
+
+static void generations_are_sorted_and_single(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        CLEANUP(generation_freep) Generation *again = calloc(1, sizeof(*again));
+
+        assert_null(certificate_newest(certificate));
+        assert_null(certificate_find_generation(certificate, 0));
+        add(certificate, 2, 0, 0);
+        add(certificate, 1, 0, 0);
+        add(certificate, 3, 0, 0);
+        for (uint64_t i = 0; i < 3; i++)
+                assert_int_equal(certificate->generations[i]->number, i + 1);
+        assert_int_equal(certificate_newest(certificate)->number, 3);
+        assert_null(certificate_find_generation(certificate, 0)); /* none is current */
+        certificate->current = 2;
+        assert_int_equal(certificate_find_generation(certificate, 0)->number, 2);
+        assert_null(certificate_find_generation(certificate, 4));
+
+        again->number = 2;
+        assert_int_equal(certificate_add_generation(certificate, again), -EEXIST);
+        again->number = 0;
+        assert_int_equal(certificate_add_generation(certificate, again), -EINVAL);
+        assert_int_equal(certificate->n_generations, 3);
+}
+
+static void states_follow_the_clock(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+
+        assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_PENDING);
+        add(certificate, 1, 0, 0);
+        assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_PENDING);
+        add(certificate, 2, 100, 200);
+        assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_PENDING);
+        certificate->current = 2;
+        assert_int_equal(certificate_state(certificate, 99), CERTIFICATE_PENDING);
+        assert_int_equal(certificate_state(certificate, 100), CERTIFICATE_ACTIVE);
+        assert_int_equal(certificate_state(certificate, 200), CERTIFICATE_ACTIVE);
+        assert_int_equal(certificate_state(certificate, 201), CERTIFICATE_EXPIRED);
+
+        certificate->key_gone = true;
+        assert_int_equal(certificate_state(certificate, 99), CERTIFICATE_PENDING);
+        assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_UNAVAILABLE);
+        assert_int_equal(certificate_state(certificate, 201), CERTIFICATE_EXPIRED);
+        certificate->enabled = false;
+        for (uint64_t now = 99; now < 202; now++)
+                assert_int_equal(certificate_state(certificate, now), CERTIFICATE_DISABLED);
+        assert_string_equal(certificate_state_name(CERTIFICATE_UNAVAILABLE), "unavailable");
+}
+
+static void older_generations_sign_until_their_end(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *old = add(certificate, 1, 100, 300), *current = add(certificate, 2, 150, 400);
+        Generation *pending = add(certificate, 3, 0, 0);
+
+        certificate->current = 2;
+        old->usable_until_sec = 200;
+        assert_int_equal(certificate_may_sign(certificate, old, 99), CB_PENDING);
+        assert_int_equal(certificate_may_sign(certificate, old, 199), 0);
+        assert_int_equal(certificate_may_sign(certificate, old, 200), CB_EXPIRED);
+        old->usable_until_sec = 1000; /* NotAfter comes first */
+        assert_int_equal(certificate_may_sign(certificate, old, 300), 0);
+        assert_int_equal(certificate_may_sign(certificate, old, 301), CB_EXPIRED);
+        old->usable_until_sec = 0;
+        assert_int_equal(certificate_may_sign(certificate, old, 300), 0);
+
+        assert_int_equal(certificate_may_sign(certificate, current, 149), CB_PENDING);
+        assert_int_equal(certificate_may_sign(certificate, current, 400), 0);
+        assert_int_equal(certificate_may_sign(certificate, current, 401), CB_EXPIRED);
+        current->usable_until_sec = 160; /* left from a time when it was not the current one */
+        assert_int_equal(certificate_may_sign(certificate, current, 300), 0);
+        assert_int_equal(certificate_may_sign(certificate, pending, 300), CB_PENDING);
+        certificate->key_gone = true; /* the source will say so */
+        assert_int_equal(certificate_may_sign(certificate, current, 300), 0);
+}
+
+static void what_is_switched_off_never_signs(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *old = add(certificate, 1, 100, 300), *current = add(certificate, 2, 100, 300);
+
+        assert_int_equal(certificate_may_sign(certificate, NULL, 200), CB_PENDING);
+        certificate->current = 2;
+        assert_int_equal(certificate_may_sign(certificate, NULL, 200), CB_NOT_FOUND);
+        old->retired = true;
+        assert_int_equal(certificate_may_sign(certificate, old, 200), CB_DISABLED);
+        assert_int_equal(certificate_may_sign(certificate, current, 200), 0);
+        certificate->enabled = false;
+        assert_int_equal(certificate_may_sign(certificate, current, 200), CB_DISABLED);
+        assert_int_equal(certificate_may_sign(certificate, current, 400), CB_DISABLED);
+        assert_int_equal(certificate_may_sign(certificate, NULL, 200), CB_DISABLED);
+}
+
+/* Stepping from change to change misses none: between two, no answer differs. */
+static void next_change_misses_nothing(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *generations[4];
+        uint64_t next;
+
+        generations[0] = add(certificate, 1, 5, 60);
+        generations[1] = add(certificate, 2, 20, 90);
+        generations[2] = add(certificate, 3, 30, 70);
+        generations[3] = add(certificate, 4, 0, 0);
+        generations[0]->usable_until_sec = 40;
+        generations[2]->usable_until_sec = 200;
+        certificate->current = 2;
+        next = certificate_next_change(certificate, 0);
+        for (uint64_t now = 1; now < 300; now++) {
+                bool differs = certificate_state(certificate, now) !=
+                               certificate_state(certificate, now - 1);
+
+                for (size_t i = 0; i < 4; i++)
+                        differs |= certificate_may_sign(certificate, generations[i], now) !=
+                                   certificate_may_sign(certificate, generations[i], now - 1);
+                if (differs)
+                        assert_int_equal(next, now);
+                if (now == next)
+                        next = certificate_next_change(certificate, now);
+                else if (next != 0)
+                        assert_true(next > now);
+        }
+        assert_int_equal(next, 0);
+}
+
+static void copies_are_deep(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        CLEANUP(certificate_freep) Certificate *copy = NULL;
+        Generation *generation = add(certificate, 7, 100, 300);
+
+        generation->usable_until_sec = 5;
+        generation->retired = true;
+        generation->algorithms = 6;
+        strcpy(generation->facts.thumbprint, "AB");
+        certificate->current = 7;
+        certificate->extractable = true;
+        certificate->key_gone = true;
+        certificate->next_refresh_sec = 9;
+        certificate->last_refresh_sec = 8;
+        assert_int_equal(string_set(&certificate->registered_uri, "pkcs11:"), 0);
+        assert_int_equal(string_set(&certificate->last_error, "bad"), 0);
+        assert_int_equal(certificate_copy(certificate, &copy), 0);
+        certificate = certificate_free(certificate); /* nothing is shared */
+
+        assert_string_equal(copy->id, "orders");
+        assert_string_equal(copy->source, "hsm");
+        assert_string_equal(copy->registered_uri, "pkcs11:");
+        assert_string_equal(copy->last_error, "bad");
+        assert_true(copy->enabled && copy->extractable && copy->key_gone);
+        assert_int_equal(copy->next_refresh_sec, 9);
+        assert_int_equal(copy->last_refresh_sec, 8);
+        generation = certificate_find_generation(copy, 0);
+        assert_int_equal(generation->number, 7);
+        assert_int_equal(generation->usable_until_sec, 5);
+        assert_int_equal(generation->algorithms, 6);
+        assert_int_equal(generation->key_type, KEY_TYPE_EC_P256);
+        assert_true(generation->retired);
+        assert_string_equal(generation->key_uri, "pkcs11:id=%01");
+        assert_int_equal(generation->spki.n, 4);
+        assert_memory_equal(generation->chain.items[0].data, "der", 3);
+        assert_string_equal(generation->facts.subject, "CN=x");
+        assert_string_equal(generation->facts.subject_alt_names[0], "DNS:x");
+        assert_string_equal(generation->facts.thumbprint, "AB");
+        assert_int_equal(generation->facts.not_after_sec, 300);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(generations_are_sorted_and_single),
+                cmocka_unit_test(states_follow_the_clock),
+                cmocka_unit_test(older_generations_sign_until_their_end),
+                cmocka_unit_test(what_is_switched_off_never_signs),
+                cmocka_unit_test(next_change_misses_nothing),
+                cmocka_unit_test(copies_are_deep),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
