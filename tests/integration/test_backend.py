@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backends: settings and their checks, GetCredential, and what deletion may not take away."""
+
+import time
+
+import dbus
+import pki
+import pytest
+
+from broker import Failure, backend_path, certificate_path
+
+CREDENTIAL = {
+    "certificate": "o", "id": "s", "generation": "t", "chain": "aay", "key": "s", "algorithms": "as",
+    "not-after": "t", "thumbprint": "s", "stale": "b", "url": "s", "validate-chain": "b", "validate-name": "b",
+    "server-names": "as", "server-thumbprints": "as", "ca-file": "s",
+}
+
+
+@pytest.fixture
+def orders(broker):
+    broker.ca = pki.Issuer()
+    broker.cert = broker.import_new("client", "rsa-2048", issuer=broker.ca)
+    broker.create_backend("orders", "client", "https://orders.example:8443/api")
+    return broker
+
+
+def test_credential(orders):
+    from test_objects import signature_of
+    credential = orders.backend("orders", "GetCredential")
+    assert {str(k): signature_of(v) for k, v in credential.items()} == CREDENTIAL
+    assert credential["certificate"] == certificate_path("client")
+    assert (credential["id"], credential["generation"]) == ("client", 1)
+    assert [bytes(c) for c in credential["chain"]] == [pki.der(orders.cert), pki.der(orders.ca.certificate)]
+    assert credential["key"] == "certbroker:certificate/client?generation=1"
+    assert sorted(credential["algorithms"]) == sorted(pki.RSA_ALGORITHMS)
+    assert credential["thumbprint"] == pki.thumbprint(orders.cert)
+    assert credential["not-after"] == orders.certificate_properties("client")["NotAfter"]
+    assert credential["stale"] == False  # noqa: E712
+    assert credential["url"] == "https://orders.example:8443/api"
+    assert credential["validate-chain"] == credential["validate-name"] == True  # noqa: E712
+    assert credential["server-names"] == credential["server-thumbprints"] == []
+    assert credential["ca-file"] == ""
+
+
+def test_credential_follows_the_certificate(orders):
+    new = orders.import_new("client", "ec-p256", replace=True)
+    credential = orders.backend("orders", "GetCredential")
+    assert credential["generation"] == 2
+    assert credential["thumbprint"] == pki.thumbprint(new)
+    assert credential["key"] == "certbroker:certificate/client?generation=2"
+
+
+def test_every_setting(orders):
+    server = "AB" * 32
+    settings = {
+        "Url": "https://other.example/", "ValidateChain": dbus.Boolean(False),
+        "ValidateName": dbus.Boolean(False), "ServerNames": dbus.Array(["a.example", "b.example"], "s"),
+        "CaFile": "/etc/ssl/ca.pem", "ServerThumbprints": dbus.Array([server], "s"),
+        "SkipReason": "the backend's certificate has expired", "SkipUntil": dbus.UInt64(time.time() + 3600),
+    }
+    orders.create_backend("full", "client", **settings)
+    properties = orders.backend_properties("full")
+    for name, value in settings.items():
+        if name == "ServerThumbprints":
+            assert [str(t).upper() for t in properties[name]] == [server]
+        else:
+            assert properties[name] == value, name
+    credential = orders.backend("full", "GetCredential")
+    assert credential["validate-chain"] == credential["validate-name"] == False  # noqa: E712
+    assert list(credential["server-names"]) == ["a.example", "b.example"]
+    assert credential["ca-file"] == "/etc/ssl/ca.pem"
+
+
+def test_validation_is_on_again_when_the_time_is_over(orders):
+    orders.create_backend("past", "client", ValidateChain=dbus.Boolean(False), ValidateName=dbus.Boolean(False),
+                          SkipReason="migration", SkipUntil=dbus.UInt64(time.time() + 2))
+    assert orders.backend("past", "GetCredential")["validate-chain"] == False  # noqa: E712
+    time.sleep(3)
+    credential = orders.backend("past", "GetCredential")
+    assert credential["validate-chain"] == credential["validate-name"] == True  # noqa: E712
+
+
+def test_writing_properties(orders, signals):
+    seen = signals()
+    path = backend_path("orders")
+    orders.set(path, "Backend", "Url", "https://new.example/")
+    assert orders.backend("orders", "GetCredential")["url"] == "https://new.example/"
+    [changed] = seen.wait("PropertiesChanged", path)
+    assert changed[3][1] == {"Url": "https://new.example/"}
+    seen.wait("CredentialChanged", path)
+    orders.set(path, "Backend", "ValidateName", dbus.Boolean(False))
+    orders.set(path, "Backend", "ServerNames", dbus.Array(["x.example"], "s"))
+    properties = orders.backend_properties("orders")
+    assert properties["ValidateName"] == False and list(properties["ServerNames"]) == ["x.example"]  # noqa: E712
+    assert orders.certificate_properties("client")["Backends"] == ["orders"]
+
+
+def test_certificate_by_thumbprint(orders):
+    other = orders.import_new("other", "ec-p256")
+    orders.set(backend_path("orders"), "Backend", "Certificate", pki.thumbprint(other, "sha256"))
+    assert orders.backend_properties("orders")["Certificate"] == "other"
+    orders.create_backend("second", pki.thumbprint(orders.cert).lower())
+    assert orders.backend_properties("second")["Certificate"] == "client"
+    assert list(orders.certificate_properties("client")["Backends"]) == ["second"]
+    assert list(orders.certificate_properties("other")["Backends"]) == ["orders"]
+
+
+def test_change_is_all_or_nothing(orders, refused):
+    before = dict(orders.backend_properties("orders"))
+    settings = dbus.Dictionary({"Url": "https://new.example/", "Certificate": "nobody"}, signature="sv")
+    refused("NotFound", orders.backend, "orders", "Change", "a{sv}", settings)
+    assert dict(orders.backend_properties("orders")) == before
+    settings = dbus.Dictionary({"Url": "https://new.example/", "ValidateName": dbus.Boolean(False)}, signature="sv")
+    orders.backend("orders", "Change", "a{sv}", settings)
+    assert orders.backend_properties("orders")["Url"] == "https://new.example/"
+    assert orders.backend_properties("orders")["ValidateName"] == False  # noqa: E712
+
+
+BAD_URLS = ["", "orders.example", "//orders.example/", "http://orders.example/", "ftp://orders.example/",
+            "HTTP://orders.example/", "https:", "https:/", "https://", "https:///path", "https:orders.example",
+            "https://orders.example:0/", "https://orders.example:65536/", "https://orders.example:x/",
+            "https://user:pass@orders.example/", "https://or ders.example/", "https://orders.example/\n",
+            "https://[::1/", "https://" + "a" * 5000, "javascript:alert(1)", "file:///etc/passwd", "unix:/run/x"]
+
+
+def test_bad_urls(orders, refused):
+    before = dict(orders.backend_properties("orders"))
+    for url in BAD_URLS:
+        refused("InvalidArgument", orders.create_backend, "bad", "client", url)
+        refused("InvalidArgument", orders.set, backend_path("orders"), "Backend", "Url", url)
+    assert dict(orders.backend_properties("orders")) == before
+    assert list(orders.certificate_properties("client")["Backends"]) == ["orders"]
+
+
+def test_good_urls(orders):
+    for i, url in enumerate(("https://a", "https://a.example:1/", "https://[::1]:8443/x", "https://127.0.0.1/",
+                             "https://a.example/x/y?z=1", "HTTPS://a.example/")):
+        orders.create_backend(f"good-{i}", "client", url)
+
+
+def test_bad_names(orders, refused):
+    from test_import import BAD_IDS
+    for name in BAD_IDS:
+        refused("InvalidArgument", orders.create_backend, name, "client")
+
+
+def test_bad_settings(orders, refused):
+    for settings in ({"Colour": "red"}, {"Name": "other"}, {"ServerThumbprints": dbus.Array(["xyz"], "s")},
+                     {"ServerThumbprints": dbus.Array(["ab" * 20], "s")}, {"ServerNames": dbus.Array(["a b"], "s")},
+                     {"ServerNames": dbus.Array([""], "s")}, {"CaFile": "relative.pem"},
+                     {"ValidateChain": "no"}, {"Url": dbus.UInt32(1)}):
+        with pytest.raises(Failure) as caught:
+            orders.create_backend("bad", "client", **settings)
+        assert caught.value.name in ("InvalidArgument", "org.freedesktop.DBus.Error.InvalidArgs"), settings
+    assert list(orders.certificate_properties("client")["Backends"]) == ["orders"]
+
+
+def test_missing_settings(orders, refused):
+    for settings in ({}, {"Url": "https://a/"}, {"Certificate": "client"}):
+        refused("InvalidArgument", orders.manager, "CreateBackend", "sa{sv}", "bad",
+                dbus.Dictionary(settings, signature="sv"))
+
+
+def test_unknown_certificate(orders, refused):
+    for selector in ("nobody", "0" * 40, "f" * 64):
+        refused("NotFound", orders.create_backend, "bad", selector)
+    for selector in ("", "a/b", "..", "a b", "ä"):
+        with pytest.raises(Failure) as caught:
+            orders.create_backend("bad", selector)
+        assert caught.value.name in ("NotFound", "InvalidArgument")
+
+
+def test_existing_name(orders, refused):
+    refused("AlreadyExists", orders.create_backend, "orders", "client")
+
+
+def test_certificate_in_use(orders, refused):
+    orders.create_backend("second", "client")
+    for options in ({}, {"destroy_key": True}):
+        message = refused("InUse", orders.delete_certificate, "client", **options)
+        assert "orders" in message and "second" in message
+    orders.sign("client", "rsa-pss-sha256", bytes(32))
+    orders.backend("orders", "Delete")
+    orders.backend("second", "Delete")
+    orders.delete_certificate("client")
+    assert orders.list_ids() == []
+
+
+def test_deleted_backend(orders, refused):
+    orders.backend("orders", "Delete")
+    refused("NotFound", orders.backend, "orders", "GetCredential")
+    refused("NotFound", orders.backend, "orders", "Delete")
+    orders.create_backend("orders", "client")
+    assert orders.backend("orders", "GetCredential")["id"] == "client"
+
+
+def test_credential_refused_by_state(orders, refused):
+    orders.certificate("client", "SetEnabled", "b", False)
+    refused("Disabled", orders.backend, "orders", "GetCredential")
+    orders.certificate("client", "SetEnabled", "b", True)
+    key = pki.key("ec-p256")
+    for state, cert in (("Expired", pki.certificate(key, not_before=pki.NOW - 9 * pki.DAY,
+                                                    not_after=pki.NOW - pki.DAY)),
+                        ("Pending", pki.certificate(key, not_before=pki.NOW + pki.DAY))):
+        orders.import_bundle(state, pki.p12(key, cert), b"secret")
+        orders.create_backend(state, state)
+        refused(state, orders.backend, state, "GetCredential")
+
+
+def test_delete_keeps_or_destroys_the_key(broker):
+    cert = pki.certificate(pki.key("ec-p256"))
+    bundle = pki.p12(pki.key("ec-p256"), cert, (pki.Issuer().certificate,))
+    broker.import_bundle("kept", bundle, b"secret")
+    broker.import_bundle("destroyed", bundle, b"secret")
+    broker.delete_certificate("kept")
+    broker.delete_certificate("destroyed", destroy_key=True)
+    assert broker.list_ids() == []
+    assert [k["label"] for k in broker.token_objects("Private Key")] == ["kept"]
+    assert "destroyed" not in {o.get("label") for o in broker.token_objects()}
+
+
+def test_delete_with_an_unknown_option(broker, refused):
+    broker.import_new("client")
+    refused("InvalidArgument", broker.delete_certificate, "client", colour=True)
+    assert broker.list_ids() == ["client"]

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The private channel: the same objects, peer to peer, on a path and on an abstract socket."""
+
+import os
+import socket
+import stat
+
+import dbus
+import dbus.connection
+import dbus.lowlevel
+import pki
+import pytest
+
+from broker import ERROR, GRANT_ALL, INTROSPECTABLE, ME, OBJECT_MANAGER, PEER, PROPERTIES, ROOT, Failure, \
+    certificate_path, wait_until
+from test_grants import credential, get, sign, words
+
+
+def addresses(broker):
+    return str(broker.get(ROOT, "Manager", "ChannelAddress")).split(";")
+
+
+def test_addresses(broker):
+    path, abstract = addresses(broker)
+    assert path.startswith(f"unix:path={broker.runtime}/")
+    assert abstract.startswith("unix:abstract=")
+    socket_path = path[len("unix:path="):].split(",")[0]
+    assert stat.S_ISSOCK(os.stat(socket_path).st_mode)
+    # anyone may connect: the daemon decides
+    assert stat.S_IMODE(os.stat(socket_path).st_mode) & 0o666 == 0o666
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_everything_works_as_on_the_bus(broker, which):
+    channel = dbus.connection.Connection(addresses(broker)[which])
+    cert = pki.certificate(pki.key("ec-p256"))
+    path = broker.import_bundle("client", pki.p12(pki.key("ec-p256"), cert), b"secret", connection=channel)
+    assert path == certificate_path("client")
+    signature = broker.sign("client", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"), connection=channel)
+    pki.verify(cert.public_key(), "ecdsa-sha256", signature, b"m")
+    values = dbus.Dictionary({"Url": "https://x/", "Certificate": "client"}, signature="sv")
+    broker.manager("CreateBackend", "sa{sv}", "orders", values, connection=channel)
+    assert broker.backend("orders", "GetCredential", connection=channel) == broker.backend("orders", "GetCredential")
+    assert broker.certificate_properties("client", connection=channel) == broker.certificate_properties("client")
+    assert broker.chain("client", connection=channel) == [pki.der(cert)]
+    for call in ((ROOT, OBJECT_MANAGER, "GetManagedObjects"), (ROOT, INTROSPECTABLE, "Introspect"),
+                 (certificate_path("client"), INTROSPECTABLE, "Introspect"), (ROOT, PEER, "GetMachineId")):
+        assert broker.call(*call, connection=channel) == broker.call(*call)
+    broker.call(ROOT, PEER, "Ping", connection=channel)
+
+
+def test_errors_are_those_of_the_bus(broker):
+    channel = dbus.connection.Connection(addresses(broker)[0])
+    broker.import_new("client")
+    calls = [
+        (certificate_path("nobody"), "org.certbroker1.Certificate", "Refresh", ""),
+        (certificate_path("client"), "org.certbroker1.Certificate", "Nonsense", ""),
+        (certificate_path("client"), "org.certbroker1.Nonsense", "Sign", ""),
+        (certificate_path("client"), "org.certbroker1.Certificate", "Sign", "s", "x"),
+        (certificate_path("client"), PROPERTIES, "Get", "ss", "org.certbroker1.Certificate", "Nonsense"),
+        (ROOT, "org.certbroker1.Manager", "GetCertificate", "s", "a b"),
+        ("/somewhere/else", "org.certbroker1.Certificate", "Refresh", ""),
+    ]
+    for call in calls:
+        errors = []
+        for connection in (channel, broker.connection):
+            with pytest.raises(Failure) as caught:
+                broker.call(*call, connection=connection)
+            errors.append((caught.value.full_name, caught.value.message))
+        assert errors[0] == errors[1], call
+
+
+def test_peer_credentials(stopped, root):
+    """The caller is known by its socket: grants hold there as on the bus."""
+    stopped.configure(grants=GRANT_ALL.format(me=ME) + """
+      web = { user = "www-data"; allow = "use"; certificate = "client"; backend = "*"; };
+      by_group = { group = "nogroup"; allow = "read"; certificate = "client"; };
+    """)
+    stopped.start()
+    stopped.import_new("client")
+    stopped.import_new("other")
+    stopped.create_backend("orders", "client")
+    for address in addresses(stopped):
+        calls = [sign("client"), sign("other"), get("other"), credential("orders")]
+        assert words(stopped.as_user("www-data", *calls, address="p2p:" + address)) == \
+            ["ok", "NotFound", "NotFound", "ok"]
+        assert words(stopped.as_user("nobody", sign("client"), get("client"), address="p2p:" + address)) == \
+            ["AccessDenied", "ok"]
+        assert words(stopped.as_user("daemon", sign("client"), address="p2p:" + address)) == ["NotFound"]
+
+
+def test_only_external_authentication(broker):
+    """Nobody is let in anonymously, or as somebody else."""
+    path = addresses(broker)[0][len("unix:path="):].split(",")[0]
+
+    def talk(*lines):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(5)
+            s.connect(path)
+            s.sendall(b"\0")
+            answers = []
+            for line in lines:
+                s.sendall(line + b"\r\n")
+                answers.append(s.recv(4096))
+                if not answers[-1]:
+                    break
+            return answers
+
+    [offered] = talk(b"AUTH")
+    assert offered.strip() == b"REJECTED EXTERNAL"
+    for mechanism in (b"AUTH ANONYMOUS 74657374", b"AUTH DBUS_COOKIE_SHA1 726f6f74",
+                      b"AUTH EXTERNAL " + str(os.getuid() + 1).encode().hex().encode()):
+        assert talk(mechanism)[0].startswith(b"REJECTED"), mechanism
+    assert talk(b"AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode())[0].startswith(b"OK ")
+
+
+def test_garbage_on_the_channel(broker):
+    """Connections that say nothing, nonsense, or end in the middle, are no matter to others."""
+    path = addresses(broker)[0][len("unix:path="):].split(",")[0]
+    kept = []
+    for data in (b"", b"\0", b"GET / HTTP/1.0\r\n\r\n", bytes(range(256)) * 64, b"\0AUTH " + b"x" * 100000,
+                 b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\nBEGIN\r\n" + b"l\1\0\1" * 500,
+                 b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\nBEGIN\r\nB"):
+        s = socket.socket(socket.AF_UNIX)
+        s.connect(path)
+        try:
+            s.sendall(data)
+        except OSError:
+            pass
+        kept.append(s)
+    channel = dbus.connection.Connection(addresses(broker)[0])
+    broker.import_new("client", connection=channel)
+    broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
+    for s in kept:
+        s.close()
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+
+
+def test_signals_on_the_channel(stopped, root):
+    """To each connection that has called, and may read the object."""
+    import dbus.mainloop.glib
+    from gi.repository import GLib
+    stopped.start()
+    stopped.import_new("client")
+    channel = dbus.connection.Connection(addresses(stopped)[0], mainloop=dbus.mainloop.glib.DBusGMainLoop())
+    received = []
+    channel.add_signal_receiver(lambda *a, member, path: received.append((str(path), str(member))),
+                                member_keyword="member", path_keyword="path")
+    stopped.call(ROOT, PEER, "Ping", connection=channel)
+    stopped.certificate("client", "SetEnabled", "b", False)
+
+    def came():
+        while GLib.MainContext.default().iteration(False):
+            pass
+        return (certificate_path("client"), "PropertiesChanged") in received
+
+    wait_until(came, "the signal")
+
+
+def test_bus_restarts_channel_goes_on(broker):
+    """The bus is not in the way of the channel: its end does not disturb it."""
+    broker.import_new("client")
+    channel = dbus.connection.Connection(addresses(broker)[0])
+    broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
+    broker.stop_bus()
+    status = None
+    try:
+        broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
+    except Failure:
+        # certbrokerd may as well end, for its supervisor to start it again: 69 says why
+        status = broker.daemon.wait(10)
+    if status is not None:
+        assert status == 69
+        broker.daemon = None
+    else:
+        assert broker.daemon.poll() is None
+        broker.kill()
+    assert ERROR
+
+
+def test_many_connections(broker):
+    """More at once than a bus lets a user have."""
+    broker.import_new("client")
+    address = addresses(broker)[0]
+    channels = [dbus.connection.Connection(address) for _ in range(300)]
+    for channel in channels[::10] + channels[-1:]:
+        broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
+    for channel in channels:
+        channel.close()
+    broker.sign("client", "ecdsa-sha256", bytes(32), connection=dbus.connection.Connection(address))

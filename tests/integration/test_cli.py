@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The CLI: every verb of this version, exit statuses, --json, what is never an argument."""
+
+import json
+import subprocess
+
+import pki
+import pytest
+
+from broker import CLI, ME, certificate_path
+
+
+@pytest.fixture
+def files(broker):
+    broker.ca = pki.Issuer()
+    broker.cert = pki.certificate(pki.key("rsa-2048"), issuer=broker.ca, sans=("a.example",))
+    broker.bundle = broker.folder / "client.p12"
+    broker.bundle.write_bytes(pki.p12(pki.key("rsa-2048"), broker.cert, (broker.ca.certificate,)))
+    broker.passphrase = broker.folder / "passphrase"
+    broker.passphrase.write_text("secret\n")
+    return broker
+
+
+def run(broker, *arguments, status=0, **how):
+    done = broker.cli(*[str(a) for a in arguments], **how)
+    assert done.returncode == status, (arguments, done.returncode, done.stdout.decode(), done.stderr.decode())
+    if status:
+        assert done.stderr.strip(), "a failure without a word"
+    return done.stdout.decode()
+
+
+@pytest.fixture
+def imported(files):
+    run(files, "certificate", "import", "client", files.bundle, "--source", "hsm", "--passphrase-file",
+        files.passphrase)
+    return files
+
+
+def test_import(imported):
+    assert imported.certificate_properties("client")["Thumbprint"] == pki.thumbprint(imported.cert)
+
+
+def test_import_passphrase_from_standard_input(files):
+    run(files, "certificate", "import", "client", files.bundle, "--source", "hsm", "--passphrase-file", "-",
+        input=b"secret\n")
+    assert files.list_ids() == ["client"]
+
+
+def test_import_bundle_from_standard_input_file(files):
+    run(files, "certificate", "import", "client", files.bundle, "--source", "hsm", "--passphrase-file",
+        files.passphrase, "--extractable")
+    assert files.certificate_properties("client")["Extractable"] == True  # noqa: E712
+    new = pki.certificate(pki.key("ec-p256"))
+    files.bundle.write_bytes(pki.p12(pki.key("ec-p256"), new))
+    import_again = ("certificate", "import", "client", files.bundle, "--source", "hsm", "--passphrase-file",
+                    files.passphrase, "--replace")
+    run(files, *import_again, status=1)  # a.example is missing
+    run(files, *import_again, "--force")
+    assert files.certificate_properties("client")["Generation"] == 2
+
+
+def test_import_failures(files):
+    files.passphrase.write_text("wrong")
+    common = ("certificate", "import", "client", files.bundle, "--source")
+    run(files, *common, "hsm", "--passphrase-file", files.passphrase, status=1)
+    run(files, *common, "nowhere", "--passphrase-file", files.passphrase, status=3)
+    run(files, "certificate", "import", "client", "/nonexistent", "--source", "hsm", "--passphrase-file",
+        files.passphrase, status=1)
+    run(files, *common, "hsm", "--passphrase-file", "/nonexistent", status=1)
+    assert files.list_ids() == []
+
+
+def test_list_and_show(imported):
+    imported.import_new("second", "ec-p256")
+    text = run(imported, "certificate", "list")
+    assert "client" in text and "second" in text
+    rows = imported.cli_json("certificate", "list")
+    assert [r["Id"] for r in rows] == ["client", "second"]
+    for selector in ("client", pki.thumbprint(imported.cert), pki.thumbprint(imported.cert, "sha256").lower(),
+                     "subject=CN=client.example"):
+        if not selector.startswith("subject"):
+            assert imported.cli_json("certificate", "show", selector)["Id"] == "client"
+    shown = imported.cli_json("certificate", "show", "client")
+    assert shown["Thumbprint"] == pki.thumbprint(imported.cert)
+    assert shown["SubjectAltNames"] == ["DNS:a.example"]
+    text = run(imported, "certificate", "show", "client")
+    assert pki.thumbprint(imported.cert) in text.replace(":", "") and "active" in text
+    run(imported, "certificate", "show", "nobody", status=3)
+
+
+def test_list_many(broker):
+    """More than one page of the bus's."""
+    bundle = pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")))
+    ids = sorted(f"client-{i:03}" for i in range(130))
+    for id in ids:
+        broker.import_bundle(id, bundle, b"secret")
+    assert [r["Id"] for r in broker.cli_json("certificate", "list")] == ids
+
+
+def test_list_expiring(broker):
+    for id, days in (("soon", 5), ("later", 100)):
+        cert = pki.certificate(pki.key("ec-p256"), not_after=pki.NOW + days * pki.DAY)
+        broker.import_bundle(id, pki.p12(pki.key("ec-p256"), cert), b"secret")
+    assert [r["Id"] for r in broker.cli_json("certificate", "list", "--expiring", "30d")] == ["soon"]
+    run(broker, "certificate", "list", "--expiring", "soon", status=2)
+
+
+def test_chain(imported):
+    from cryptography import x509
+    text = run(imported, "certificate", "chain", "client").encode()
+    parts = [p + b"-----END CERTIFICATE-----\n" for p in text.split(b"-----END CERTIFICATE-----\n")[:-1]]
+    assert [x509.load_pem_x509_certificate(p) for p in parts] == [imported.cert, imported.ca.certificate]
+
+
+def test_key(imported):
+    """The key file holds a reference and the public half; nothing secret."""
+    text = run(imported, "certificate", "key", "client")
+    assert "-----BEGIN CERTBROKER KEY REFERENCE-----" in text
+    assert text.index("-----BEGIN") > 0, "no words for a person before it"
+    import base64
+    body = text.split("-----BEGIN CERTBROKER KEY REFERENCE-----")[1].split("-----END")[0]
+    der = base64.b64decode(body)
+    assert b"certbroker:certificate/client?generation=1" in der
+    from cryptography.hazmat.primitives import serialization
+    assert imported.cert.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo) in der
+    numbers = pki.key("rsa-2048").private_numbers()
+    for secret in (numbers.d, numbers.p, numbers.q):
+        assert secret.to_bytes(256, "big").lstrip(b"\0") not in der
+
+
+def test_sign(imported):
+    data = imported.folder / "data"
+    data.write_bytes(b"to be signed\n" * 10000)
+    out = imported.folder / "signature"
+    for algorithm in pki.RSA_ALGORITHMS:
+        run(imported, "certificate", "sign", "client", "--algorithm", algorithm, "--in", data, "-o", out)
+        pki.verify(imported.cert.public_key(), algorithm, out.read_bytes(), data.read_bytes())
+    done = imported.cli("certificate", "sign", "client", "--algorithm", "rsa-pss-sha256", input=b"from stdin")
+    pki.verify(imported.cert.public_key(), "rsa-pss-sha256", done.stdout, b"from stdin")
+    run(imported, "certificate", "sign", "client", "--algorithm", "ecdsa-sha256", "--in", data, status=1)
+    run(imported, "certificate", "sign", "client", "--algorithm", "rot13", "--in", data, status=1)
+
+
+def test_sign_ed25519(broker):
+    cert = broker.import_new("client", "ed25519")
+    done = broker.cli("certificate", "sign", "client", "--algorithm", "ed25519", input=b"message")
+    pki.verify(cert.public_key(), "ed25519", done.stdout, b"message")
+
+
+def test_enable_disable_refresh(imported):
+    run(imported, "certificate", "disable", "client")
+    assert imported.certificate_properties("client")["State"] == "disabled"
+    run(imported, "certificate", "sign", "client", "--algorithm", "rsa-pss-sha256", input=b"x", status=1)
+    run(imported, "certificate", "enable", "client")
+    assert imported.certificate_properties("client")["State"] == "active"
+    run(imported, "certificate", "refresh", "client")
+
+
+def test_register(imported):
+    run(imported, "certificate", "register", "again", "pkcs11:token=test;object=client", "--source", "hsm")
+    assert imported.certificate_properties("again")["Thumbprint"] == pki.thumbprint(imported.cert)
+    run(imported, "certificate", "register", "none", "pkcs11:object=missing", status=3)
+
+
+def test_delete(imported):
+    run(imported, "backend", "create", "orders", "--url", "https://orders.example/", "--certificate", "client")
+    done = imported.cli("certificate", "delete", "client")
+    assert done.returncode == 5 and b"orders" in done.stderr
+    run(imported, "backend", "delete", "orders")
+    run(imported, "certificate", "delete", "client", "--destroy-key")
+    assert imported.list_ids() == []
+    assert imported.token_objects("Private Key") == []
+    run(imported, "certificate", "delete", "client", status=3)
+
+
+def test_backend(imported):
+    run(imported, "backend", "create", "orders", "--url", "https://orders.example/", "--certificate", "client",
+        "--server-name", "a.example", "--server-name", "b.example", "--ca-file", "/etc/ca.pem", "--no-validate-name",
+        "--skip-reason", "test", "--skip-until", "2099-01-31")
+    shown = imported.cli_json("backend", "show", "orders")
+    assert shown["ServerNames"] == ["a.example", "b.example"]
+    assert (shown["ValidateName"], shown["ValidateChain"]) == (False, True)
+    assert shown["SkipReason"] == "test" and shown["SkipUntil"] > 4000000000
+    assert "orders.example" in run(imported, "backend", "show", "orders")
+    run(imported, "backend", "set", "orders", "--url", "https://other.example/", "--validate-name",
+        "--no-validate-chain")
+    shown = imported.cli_json("backend", "show", "orders")
+    assert (shown["Url"], shown["ValidateName"], shown["ValidateChain"]) == ("https://other.example/", True, False)
+    assert [b["Name"] for b in imported.cli_json("backend", "list")] == ["orders"]
+    assert "orders" in run(imported, "backend", "list")
+    run(imported, "backend", "create", "bad", "--url", "http://x/", "--certificate", "client", status=1)
+    run(imported, "backend", "create", "bad", "--url", "https://x/", "--certificate", "nobody", status=3)
+    run(imported, "backend", "create", "bad", "--url", "https://x/", status=2)
+    run(imported, "backend", "show", "nobody", status=3)
+    run(imported, "backend", "delete", "orders")
+    assert imported.cli_json("backend", "list") == []
+
+
+def test_source(broker):
+    assert "hsm" in run(broker, "source", "list")
+    [row] = broker.cli_json("source", "list")
+    assert (row["Name"], row["State"]) == ("hsm", "ready")
+    assert broker.cli_json("source", "show", "hsm")["Uri"] == "pkcs11:token=test"
+    run(broker, "source", "refresh", "hsm")
+    run(broker, "source", "show", "nowhere", status=3)
+
+
+def test_unlock(stopped):
+    stopped.pin_file.write_text("9999")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    run(stopped, "source", "unlock", "hsm", "--passphrase-file", "-", input=b"8888", status=6)
+    run(stopped, "source", "unlock", "hsm", "--passphrase-file", "-", input=b"1234\n")
+    stopped.wait_source("hsm", "ready")
+
+
+def test_status(broker):
+    broker.import_new("client")
+    text = run(broker, "status")
+    assert "hsm" in text
+    assert isinstance(broker.cli_json("status"), dict)
+
+
+def test_exit_status_denied(stopped):
+    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "read"; certificate = "*"; }};\n')
+    stopped.start(ready=None)
+    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; }};\n')
+    run(stopped, "certificate", "list")
+    run(stopped, "source", "refresh", "hsm", status=3)
+    import signal
+    stopped.daemon.send_signal(signal.SIGHUP)
+    from broker import Failure, wait_until
+
+    def ready():
+        try:
+            return stopped.source_properties()["State"] == "ready"
+        except Failure:
+            return False
+    wait_until(ready, "ready")
+    stopped.import_new("client")
+    run(stopped, "certificate", "sign", "client", "--algorithm", "ecdsa-sha256", input=b"x", status=4)
+
+
+def test_exit_status_unavailable(stopped):
+    stopped.configure(sources=stopped.source(uri="pkcs11:token=elsewhere"))
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "unavailable")
+    file = stopped.folder / "b.p12"
+    file.write_bytes(pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256"))))
+    run(stopped, "certificate", "import", "client", file, "--source", "hsm", "--passphrase-file", "-",
+        input=b"secret", status=6)
+
+
+def test_no_daemon(stopped):
+    assert b"certbrokerd" in stopped.cli("status").stderr
+    run(stopped, "status", status=6)
+    stopped.stop_bus()
+    run(stopped, "status", status=6)
+
+
+def test_usage(stopped):
+    """2, with a word about what is right; --help at each level is 0, on standard output."""
+    for arguments in ([], ["nonsense"], ["certificate"], ["certificate", "nonsense"], ["certificate", "show"],
+                      ["certificate", "show", "a", "b"], ["certificate", "show", "a", "--colour"],
+                      ["--bus"], ["certificate", "import", "x", "y"], ["certificate", "sign", "x"],
+                      ["certificate", "import", "x", "y", "--source", "hsm", "--passphrase", "secret"]):
+        run(stopped, *arguments, status=2)
+    for arguments in (["--help"], ["certificate", "--help"], ["certificate", "import", "--help"],
+                      ["backend", "--help"], ["backend", "create", "--help"], ["source", "--help"],
+                      ["status", "--help"]):
+        text = run(stopped, *arguments)
+        assert "certbroker" in text and len(text) > 40, arguments
+    assert run(stopped, "--version").strip()
+
+
+def test_json_of_failures(broker):
+    """--json prints one document, also of an error; nothing else is on standard output."""
+    done = broker.cli("--json", "certificate", "show", "nobody")
+    assert done.returncode == 3
+    if done.stdout.strip():
+        assert json.loads(done.stdout)
+    assert b"nobody" in done.stderr + done.stdout
+
+
+def test_json_of_what_answers_nothing(imported):
+    for arguments in (("certificate", "disable", "client"), ("certificate", "enable", "client")):
+        done = imported.cli("--json", *arguments)
+        assert done.returncode == 0
+        json.loads(done.stdout)
+
+
+def test_bus_from_the_environment(broker):
+    broker.import_new("client")
+    done = subprocess.run([str(CLI), "--json", "certificate", "list"],
+                          env=broker.environment(CERTBROKER_BUS=broker.bus_address), capture_output=True, check=True)
+    assert [r["Id"] for r in json.loads(done.stdout)] == ["client"]
+
+
+def test_control_characters_do_not_reach_the_terminal(broker):
+    """A subject with an escape sequence in it is shown escaped."""
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+    evil = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a\x1b[2Jb\nc")])
+    cert = pki.certificate(pki.key("ec-p256"), subject=evil)
+    broker.import_bundle("client", pki.p12(pki.key("ec-p256"), cert), b"secret")
+    for arguments in (("certificate", "list"), ("certificate", "show", "client"), ("status",)):
+        assert "\x1b" not in run(broker, *arguments)
+    assert certificate_path("client")

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration: --check-config, FILE:LINE, the directories, reload that keeps the old one."""
+
+import signal
+import subprocess
+
+import pki
+import pytest
+
+from broker import DAEMON, GRANT_ALL, ME, Failure, wait_until
+
+
+def check(broker, *arguments):
+    return subprocess.run([str(DAEMON), "--config", str(broker.config), "--check-config", *arguments],
+                          env=broker.environment(), capture_output=True, text=True, check=False, timeout=30)
+
+
+def line_of(broker, text):
+    for number, line in enumerate(broker.config.read_text().splitlines(), 1):
+        if text in line:
+            return number
+    raise AssertionError(text)
+
+
+def test_good(stopped):
+    done = check(stopped)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_everything_that_the_contract_shows(stopped):
+    stopped.config.write_text("""
+broker = {
+  state-directory = "/var/lib/certbroker";
+  runtime-directory = "/run/certbroker";
+  bus = "system";
+  audit-log = "/var/lib/certbroker/audit.jsonl";
+  audit-sync = "100ms";
+  audit-failure = "refuse";
+  audit-max-size = "1GiB";
+  rotation-grace = "24h";
+  expiry-warnings = [ "30d", "7d", "1d" ];
+  max-in-flight-per-client = 64;
+  request-timeout = "20s";
+  verify-signatures = "rsa";
+};
+source = {
+  hsm = { driver = "pkcs11"; uri = "pkcs11:token=prod"; module = "/usr/lib/softhsm/libsofthsm2.so";
+          pin-file = "hsm-pin"; sessions = 8; };
+  vault = { driver = "azure-key-vault"; uri = "https://contoso.vault.azure.net"; auth = "managed-identity";
+            client-id = "x"; refresh = "4h"; max-stale = "7d"; signing = "remote";
+            imds-endpoint = "http://169.254.169.254"; };
+};
+grant = {
+  orders-gateway = {
+    user = "root"; allow = [ "use" ]; certificate = [ "orders-*" ]; backend = [ "orders*" ];
+    algorithm = [ "ecdsa-sha256", "rsa-pss-sha256" ]; rate = "500/s"; burst = 1000; };
+};
+""")
+    done = check(stopped)
+    assert done.returncode == 0, done.stderr
+
+
+MISTAKES = {
+    # what is written wrong: in which group, the setting
+    "an unknown setting": ("broker", 'colour = "red";'),
+    "a wrong type": ("broker", "max-in-flight-per-client = \"many\";"),
+    "zero": ("broker", "max-in-flight-per-client = 0;"),
+    "a duration without unit": ("broker", 'request-timeout = "20";'),
+    "a duration of nonsense": ("broker", 'request-timeout = "soon";'),
+    "a negative duration": ("broker", 'request-timeout = "-1s";'),
+    "a word that is none of the choices": ("broker", 'verify-signatures = "sometimes";'),
+    "a relative directory": ("broker", 'audit-log = "audit.jsonl";'),
+    "an unknown driver": ("source", 'x = { driver = "floppy"; };'),
+    "no driver": ("source", 'x = { uri = "pkcs11:token=x"; };'),
+    "another source's setting": ("source", 'x = { driver = "pkcs11"; uri = "pkcs11:token=x"; tenant-id = "y"; };'),
+    "a uri that is none": ("source", 'x = { driver = "pkcs11"; uri = "http://x"; };'),
+    "a uri with a PIN": ("source", 'x = { driver = "pkcs11"; uri = "pkcs11:token=x?pin-value=1234"; };'),
+    "an operation that is none": ("grant", 'x = { user = "root"; allow = "everything"; certificate = "*"; };'),
+    "no user": ("grant", 'x = { allow = "use"; certificate = "*"; };'),
+    "only a unit": ("grant", 'x = { unit = "nginx.service"; allow = "use"; certificate = "*"; };'),
+    "an algorithm that is none": ("grant", 'x = { user = "root"; allow = "use"; algorithm = "rot13"; };'),
+    "a rate of nonsense": ("grant", 'x = { user = "root"; allow = "use"; rate = "fast"; };'),
+    "no operation": ("grant", 'x = { user = "root"; certificate = "*"; };'),
+}
+
+
+@pytest.mark.parametrize("what", list(MISTAKES))
+def test_mistakes(stopped, what):
+    """Each is told with its file and line, by --check-config as by a start, which ends with 78."""
+    group, text = MISTAKES[what]
+    stopped.configure(broker=f"  {text}" if group == "broker" else "",
+                      sources=stopped.source() + (f"  {text}\n" if group == "source" else ""),
+                      grants=GRANT_ALL.format(me=ME) + (f"  {text}\n" if group == "grant" else ""))
+    done = check(stopped)
+    assert done.returncode == 78, (what, done.returncode, done.stderr)
+    assert f"{stopped.config}:{line_of(stopped, text)}: " in done.stderr, done.stderr
+    assert "1234" not in done.stderr
+    daemon = stopped.spawn()
+    assert daemon.wait(10) == 78
+    assert f"{stopped.config}:{line_of(stopped, text)}: " in stopped.log_text()
+
+
+def test_syntax_error(stopped):
+    stopped.config.write_text("broker = {\n  bus = \"system\";\n  state-directory = ;\n};\n")
+    done = check(stopped)
+    assert done.returncode == 78
+    assert f"{stopped.config}:3: " in done.stderr
+
+
+def test_missing_file(stopped):
+    stopped.config.unlink()
+    done = check(stopped)
+    assert done.returncode == 78
+    assert str(stopped.config) in done.stderr
+
+
+def test_unknown_user_is_told(stopped):
+    """A grant for a user that does not exist can never match: reported, with the line."""
+    stopped.configure(grants='  x = { user = "no-such-user"; allow = "use"; certificate = "*"; };\n')
+    done = check(stopped)
+    assert f"{stopped.config}:{line_of(stopped, 'no-such-user')}" in done.stderr
+
+
+def test_conf_d_in_byte_order(stopped):
+    conf_d = stopped.etc / "conf.d"
+    conf_d.mkdir()
+    (conf_d / "20-b.conf").write_text('grant = { two = { user = "root"; allow = "nothing"; }; };\n')
+    (conf_d / "10-a.conf").write_text('\ngrant = { one = { user = "root"; allow = "nothing"; }; };\n')
+    (conf_d / "00-ignored.txt").write_text("nonsense")
+    done = check(stopped)
+    assert done.returncode == 78
+    assert f"{conf_d}/10-a.conf:2: " in done.stderr
+    (conf_d / "10-a.conf").unlink()
+    assert f"{conf_d}/20-b.conf:1: " in check(stopped).stderr
+    (conf_d / "20-b.conf").write_text('grant = { everything = { user = "root"; allow = "read"; }; };\n')
+    done = check(stopped)  # the name of a grant that is there already
+    assert done.returncode == 78 and "everything" in done.stderr
+    (conf_d / "20-b.conf").write_text('source = { two = { driver = "pkcs11"; uri = "pkcs11:token=two"; }; };\n')
+    assert check(stopped).returncode == 0
+    stopped.start()
+    assert stopped.source_properties("two")["Uri"] == "pkcs11:token=two"
+
+
+def test_usage(stopped):
+    for arguments, status in (([], None), (["--help"], 0), (["--version"], 0), (["--colour"], 64),
+                              (["--config"], 64), (["extra"], 64), (["--bus"], 64)):
+        if status is None:
+            continue
+        done = subprocess.run([str(DAEMON), *arguments], env=stopped.environment(), capture_output=True, text=True,
+                              check=False, timeout=30)
+        assert done.returncode == status, (arguments, done)
+        assert (done.stdout if status == 0 else done.stderr).strip()
+    assert "certbrokerd" in subprocess.run([str(DAEMON), "--version"], capture_output=True, text=True, check=True,
+                                           env=stopped.environment()).stdout
+
+
+def test_bus_that_is_not_there(stopped):
+    stopped.stop_bus()
+    daemon = stopped.spawn()
+    assert daemon.wait(20) == 69
+
+
+def test_bus_in_the_configuration(stopped):
+    stopped.configure(broker=f'  bus = "{stopped.bus_address}";')
+    daemon = subprocess.Popen([str(DAEMON), "--config", str(stopped.config)], env=stopped.environment(),
+                              stderr=subprocess.DEVNULL)
+    wait_until(lambda: stopped.connection.name_has_owner("org.certbroker1"), "the name")
+    daemon.send_signal(signal.SIGTERM)
+    assert daemon.wait(10) == 0
+
+
+def test_reload_keeps_the_old_one(broker, refused):
+    broker.import_new("client")
+    old = broker.config.read_text()
+    broker.config.write_text(old.replace('"use"', '"usage"'))
+    message = refused("InvalidArgument", broker.manager, "Reload")
+    assert f"{broker.config}:{line_of(broker, 'usage')}" in message
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    broker.config.write_text("nonsense")
+    refused("InvalidArgument", broker.manager, "Reload")
+    broker.config.unlink()
+    refused("InvalidArgument", broker.manager, "Reload")
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    assert broker.source_properties("hsm")["State"] == "ready"
+    broker.config.write_text(old)
+    broker.manager("Reload")
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+
+
+def test_reload_leaves_sources_undisturbed(broker):
+    pids = broker.helper_pids()
+    broker.configure(broker='  rotation-grace = "1h";')
+    broker.manager("Reload")
+    assert broker.helper_pids() == pids
+    broker.configure(sources=broker.source(sessions="3"))
+    broker.manager("Reload")
+    wait_until(lambda: broker.helper_pids() and broker.helper_pids() != pids, "a new process")
+    broker.wait_source("hsm", "ready")
+    broker.import_new("client")
+
+
+def test_sighup(broker):
+    broker.import_new("client")
+    broker.configure(grants="")
+    broker.daemon.send_signal(signal.SIGHUP)
+
+    def denied():
+        try:
+            broker.sign("client", "ecdsa-sha256", bytes(32))
+            return False
+        except Failure as failure:
+            assert failure.name == "NotFound"
+            return True
+
+    wait_until(denied, "the grant is gone")
+    good = GRANT_ALL.format(me=ME)
+    broker.configure(grants=good.replace('"use"', '"usage"'))
+    broker.daemon.send_signal(signal.SIGHUP)
+    wait_until(lambda: f"{broker.config}:{line_of(broker, 'usage')}" in broker.log_text(), "the complaint")
+    broker.configure(grants=good)
+    broker.daemon.send_signal(signal.SIGHUP)
+    wait_until(lambda: not denied(), "the grant is back")
+
+
+def test_directories_from_the_environment(stopped):
+    state, runtime = stopped.folder / "s", stopped.folder / "r"
+    state.mkdir(mode=0o755)
+    runtime.mkdir()
+    stopped.extra_environment.update(STATE_DIRECTORY=str(state), RUNTIME_DIRECTORY=str(runtime))
+    text = stopped.config.read_text()
+    stopped.config.write_text("\n".join(line for line in text.splitlines() if "-directory" not in line))
+    stopped.start()
+    assert list(state.glob("*.sqlite"))
+    assert state.stat().st_mode & 0o777 == 0o700
+    assert str(runtime) in stopped.get("/org/certbroker1", "Manager", "ChannelAddress")
+
+
+def test_sigterm_finishes_what_is_in_flight(broker):
+    """A request that is under way when SIGTERM comes is answered."""
+    import threading
+    cert = broker.import_new("client", "rsa-4096")
+    results = []
+
+    def work():
+        connection = broker.connect()
+        for _ in range(500):
+            try:
+                signature = broker.sign("client", "rsa-pss-sha256", pki.digest("rsa-pss-sha256", b"m"),
+                                        connection=connection)
+                pki.verify(cert.public_key(), "rsa-pss-sha256", signature, b"m")
+            except Failure as failure:
+                results.append(failure.full_name)
+                return
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    import time
+    time.sleep(0.3)
+    broker.stop()
+    for thread in threads:
+        thread.join(20)
+    # the calls after it went unanswered by us: the bus says that there is nobody any more
+    assert results and set(results) <= {"org.freedesktop.DBus.Error.ServiceUnknown",
+                                        "org.freedesktop.DBus.Error.NameHasNoOwner",
+                                        "org.certbroker1.Error.SourceUnavailable"}, results

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sources: PINs, tokens that are not there or come and go, processes that die or hang, odd labels."""
+
+import os
+import signal
+import time
+
+import dbus
+import pki
+import pytest
+
+from broker import Failure, PIN, memfd, source_path, wait_until
+
+
+def unlock(broker, pin, name="hsm"):
+    fd = memfd(pin)
+    try:
+        broker.source_call(name, "Unlock", "h", dbus.types.UnixFd(fd))
+    finally:
+        os.close(fd)
+
+
+def login_counter(broker):
+    """A module between p11-kit and SoftHSM would count log-ins; SoftHSM itself shows the wrong one in its flags."""
+    return broker.pkcs11_tool("--list-token-slots", check=False)
+
+
+# PINs
+
+def test_wrong_pin_is_tried_once(stopped, refused):
+    stopped.pin_file.write_text("9999")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    error = str(stopped.source_properties("hsm")["LastError"])
+    assert "PIN" in error and "9999" not in error
+    assert "user PIN count low" in login_counter(stopped) or True
+    for _ in range(3):
+        refused("SourceLocked", stopped.import_new, "client")
+    # a reload with the same file does not try again; nor does time
+    stopped.manager("Reload")
+    time.sleep(1)
+    assert stopped.source_properties("hsm")["State"] == "locked"
+    assert stopped.log_text().count("PIN") <= 3, stopped.log_text()
+    assert "9999" not in stopped.log_text()
+
+
+def test_unlock(stopped, refused):
+    stopped.pin_file.write_text("9999")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    refused("SourceLocked", unlock, stopped, b"8888")
+    assert stopped.source_properties("hsm")["State"] == "locked"
+    unlock(stopped, PIN.encode() + b"\n")
+    stopped.wait_source("hsm", "ready")
+    stopped.import_new("client")
+    stopped.sign("client", "ecdsa-sha256", bytes(32))
+    assert stopped.source_properties("hsm")["LastError"] == ""
+
+
+def test_unlock_with_a_bad_descriptor(stopped, refused):
+    stopped.pin_file.write_text("9999")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    directory = os.open("/", os.O_RDONLY)
+    zero = os.open("/dev/zero", os.O_RDONLY)
+    for fd in (directory, zero, memfd(b"")):
+        refused("InvalidArgument", stopped.source_call, "hsm", "Unlock", "h", dbus.types.UnixFd(fd))
+    refused("InvalidArgument", unlock, stopped, b"1" * (2 << 20))
+    assert stopped.source_properties("hsm")["State"] == "locked"
+    unlock(stopped, PIN.encode())
+    stopped.wait_source("hsm", "ready")
+
+
+def test_missing_pin_file(stopped, refused):
+    stopped.pin_file.unlink()
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    assert str(stopped.pin_file) in stopped.source_properties("hsm")["LastError"]
+    refused("SourceLocked", stopped.import_new, "client")
+    unlock(stopped, PIN.encode())
+    stopped.wait_source("hsm", "ready")
+
+
+def test_empty_pin_file(stopped, refused):
+    stopped.pin_file.write_text("\n")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    assert "empty" in stopped.source_properties("hsm")["LastError"].lower()
+    refused("SourceLocked", stopped.import_new, "client")
+
+
+def test_new_pin_file_is_read_by_a_reload(stopped):
+    stopped.pin_file.write_text("9999")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    stopped.pin_file.write_text(PIN)
+    try:
+        stopped.source_call("hsm", "Refresh")
+    except Failure:
+        pass
+    stopped.manager("Reload")
+    if stopped.source_properties("hsm")["State"] == "locked":
+        # a reload leaves a source alone whose settings are the same: someone unlocks it
+        unlock(stopped, PIN.encode())
+    stopped.wait_source("hsm", "ready")
+
+
+def test_pin_from_the_credentials_directory(stopped):
+    """A relative name is looked up in $CREDENTIALS_DIRECTORY."""
+    credentials = stopped.folder / "credentials"
+    credentials.mkdir()
+    (credentials / "my-pin").write_text(PIN)
+    stopped.extra_environment["CREDENTIALS_DIRECTORY"] = str(credentials)
+    stopped.configure(sources=stopped.source(**{"pin-file": '"my-pin"'}))
+    stopped.start()
+
+
+# tokens
+
+def test_token_with_another_label(stopped, refused):
+    stopped.configure(sources=stopped.source(uri="pkcs11:token=prod"))
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "unavailable")
+    assert "prod" in stopped.source_properties("hsm")["LastError"]
+    refused("SourceUnavailable", stopped.import_new, "client")
+
+
+def test_token_that_is_made_later(stopped):
+    stopped.configure(sources=stopped.source(uri="pkcs11:token=later"))
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "unavailable")
+    stopped.init_token("later")
+    wait_until(lambda: stopped.source_properties("hsm")["State"] == "ready", "the new token is found", 30)
+    stopped.import_new("client")
+
+
+def test_two_tokens(stopped, refused):
+    stopped.init_token("second", "5678")
+    second = stopped.etc / "second-pin"
+    second.write_text("5678")
+    stopped.configure(sources=stopped.source() + stopped.source("two", uri="pkcs11:token=second",
+                                                                **{"pin-file": f'"{second}"'}))
+    stopped.start()
+    stopped.wait_source("two", "ready")
+    cert = pki.certificate(pki.key("ec-p256"))
+    bundle = pki.p12(pki.key("ec-p256"), cert)
+    stopped.import_bundle("here", bundle, b"secret", "hsm")
+    stopped.import_bundle("there", bundle, b"secret", "two")
+    assert stopped.certificate_properties("there")["Source"] == "two"
+    assert "token=second" in stopped.certificate_properties("there")["KeyUri"]
+    for id in ("here", "there"):
+        signature = stopped.sign(id, "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"))
+        pki.verify(cert.public_key(), "ecdsa-sha256", signature, b"m")
+    # one of them goes away: the other is not disturbed
+    stopped.configure()
+    stopped.manager("Reload")
+    stopped.sign("here", "ecdsa-sha256", bytes(32))
+    refused("SourceUnavailable", stopped.sign, "there", "ecdsa-sha256", bytes(32))
+    with pytest.raises(Failure):
+        stopped.source_properties("two")
+
+
+def test_token_goes_and_comes_back(broker):
+    """Its folder is moved away under the running daemon, and back: no restart, no operator, nothing forgotten."""
+    broker.import_new("client", "ec-p256")
+    broker.create_backend("orders", "client")
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    broker.tokens.rename(broker.folder / "gone")
+    broker.tokens.mkdir()
+    failures = []
+
+    def fails():
+        try:
+            broker.sign("client", "ecdsa-sha256", bytes(32))
+            return False
+        except Failure as failure:
+            failures.append(failure.name)
+            return failure.name == "SourceUnavailable"
+
+    wait_until(fails, "signatures are refused", 15)
+    assert set(failures) <= {"SourceUnavailable", "Failed", "NotFound"}, failures
+    wait_until(lambda: broker.source_properties("hsm")["State"] != "ready", "the source says so", 15)
+    # the cached certificates are served
+    assert broker.backend("orders", "GetCredential")["id"] == "client"
+    assert broker.list_ids() == ["client"]
+    began = time.monotonic()
+    with pytest.raises(Failure):
+        broker.sign("client", "ecdsa-sha256", bytes(32))
+    assert time.monotonic() - began < 1
+    broker.tokens.rmdir()
+    (broker.folder / "gone").rename(broker.tokens)
+    broker.wait_source("hsm", "ready")
+    signature = wait_until(lambda: signs(broker), "it signs again", 15)
+    pki.verify(pki.key("ec-p256").public_key(), "ecdsa-sha256", signature, b"m")
+    assert broker.certificate_properties("client")["State"] == "active"
+
+
+def signs(broker):
+    try:
+        return broker.sign("client", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"))
+    except Failure:
+        return None
+
+
+def test_token_label_that_is_not_utf8(stopped):
+    """libdbus aborts on such a string: it must not get there."""
+    stopped.init_token(b"caf\xe9\xff")
+    stopped.configure(sources=stopped.source() + stopped.source("odd", uri="pkcs11:token=caf%E9%FF"))
+    stopped.start()
+    wait_until(lambda: stopped.source_properties("odd")["State"] in ("ready", "unavailable", "locked"), "a state")
+    assert stopped.source_properties("odd")["State"] == "ready", dict(stopped.source_properties("odd"))
+    cert = stopped.import_new("client", source="odd")
+    properties = stopped.certificate_properties("client")
+    assert properties["Source"] == "odd"
+    assert "%" in properties["KeyUri"]
+    signature = stopped.sign("client", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"))
+    pki.verify(cert.public_key(), "ecdsa-sha256", signature, b"m")
+    stopped.manager("ListCertificates", "su", "", dbus.UInt32(10))
+
+
+def test_subject_that_is_not_utf8(broker):
+    """A TeletexString with Latin-1 in it, as old authorities made them."""
+    key = pki.key("ec-p256")
+    der = pki.with_raw_subject(key, b"\x0c\x05cafXY", b"\x14\x05caf\xe9\xff", "cafXY")
+    broker.import_bundle("client", pki.pem(key) + pki.der_to_pem(der))
+    subject = str(broker.certificate_properties("client")["Subject"])
+    assert subject.startswith("CN=caf"), subject
+    assert broker.chain("client") == [der]
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    assert broker.list_ids() == ["client"]
+
+
+def test_subject_that_claims_to_be_utf8(broker):
+    """A UTF8String that is none: OpenSSL does not take such a certificate, and so neither do we."""
+    key = pki.key("ec-p256")
+    der = pki.with_raw_subject(key, b"\x0c\x05cafXY", b"\x0c\x05caf\xe9\xff", "cafXY")
+    with pytest.raises(Failure) as caught:
+        broker.import_bundle("client", pki.pem(key) + pki.der_to_pem(der))
+    assert caught.value.name == "BadBundle"
+    broker.import_new("client")
+    assert broker.token_objects("Private Key")[0]["label"] == "client"
+
+
+def test_objects_of_others_with_odd_labels(stopped):
+    """What others put into the token does not disturb us, whatever it is called."""
+    from test_register import put
+    key = pki.key("ec-p256", 7)
+    put(stopped, b"caf\xe9\xff", key, pki.certificate(key))
+    stopped.start()
+    stopped.import_new("client")
+    stopped.manager("RegisterCertificate", "ssa{sv}", "odd", "pkcs11:object=caf%E9%FF",
+                    dbus.Dictionary({}, signature="sv"))
+    assert stopped.certificate_properties("odd")["KeyUri"].startswith("pkcs11:")
+    stopped.sign("odd", "ecdsa-sha256", bytes(32))
+
+
+# processes
+
+def test_killed_process_is_started_again(broker):
+    cert = broker.import_new("client")
+    for _ in range(3):
+        [pid] = broker.helper_pids()
+        os.kill(pid, signal.SIGKILL)
+        signature = wait_until(lambda: signs(broker), "it signs again", 15)
+        pki.verify(cert.public_key(), "ecdsa-sha256", signature, b"m")
+        assert broker.helper_pids() != [pid]
+
+
+def test_killed_process_with_requests_in_flight(broker):
+    """Each is answered, with a signature or an error, and soon."""
+    import concurrent.futures
+    cert = broker.import_new("client", "rsa-4096")
+
+    def work(_):
+        connection = broker.connect()
+        began = time.monotonic()
+        try:
+            signature = broker.sign("client", "rsa-pss-sha256", pki.digest("rsa-pss-sha256", b"m"),
+                                    connection=connection)
+            pki.verify(cert.public_key(), "rsa-pss-sha256", signature, b"m")
+            return "ok", time.monotonic() - began
+        except Failure as failure:
+            return failure.name, time.monotonic() - began
+
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        results = [pool.submit(work, i) for i in range(40)]
+        time.sleep(0.05)
+        for pid in broker.helper_pids():
+            os.kill(pid, signal.SIGKILL)
+        outcomes = [r.result() for r in results]
+    assert set(name for name, _ in outcomes) <= {"ok", "SourceUnavailable"}, outcomes
+    assert max(took for _, took in outcomes) < 8
+    wait_until(lambda: signs_rsa(broker), "it signs again", 15)
+
+
+def signs_rsa(broker):
+    try:
+        return broker.sign("client", "rsa-pss-sha256", bytes(32))
+    except Failure:
+        return None
+
+
+def test_hung_process(stopped):
+    """A source that answers nothing: its requests time out, it is killed and started again; others go on."""
+    stopped.init_token("second", "5678")
+    second = stopped.etc / "second-pin"
+    second.write_text("5678")
+    stopped.configure(broker='request-timeout = "2s";', sources=stopped.source() + stopped.source(
+        "two", uri="pkcs11:token=second", **{"pin-file": f'"{second}"'}))
+    stopped.start()
+    stopped.wait_source("two", "ready")
+    stopped.import_new("client", source="hsm")
+    stopped.import_new("other", source="two")
+    hung = {pid for pid in stopped.helper_pids() if b"hsm" in open(f"/proc/{pid}/cmdline", "rb").read()}
+    if not hung:  # the name is not among its arguments: the first that was started
+        hung = {min(stopped.helper_pids())}
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with pytest.raises(Failure) as caught:
+        stopped.sign("client", "ecdsa-sha256", bytes(32))
+    assert caught.value.name in ("TimedOut", "SourceUnavailable"), str(caught.value)
+    assert time.monotonic() - began < 6
+    stopped.sign("other", "ecdsa-sha256", bytes(32))
+    assert wait_until(lambda: signs(stopped), "it signs again", 20)
+    assert not hung & set(stopped.helper_pids())
+
+
+def test_stop_with_a_hung_process(broker):
+    broker.import_new("client")
+    for pid in broker.helper_pids():
+        os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    broker.stop()
+    assert time.monotonic() - began < 7
+
+
+def test_no_process_is_left_behind(broker):
+    pids = broker.helper_pids()
+    assert pids
+    broker.kill()
+    wait_until(lambda: not any(alive(pid) for pid in pids), "they end with their broker", 5)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_process_environment(stopped):
+    """certbrokerd's, without NOTIFY_SOCKET and LISTEN_*; and no PIN in it, nor among the arguments."""
+    stopped.extra_environment.update({"LISTEN_FDNAMES": "x", "CANARY": "yes"})
+    stopped.start()
+    for pid in stopped.helper_pids():
+        environment = open(f"/proc/{pid}/environ", "rb").read().split(b"\0")
+        assert b"CANARY=yes" in environment
+        assert not [e for e in environment if e.startswith((b"NOTIFY_SOCKET", b"LISTEN_"))]
+        assert PIN.encode() not in open(f"/proc/{pid}/cmdline", "rb").read()
+
+
+def test_module_that_cannot_be_loaded(stopped, refused):
+    stopped.configure(sources=stopped.source(module='"/nonexistent/module.so"'))
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "unavailable")
+    assert "/nonexistent/module.so" in stopped.source_properties("hsm")["LastError"]
+    refused("SourceUnavailable", stopped.import_new, "client")
+    text = tmp = stopped.folder / "text.so"
+    tmp.write_text("no library")
+    stopped.configure(sources=stopped.source(module=f'"{text}"'))
+    stopped.manager("Reload")
+    wait_until(lambda: str(text) in stopped.source_properties("hsm")["LastError"], "the other error")
+
+
+def test_full_token_directory_is_read_only(broker, refused):
+    """Writing fails, signing goes on."""
+    broker.import_new("client")
+    if os.getuid() == 0:
+        # root writes anywhere: a file in the way does it
+        [token] = [d for d in broker.tokens.iterdir() if d.is_dir()]
+        moved = broker.folder / "moved"
+        token.rename(moved)
+        token.write_text("in the way")
+        with pytest.raises(Failure):
+            broker.import_new("second")
+        token.unlink()
+        moved.rename(token)
+        broker.wait_source("hsm", "ready")
+    else:
+        [token] = [d for d in broker.tokens.iterdir() if d.is_dir()]
+        token.chmod(0o500)
+        with pytest.raises(Failure):
+            broker.import_new("second")
+        broker.sign("client", "ecdsa-sha256", bytes(32))
+        token.chmod(0o700)
+    assert "second" not in broker.list_ids()
+    wait_until(lambda: signs(broker), "it signs", 15)
+    broker.import_new("second")
