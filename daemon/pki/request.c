@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PKCS#10. Distinguished names are taken apart by libldap (RFC 4514 is LDAP's), everything else by OpenSSL. It never
+ * sees a private key.
+ */
+#include "pki/request.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <ldap.h>
+#include <openssl/err.h>
+#include <openssl/objects.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strings.h"
+#include "pki/context.h"
+
+#define SUBJECT_MAX  1024
+#define ALT_NAME_MAX 1024
+
+struct PkiRequest {
+        X509_REQ *req;
+};
+
+static const struct {
+        Algorithm algorithm;
+        int nid;
+        int parameter;
+} signature_algorithms[] = {
+        { ALGORITHM_RSA_PKCS1_SHA256, NID_sha256WithRSAEncryption, V_ASN1_NULL },
+        { ALGORITHM_RSA_PKCS1_SHA384, NID_sha384WithRSAEncryption, V_ASN1_NULL },
+        { ALGORITHM_RSA_PKCS1_SHA512, NID_sha512WithRSAEncryption, V_ASN1_NULL },
+        { ALGORITHM_ECDSA_SHA256, NID_ecdsa_with_SHA256, V_ASN1_UNDEF },
+        { ALGORITHM_ECDSA_SHA384, NID_ecdsa_with_SHA384, V_ASN1_UNDEF },
+        { ALGORITHM_ECDSA_SHA512, NID_ecdsa_with_SHA512, V_ASN1_UNDEF },
+        { ALGORITHM_ED25519, NID_ED25519, V_ASN1_UNDEF },
+};
+
+static const struct {
+        const char *prefix;
+        int type;
+} name_kinds[] = {
+        { "DNS:", GEN_DNS },
+        { "IP:", GEN_IPADD },
+        { "URI:", GEN_URI },
+        { "email:", GEN_EMAIL },
+};
+
+static void alt_names_deinit(GENERAL_NAMES **names)
+{
+        GENERAL_NAMES_free(*names);
+}
+
+static void extensions_deinit(STACK_OF(X509_EXTENSION) * *extensions)
+{
+        sk_X509_EXTENSION_pop_free(*extensions, X509_EXTENSION_free);
+}
+
+static void dn_deinit(LDAPDN *dn)
+{
+        ldap_dnfree(*dn);
+}
+
+/* OpenSSL's short names are case-sensitive, RFC 4514's are not. */
+static ASN1_OBJECT *attribute_type(const struct berval *attribute)
+{
+        char text[64];
+        ASN1_OBJECT *object;
+
+        if (attribute->bv_len == 0 || attribute->bv_len >= sizeof(text))
+                return NULL;
+
+        memcpy(text, attribute->bv_val, attribute->bv_len);
+        text[attribute->bv_len] = '\0';
+        object = OBJ_txt2obj(text, 0);
+        for (char *c = text; !object && *c; c++)
+                *c = (char)toupper((unsigned char)*c);
+        if (!object)
+                object = OBJ_txt2obj(text, 0);
+        for (char *c = text; !object && *c; c++)
+                *c = (char)tolower((unsigned char)*c);
+        return object ? object : OBJ_txt2obj(text, 0);
+}
+
+static int add_attribute(X509_NAME *name, const LDAPAVA *ava, bool is_first, Failure *failure)
+{
+        ASN1_OBJECT *type = attribute_type(&ava->la_attr);
+        int added = 0;
+
+        if (type && ava->la_value.bv_len > 0)
+                added = X509_NAME_add_entry_by_OBJ(name, type, MBSTRING_UTF8,
+                                                   (const unsigned char *)ava->la_value.bv_val,
+                                                   (int)ava->la_value.bv_len, 0, is_first ? 0 : 1);
+        ASN1_OBJECT_free(type);
+        ERR_clear_error();
+        if (added == 1)
+                return 0;
+        return fail(failure, CB_INVALID_ARGUMENT,
+                    "the subject has an attribute that is unknown, empty or not valid for its "
+                    "type: %.*s",
+                    (int)MIN(ava->la_attr.bv_len, 32), ava->la_attr.bv_val);
+}
+
+/* libldap has turned the text around already: what comes last there is first in ASN.1 (RFC 4514, 2.1). */
+static int fill_name(X509_NAME *name, LDAPDN dn, Failure *failure)
+{
+        for (size_t i = 0; dn && dn[i]; i++) {
+                for (size_t j = 0; dn[i][j]; j++) {
+                        int r = add_attribute(name, dn[i][j], j == 0, failure);
+
+                        if (r != 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+static int set_subject(X509_REQ *req, const char *subject, Failure *failure)
+{
+        CLEANUP(dn_deinit) LDAPDN dn = NULL;
+        size_t n = strlen(subject);
+
+        if (n > SUBJECT_MAX || !utf8_is_valid(subject, n))
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "the subject is longer than %d bytes or not UTF-8", SUBJECT_MAX);
+
+        if (n > 0 && ldap_str2dn(subject, &dn, LDAP_DN_FORMAT_LDAPV3) != LDAP_SUCCESS)
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "the subject is not a distinguished name; write it as in RFC 4514: "
+                            "CN=orders,O=Example");
+        return fill_name(X509_REQ_get_subject_name(req), dn, failure);
+}
+
+static GENERAL_NAME *parse_alt_name(const char *text)
+{
+        for (size_t i = 0; i < ELEMENTSOF(name_kinds); i++) {
+                size_t n = strlen(name_kinds[i].prefix);
+                CLEANUP(freep) char *value = NULL;
+
+                if (strncmp(text, name_kinds[i].prefix, n) != 0 || text[n] == '\0')
+                        continue;
+                value = strdup(text + n);
+                return value ? a2i_GENERAL_NAME(NULL, NULL, NULL, name_kinds[i].type, value, 0)
+                             : NULL;
+        }
+        return NULL;
+}
+
+/* IA5String: what is not printable ASCII is no name of any of these kinds. */
+static bool is_printable(const char *text)
+{
+        for (; *text; text++) {
+                if (*text <= ' ' || *text > '~')
+                        return false;
+        }
+        return true;
+}
+
+static int collect_alt_names(char *const *alt_names, GENERAL_NAMES *names, Failure *failure)
+{
+        for (char *const *text = alt_names; text && *text; text++) {
+                GENERAL_NAME *name = NULL;
+
+                if (strlen(*text) <= ALT_NAME_MAX && is_printable(*text))
+                        name = parse_alt_name(*text);
+                ERR_clear_error();
+                if (!name)
+                        return fail(failure, CB_INVALID_ARGUMENT,
+                                    "a subject alternative name is not of the form DNS:name, "
+                                    "IP:address, URI:uri or email:address");
+                if (sk_GENERAL_NAME_push(names, name) <= 0) {
+                        GENERAL_NAME_free(name);
+                        return -ENOMEM;
+                }
+        }
+        return 0;
+}
+
+static int set_alt_names(X509_REQ *req, char *const *alt_names, Failure *failure)
+{
+        CLEANUP(alt_names_deinit) GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+        CLEANUP(extensions_deinit) STACK_OF(X509_EXTENSION) *extensions = NULL;
+        int r;
+
+        if (strv_length(alt_names) > PKI_REQUEST_NAMES_MAX)
+                return fail(failure, CB_INVALID_ARGUMENT, "a request holds at most %d names",
+                            PKI_REQUEST_NAMES_MAX);
+        if (strv_length(alt_names) == 0)
+                return 0;
+        if (!names)
+                return -ENOMEM;
+
+        r = collect_alt_names(alt_names, names, failure);
+        if (r != 0)
+                return r;
+
+        if (X509V3_add1_i2d(&extensions, NID_subject_alt_name, names, 0, X509V3_ADD_DEFAULT) != 1 ||
+            X509_REQ_add_extensions(req, extensions) != 1)
+                return -ENOMEM;
+        return 0;
+}
+
+static int set_key(X509_REQ *req, const Bytes *spki)
+{
+        const unsigned char *position = spki->data;
+        EVP_PKEY *key = d2i_PUBKEY_ex(NULL, &position, (long)spki->n, pki_context(), NULL);
+        int r = key && X509_REQ_set_pubkey(req, key) == 1 ? 0 : -EINVAL;
+
+        EVP_PKEY_free(key);
+        ERR_clear_error();
+        return r;
+}
+
+int pki_request_new(const char *subject, char *const *alt_names, const Bytes *spki,
+                    PkiRequest **ret_request, Failure *failure)
+{
+        CLEANUP(pki_request_freep) PkiRequest *request = calloc(1, sizeof(*request));
+        int r;
+
+        if (!request)
+                return -ENOMEM;
+
+        request->req = X509_REQ_new_ex(pki_context(), NULL);
+        if (!request->req || X509_REQ_set_version(request->req, X509_REQ_VERSION_1) != 1)
+                return -ENOMEM;
+
+        if (subject[0] == '\0' && strv_length(alt_names) == 0)
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "a request needs a subject or a subject alternative name");
+
+        r = set_subject(request->req, subject, failure);
+        if (r == 0)
+                r = set_alt_names(request->req, alt_names, failure);
+        if (r == 0)
+                r = set_key(request->req, spki);
+        if (r != 0)
+                return r;
+
+        *ret_request = TAKE(request);
+        return 0;
+}
+
+PkiRequest *pki_request_free(PkiRequest *request)
+{
+        if (!request)
+                return NULL;
+
+        X509_REQ_free(request->req);
+        free(request);
+        return NULL;
+}
+
+Algorithm pki_request_algorithm(uint32_t algorithms)
+{
+        for (size_t i = 0; i < ELEMENTSOF(signature_algorithms); i++) {
+                if (algorithms & ALGORITHM_BIT(signature_algorithms[i].algorithm))
+                        return signature_algorithms[i].algorithm;
+        }
+        return ALGORITHM_NONE;
+}
+
+static int take_der(unsigned char *der, int n, Bytes *ret_bytes)
+{
+        int r = n > 0 ? bytes_set(ret_bytes, der, (size_t)n) : -ENOMEM;
+
+        OPENSSL_free(der);
+        return r;
+}
+
+int pki_request_info(PkiRequest *request, Bytes *ret_info)
+{
+        unsigned char *der = NULL;
+        int n = i2d_re_X509_REQ_tbs(request->req, &der);
+
+        return take_der(der, n, ret_info);
+}
+
+static int set_signature(X509_REQ *req, const Bytes *signature)
+{
+        ASN1_BIT_STRING *bits = ASN1_BIT_STRING_new();
+
+        if (!bits || ASN1_BIT_STRING_set(bits, signature->data, (int)signature->n) != 1) {
+                ASN1_BIT_STRING_free(bits);
+                return -ENOMEM;
+        }
+        bits->flags &= ~(ASN1_STRING_FLAG_BITS_LEFT | 0x07);
+        bits->flags |= ASN1_STRING_FLAG_BITS_LEFT; /* no unused bits: a signature is whole bytes */
+        X509_REQ_set0_signature(req, bits);
+        return 0;
+}
+
+int pki_request_finish(PkiRequest *request, Algorithm algorithm, const Bytes *signature,
+                       Bytes *ret_der)
+{
+        unsigned char *der = NULL;
+        X509_ALGOR *identifier = NULL;
+        int n, r;
+
+        for (size_t i = 0; i < ELEMENTSOF(signature_algorithms); i++) {
+                if (signature_algorithms[i].algorithm != algorithm)
+                        continue;
+                identifier = X509_ALGOR_new();
+                if (identifier)
+                        X509_ALGOR_set0(identifier, OBJ_nid2obj(signature_algorithms[i].nid),
+                                        signature_algorithms[i].parameter, NULL);
+        }
+        if (!identifier)
+                return -EINVAL;
+
+        r = X509_REQ_set1_signature_algo(request->req, identifier) == 1 ? 0 : -ENOMEM;
+        X509_ALGOR_free(identifier);
+        if (r == 0)
+                r = set_signature(request->req, signature);
+        if (r < 0)
+                return r;
+
+        n = i2d_X509_REQ(request->req, &der);
+        return take_der(der, n, ret_der);
+}
