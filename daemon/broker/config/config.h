@@ -12,17 +12,25 @@
 #include "base/macro.h"
 #include "core/grants.h"
 
-typedef enum VerifySignatures { VERIFY_ALWAYS, VERIFY_RSA, VERIFY_NEVER, _VERIFY_SIGNATURES_N } VerifySignatures;
+typedef enum VerifySignatures {
+        VERIFY_ALWAYS,
+        VERIFY_RSA,
+        VERIFY_NEVER,
+        _VERIFY_SIGNATURES_N
+} VerifySignatures;
 
 typedef struct SourceConfig {
         char *name;
-        char *driver;    /* "pkcs11", "azure-key-vault" */
+        char *driver; /* "pkcs11", "azure-key-vault" */
         char **settings; /* "key=value", checked and sorted; durations in usec ("refresh=14400000000") */
 } SourceConfig;
 
 /* NULL: not set. Borrowed. */
 const char *source_config_get(const SourceConfig *source, const char *key);
 bool source_config_equal(const SourceConfig *a, const SourceConfig *b);
+int source_config_copy(const SourceConfig *source, SourceConfig **ret_copy);
+SourceConfig *source_config_free(SourceConfig *source);
+DEFINE_CLEANUP(SourceConfig, source_config_free)
 
 typedef struct Config {
         char *state_directory;
@@ -30,8 +38,8 @@ typedef struct Config {
         char *credentials_directory; /* from the environment; NULL: none */
         char *bus;                   /* "system", "session" or an address */
         char *audit_log;
-        uint64_t audit_sync_usec;    /* 0: always */
-        bool audit_continue;         /* audit-failure = "continue" */
+        uint64_t audit_sync_usec; /* 0: always */
+        bool audit_continue;      /* audit-failure = "continue" */
         uint64_t audit_max_size;
         uint64_t rotation_grace_usec;
         uint64_t *expiry_warnings_usec; /* descending */
