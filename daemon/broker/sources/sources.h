@@ -41,7 +41,7 @@ const char *source_name(const Source *source);
 const char *source_driver(const Source *source);
 const char *source_uri(const Source *source);
 SourceState source_state(const Source *source);
-const char *source_last_error(const Source *source); /* "": none */
+const char *source_last_error(const Source *source);  /* "": none */
 uint64_t source_last_ready_sec(const Source *source); /* 0: never yet */
 
 /*

@@ -1,0 +1,750 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One source: its process, what it said last about itself, and the requests in flight to it.
+ *
+ * Two things have a state. The SourceState is what the process says of its token, and what a caller is
+ * shown; the Phase is where the process itself is in its life. Invariants: requests are in flight only
+ * while there is a socket; a process that is given up is answered for (its requests, its state) before
+ * anything else happens; at most one process of a source exists at a time.
+ *
+ * It knows no driver and no secret: settings go through as they are.
+ */
+#include "broker/sources/source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <systemd/sd-event.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "broker/sources/pending.h"
+#include "broker/sources/process.h"
+#include "wire/packet.h"
+
+#define SOURCE_DEATHS_MAX 5
+/* Packets received in one turn of the loop: then others have theirs. */
+#define SOURCE_TURN_MAX 32
+#define SOURCE_TEXT_MAX 400
+
+typedef enum Phase {
+        PHASE_WAITING,     /* no process; the timer starts the next */
+        PHASE_CONFIGURING, /* started, and sent its settings */
+        PHASE_RUNNING,
+        PHASE_STOPPING, /* asked to end, or killed: not reaped yet */
+        _PHASE_N
+} Phase;
+
+struct Source {
+        Sources *sources;
+        SourceConfig *config;
+        SourceState state;
+        char *last_error; /* printable UTF-8; "": none */
+        uint64_t last_ready_sec;
+
+        Phase phase;
+        pid_t pid; /* 0: none */
+        int fd;    /* -1: none */
+        sd_event_source *io, *child, *phase_timer, *deadline_timer;
+        bool at_eof;
+        bool answering; /* what was in flight: nothing new is taken meanwhile */
+        Pending *pending;
+
+        Backoff backoff;
+        uint64_t started_usec;
+        uint64_t deaths_usec[SOURCE_DEATHS_MAX]; /* a ring */
+        unsigned n_deaths;
+        uint64_t restart_usec; /* delay: for the next PHASE_WAITING */
+
+        bool leaving;
+        Source *next_leaving;
+};
+
+static void source_spawn(Source *source);
+static void source_lost(Source *source, const char *why);
+
+/* --- state, as callers see it --- */
+
+static void source_set_state(Source *source, SourceState state, const char *text)
+{
+        CLEANUP(freep) char *escaped = NULL;
+        bool same = state == source->state;
+
+        escaped =
+                text_escape(string_or_empty(text), strlen(string_or_empty(text)), SOURCE_TEXT_MAX);
+        if (state == SOURCE_READY)
+                source->last_ready_sec = clock_realtime_sec();
+        if (same && string_equal(string_or_empty(escaped), source_last_error(source)))
+                return;
+
+        source->state = state;
+        free(source->last_error);
+        source->last_error = TAKE(escaped);
+        if (source->leaving)
+                return;
+        log_line(source_state_serves(state) || state == SOURCE_STARTING ? LOG_LEVEL_INFO
+                                                                        : LOG_LEVEL_WARNING,
+                 "source '%s' is %s%s%s", source_name(source), source_state_name(state),
+                 *source_last_error(source) ? ": " : "", source_last_error(source));
+        if (source->sources->events.changed)
+                source->sources->events.changed(source->sources->userdata, source);
+}
+
+static void source_on_event(Source *source, const WireReply *reply)
+{
+        /* Above all: a new process says that it starts; what a person must unlock stays locked. */
+        if (!source_state_may_follow(source->state, reply->state)) {
+                log_debug("source '%s' stays %s: %s may not follow", source_name(source),
+                          source_state_name(source->state), source_state_name(reply->state));
+                return;
+        }
+        source_set_state(source, reply->state, reply->state_text);
+}
+
+/* --- phases of the process --- */
+
+/* clang-format off */
+static const bool phase_may_follow[_PHASE_N][_PHASE_N] = {
+        /* to:                 WAITING CONFIGURING RUNNING STOPPING */
+        [PHASE_WAITING]     = { true,  true,       false,  false },
+        [PHASE_CONFIGURING] = { true,  false,      true,   true },
+        [PHASE_RUNNING]     = { true,  false,      false,  true },
+        [PHASE_STOPPING]    = { true,  false,      false,  false },
+};
+/* clang-format on */
+
+static void source_arm_phase(Source *source, uint64_t delay_usec)
+{
+        (void)sd_event_source_set_time_relative(source->phase_timer, delay_usec);
+        (void)sd_event_source_set_enabled(source->phase_timer, SD_EVENT_ONESHOT);
+}
+
+static void phase_enter(Source *source, Phase phase)
+{
+        assert_always(phase_may_follow[source->phase][phase]);
+        source->phase = phase;
+        (void)sd_event_source_set_enabled(source->phase_timer, SD_EVENT_OFF);
+        switch (phase) {
+        case PHASE_WAITING:
+                if (source->leaving)
+                        sources_sweep_soon(source->sources);
+                else
+                        source_arm_phase(source, source->restart_usec);
+                return;
+        case PHASE_CONFIGURING:
+        case PHASE_RUNNING:
+                return;
+        case PHASE_STOPPING:
+                source_arm_phase(source, source->sources->timing.stop_usec);
+                return;
+        case _PHASE_N:
+                break;
+        }
+        assert_always(false);
+}
+
+static int source_on_phase_time(sd_event_source *event_source, uint64_t usec, void *userdata)
+{
+        Source *source = userdata;
+
+        (void)event_source;
+        (void)usec;
+        switch (source->phase) {
+        case PHASE_WAITING:
+                source_spawn(source);
+                return 0;
+        case PHASE_CONFIGURING:
+        case PHASE_RUNNING:
+                if (source->at_eof)
+                        source_lost(source, "its process closed the connection without ending");
+                return 0;
+        case PHASE_STOPPING:
+                (void)kill(source->pid, SIGKILL);
+                return 0;
+        case _PHASE_N:
+                break;
+        }
+        return 0;
+}
+
+static bool source_has_socket(const Source *source)
+{
+        return source->fd >= 0;
+}
+
+static void source_close(Source *source)
+{
+        source->io = sd_event_source_disable_unref(source->io);
+        source->fd = close_fd(source->fd);
+        source->at_eof = false;
+}
+
+/* --- requests in flight --- */
+
+static void source_answer(PendingEntry *entry, int status, const char *text)
+{
+        WireReply reply;
+
+        wire_reply_init(&reply, entry->id);
+        fail(&reply.failure, status, "%s", text);
+        entry->done(entry->userdata, &reply);
+        wire_reply_deinit(&reply);
+}
+
+static void source_answer_all(Source *source, const char *why)
+{
+        char text[SOURCE_TEXT_MAX + 200];
+        PendingEntry *first;
+
+        snprintf(text, sizeof(text), "source '%s' gave no answer: %s; try again",
+                 source_name(source), why);
+        source->answering = true;
+        while ((first = pending_first(source->pending))) {
+                PendingEntry entry = *first;
+
+                pending_remove(source->pending, first);
+                if (!entry.timed_out)
+                        source_answer(&entry, CB_SOURCE_UNAVAILABLE, text);
+        }
+        source->answering = false;
+}
+
+static void source_arm_deadline(Source *source)
+{
+        PendingEntry *first = pending_first(source->pending);
+
+        if (!first) {
+                (void)sd_event_source_set_enabled(source->deadline_timer, SD_EVENT_OFF);
+                return;
+        }
+        (void)sd_event_source_set_time(source->deadline_timer, first->due_usec);
+        (void)sd_event_source_set_enabled(source->deadline_timer, SD_EVENT_ONESHOT);
+}
+
+static void source_hung(Source *source, const PendingEntry *entry)
+{
+        char why[160];
+
+        snprintf(why, sizeof(why),
+                 "its process hung (no answer to a %s within %" PRIu64 " ms) and was killed",
+                 wire_operation_name(entry->operation), entry->timeout_usec / USEC_PER_MSEC);
+        source_lost(source, why);
+}
+
+static void source_time_out(Source *source, PendingEntry *entry)
+{
+        PendingEntry copy = *entry;
+        char text[SOURCE_TEXT_MAX];
+
+        entry->timed_out = true;
+        pending_postpone(source->pending, entry,
+                         entry->due_usec + source->sources->timing.hang_grace_usec);
+        snprintf(text, sizeof(text),
+                 "source '%s' gave no answer to a %s within %" PRIu64
+                 " ms; see its state, and try again",
+                 source_name(source), wire_operation_name(copy.operation),
+                 copy.timeout_usec / USEC_PER_MSEC);
+        source_answer(&copy, CB_TIMED_OUT, text);
+}
+
+static int source_on_deadline(sd_event_source *event_source, uint64_t usec, void *userdata)
+{
+        Source *source = userdata;
+        uint64_t now_usec = clock_monotonic_usec();
+        PendingEntry *entry;
+
+        (void)event_source;
+        (void)usec;
+        while ((entry = pending_first(source->pending)) && entry->due_usec <= now_usec) {
+                if (entry->timed_out) {
+                        source_hung(source, entry);
+                        break;
+                }
+                source_time_out(source, entry);
+        }
+        source_arm_deadline(source);
+        return 0;
+}
+
+/* --- receiving --- */
+
+/* Takes the reply's members along, but does not free them. */
+static void source_on_reply(Source *source, WireReply *reply)
+{
+        PendingEntry *found, entry;
+
+        if (reply->id == 0) {
+                source_on_event(source, reply);
+                return;
+        }
+        found = pending_find(source->pending, reply->id);
+        if (!found)
+                return;
+        entry = *found;
+        pending_remove(source->pending, found);
+        if (!entry.timed_out)
+                entry.done(entry.userdata, reply);
+}
+
+/* 1: one packet was taken; 0: none is there now; -errno: the process is of no use any more. */
+static int source_receive(Source *source)
+{
+        int fds[WIRE_FDS_MAX];
+        WireReply reply;
+        ssize_t n;
+        int r;
+
+        n = wire_receive(source->fd, source->sources->buffer, WIRE_PACKET_MAX, fds, MSG_DONTWAIT);
+        if (n == -EAGAIN)
+                return 0;
+        if (n == 0 || n == -ECONNRESET) {
+                source->at_eof = true;
+                return 0;
+        }
+        if (n < 0)
+                return (int)n;
+        r = wire_reply_decode(source->sources->buffer, (size_t)n, &reply);
+        if (r < 0) {
+                for (size_t i = 0; i < WIRE_FDS_MAX; i++)
+                        close_fd(fds[i]);
+                return r;
+        }
+        memcpy(reply.fds, fds, sizeof(reply.fds));
+        source_on_reply(source, &reply);
+        wire_reply_deinit(&reply);
+        return 1;
+}
+
+static int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *userdata)
+{
+        Source *source = userdata;
+
+        (void)event_source;
+        (void)fd;
+        (void)revents;
+        for (unsigned i = 0; i < SOURCE_TURN_MAX && source_has_socket(source); i++) {
+                int r = source_receive(source);
+
+                if (r < 0) {
+                        source_lost(
+                                source,
+                                "its process sent what is no answer; is it of another version?");
+                        return 0;
+                }
+                if (r == 0)
+                        break;
+        }
+        if (source->at_eof) {
+                /* How it ended is known in a moment, when it is reaped. */
+                source->io = sd_event_source_disable_unref(source->io);
+                source_arm_phase(source, source->sources->timing.eof_grace_usec);
+        }
+        return 0;
+}
+
+/* --- the end of a process --- */
+
+static uint64_t source_next_delay(Source *source)
+{
+        const SourcesTiming *timing = &source->sources->timing;
+        uint64_t now_usec = clock_monotonic_usec(), delay_usec, oldest_usec;
+        uint32_t random = 0;
+
+        if (now_usec - source->started_usec >= timing->good_life_usec) {
+                backoff_reset(&source->backoff);
+                source->n_deaths = 0;
+        }
+        source->deaths_usec[source->n_deaths++ % SOURCE_DEATHS_MAX] = now_usec;
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+                random = (uint32_t)now_usec;
+        delay_usec = backoff_next_usec(&source->backoff, random);
+        if (source->n_deaths >= SOURCE_DEATHS_MAX) {
+                oldest_usec = source->deaths_usec[source->n_deaths % SOURCE_DEATHS_MAX];
+                if (now_usec - oldest_usec <= timing->death_window_usec)
+                        delay_usec = MAX(delay_usec, timing->backoff_max_usec);
+        }
+        return delay_usec;
+}
+
+/* Gives the process up: killed if it is there, its requests answered, the next one waited for. */
+static void source_lost(Source *source, const char *why)
+{
+        SourceState state = source->state == SOURCE_LOCKED ? SOURCE_LOCKED : SOURCE_UNAVAILABLE;
+        char text[SOURCE_TEXT_MAX];
+
+        source_close(source);
+        source->restart_usec = source_next_delay(source);
+        if (source->pid > 0)
+                (void)kill(source->pid, SIGKILL);
+        phase_enter(source, source->pid > 0 ? PHASE_STOPPING : PHASE_WAITING);
+
+        snprintf(text, sizeof(text), "%s; it is started again in %" PRIu64 " s", why,
+                 (source->restart_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
+        if (state == SOURCE_LOCKED)
+                log_warning("source '%s': %s", source_name(source), text);
+        else
+                source_set_state(source, state, text);
+        source_answer_all(source, why);
+}
+
+static void describe_exit(const siginfo_t *info, char *ret_text, size_t n)
+{
+        if (info->si_code == CLD_EXITED)
+                snprintf(ret_text, n, "its process ended with status %d", info->si_status);
+        else
+                snprintf(ret_text, n, "its process was killed by signal %d (%s)", info->si_status,
+                         string_or_empty(sigabbrev_np(info->si_status)));
+}
+
+static int source_on_child(sd_event_source *event_source, const siginfo_t *info, void *userdata)
+{
+        Source *source = userdata;
+        bool expected = source->phase == PHASE_STOPPING;
+        char why[120];
+
+        (void)event_source;
+        describe_exit(info, why, sizeof(why));
+        source->pid = 0;
+        source->child = sd_event_source_disable_unref(source->child);
+
+        /* What it answered before it ended counts. */
+        while (source_has_socket(source) && !source->at_eof && source_receive(source) > 0)
+                ;
+        if (expected)
+                phase_enter(source, PHASE_WAITING);
+        else if (source->pid == 0 && source->phase != PHASE_WAITING)
+                source_lost(source, why);
+        return 0;
+}
+
+/* Lets a process that did nothing wrong end. */
+static void source_stop(Source *source)
+{
+        source_close(source);
+        if (source->pid > 0 && source->phase != PHASE_STOPPING)
+                phase_enter(source, PHASE_STOPPING);
+}
+
+/* --- the start of a process --- */
+
+static void source_on_configured(void *userdata, WireReply *reply)
+{
+        Source *source = userdata;
+
+        /* Answered for a process that has been given up, or late: then the hang check has its turn. */
+        if (source->phase != PHASE_CONFIGURING || reply->failure.status == CB_TIMED_OUT)
+                return;
+        if (reply->failure.status == 0)
+                phase_enter(source, PHASE_RUNNING);
+        else
+                source_lost(source, reply->failure.text);
+}
+
+static int source_send_settings(Source *source)
+{
+        WireRequest request;
+        Failure failure = { 0 };
+        char text[512];
+        int r;
+
+        wire_request_init(&request, WIRE_CONFIGURE);
+        r = strv_copy(source->config->settings, &request.settings);
+        if (r == 0) {
+                snprintf(text, sizeof(text), "name=%s", source->config->name);
+                r = strv_append(&request.settings, text);
+        }
+        if (r == 0) {
+                snprintf(text, sizeof(text), "driver=%s", source->config->driver);
+                r = strv_append(&request.settings, text);
+        }
+        if (r == 0)
+                r = source_submit(source, &request, source_on_configured, source, &failure);
+        wire_request_deinit(&request);
+        return r;
+}
+
+static int source_watch(Source *source)
+{
+        sd_event *event = source->sources->event;
+        int r;
+
+        r = sd_event_add_child(event, &source->child, source->pid, WEXITED, source_on_child,
+                               source);
+        if (r < 0) {
+                /* Nobody would reap it. */
+                process_reap_all(&source->pid, 1, 0);
+                source->pid = 0;
+                return r;
+        }
+        return sd_event_add_io(event, &source->io, source->fd, EPOLLIN, source_on_io, source);
+}
+
+static void source_spawn(Source *source)
+{
+        char why[256];
+        int r;
+
+        source->started_usec = clock_monotonic_usec();
+        r = process_start(source->sources->helper, &source->pid, &source->fd);
+        phase_enter(source, PHASE_CONFIGURING);
+        if (r == 0)
+                r = source_watch(source);
+        if (r == 0)
+                r = source_send_settings(source);
+        if (r != 0) {
+                snprintf(why, sizeof(why), "its process %s cannot be started: %s",
+                         source->sources->helper, r < 0 ? strerror(-r) : status_word(r));
+                source_lost(source, why);
+        }
+}
+
+void source_start(Source *source)
+{
+        source_spawn(source);
+}
+
+/* --- submitting --- */
+
+static bool goes_always(WireOperation operation)
+{
+        return operation == WIRE_CONFIGURE || operation == WIRE_UNLOCK || operation == WIRE_REFRESH;
+}
+
+static int source_refuse(const Source *source, Failure *failure)
+{
+        const char *why = source_last_error(source), *colon = *why ? ": " : "";
+
+        if (source->state == SOURCE_LOCKED)
+                return fail(
+                        failure, CB_SOURCE_LOCKED,
+                        "source '%s' is locked%s%s; unlock it with 'certbroker source unlock %s'",
+                        source_name(source), colon, why, source_name(source));
+        return fail(failure, CB_SOURCE_UNAVAILABLE, "source '%s' is %s%s%s", source_name(source),
+                    source->state == SOURCE_STARTING ? "still starting" : "unavailable", colon,
+                    why);
+}
+
+/* Sends the packet of an entry; the entry stays the caller's. */
+static int source_send(Source *source, const WireRequest *request, const PendingEntry *entry,
+                       Failure *failure)
+{
+        Bytes packet = { 0 };
+        WireRequest shallow = *request;
+        int r;
+
+        shallow.id = entry->id;
+        shallow.timeout_usec = entry->timeout_usec;
+        r = wire_request_encode(&shallow, &packet);
+        if (r == -EMSGSIZE)
+                return fail(failure, CB_INVALID_ARGUMENT, "the %s is too large for source '%s'",
+                            wire_operation_name(request->operation), source_name(source));
+        if (r < 0)
+                return fail(failure, r, "the %s cannot be sent to source '%s': %s",
+                            wire_operation_name(request->operation), source_name(source),
+                            strerror(-r));
+        r = wire_send(source->fd, &packet, request->fds, MSG_DONTWAIT);
+        bytes_deinit(&packet);
+        if (r == 0)
+                return 0;
+        if (r == -EAGAIN || r == -ENOBUFS || r == -ETOOMANYREFS)
+                return fail(failure, CB_LIMIT_EXCEEDED,
+                            "source '%s' does not keep up with its requests; try again later",
+                            source_name(source));
+        return fail(failure, CB_SOURCE_UNAVAILABLE, "source '%s' cannot be reached: %s; try again",
+                    source_name(source), strerror(-r));
+}
+
+int source_submit(Source *source, const WireRequest *request, source_done done, void *userdata,
+                  Failure *failure)
+{
+        uint64_t timeout_usec = request->timeout_usec ?: source->sources->request_timeout_usec;
+        PendingEntry *entry;
+        int r;
+
+        /* A person asks for it now: no waiting for the back-off. */
+        if (source->phase == PHASE_WAITING && goes_always(request->operation) &&
+            !source->answering && !source->leaving)
+                source_spawn(source);
+        if (!source_has_socket(source) || source->answering ||
+            (!goes_always(request->operation) && !source_state_serves(source->state)))
+                return source_refuse(source, failure);
+
+        entry = pending_add(source->pending, clock_monotonic_usec() + timeout_usec);
+        if (!entry)
+                return fail(failure, CB_LIMIT_EXCEEDED,
+                            "%d requests are in flight to source '%s' already; try again later",
+                            PENDING_MAX, source_name(source));
+        entry->done = done;
+        entry->userdata = userdata;
+        entry->operation = request->operation;
+        entry->timeout_usec = timeout_usec;
+        r = source_send(source, request, entry, failure);
+        if (r != 0) {
+                pending_remove(source->pending, entry);
+                return r;
+        }
+        if (pending_first(source->pending) == entry)
+                source_arm_deadline(source);
+        return 0;
+}
+
+/* --- life --- */
+
+static int source_add_timer(Source *source, sd_event_time_handler_t handler,
+                            sd_event_source **ret_timer)
+{
+        int r;
+
+        r = sd_event_add_time(source->sources->event, ret_timer, CLOCK_MONOTONIC, UINT64_MAX,
+                              USEC_PER_MSEC, handler, source);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(*ret_timer, SD_EVENT_OFF);
+}
+
+int source_new(Sources *sources, const SourceConfig *config, Source **ret_source)
+{
+        CLEANUP(source_freep) Source *source = NULL;
+        int r;
+
+        source = calloc(1, sizeof(*source));
+        if (!source)
+                return -ENOMEM;
+        source->sources = sources;
+        source->fd = -1;
+        source->state = SOURCE_STARTING;
+        source->backoff = (Backoff){
+                .first_usec = sources->timing.backoff_first_usec,
+                .max_usec = sources->timing.backoff_max_usec,
+        };
+        r = source_config_copy(config, &source->config);
+        if (r == 0)
+                r = pending_new(&source->pending);
+        if (r == 0)
+                r = source_add_timer(source, source_on_phase_time, &source->phase_timer);
+        if (r == 0)
+                r = source_add_timer(source, source_on_deadline, &source->deadline_timer);
+        if (r < 0)
+                return r;
+        *ret_source = TAKE(source);
+        return 0;
+}
+
+Source *source_free(Source *source)
+{
+        if (!source)
+                return NULL;
+        assert_always(source->pid == 0);
+        source_close(source);
+        sd_event_source_disable_unref(source->child);
+        sd_event_source_disable_unref(source->phase_timer);
+        sd_event_source_disable_unref(source->deadline_timer);
+        pending_free(source->pending);
+        source_config_free(source->config);
+        free(source->last_error);
+        free(source);
+        return NULL;
+}
+
+int source_reconfigure(Source *source, const SourceConfig *config)
+{
+        SourceConfig *copy = NULL;
+        int r;
+
+        r = source_config_copy(config, &copy);
+        if (r < 0)
+                return r;
+        source_config_free(source->config);
+        source->config = copy;
+
+        backoff_reset(&source->backoff);
+        source->n_deaths = 0;
+        source->restart_usec = 0;
+        source_stop(source);
+        source_answer_all(source, "its configuration has changed");
+        source_set_state(source, SOURCE_STARTING, "its configuration has changed");
+        if (source->phase == PHASE_WAITING)
+                source_arm_phase(source, 0);
+        return 0;
+}
+
+void source_leave(Source *source)
+{
+        source->leaving = true;
+        source_stop(source);
+        source_answer_all(source, "it is no longer configured");
+        if (source->phase == PHASE_WAITING)
+                phase_enter(source, PHASE_WAITING);
+}
+
+void source_shut(Source *source)
+{
+        source->leaving = true;
+        source_close(source);
+}
+
+pid_t source_abandon(Source *source)
+{
+        pid_t pid = source->pid;
+
+        source_shut(source);
+        source->child = sd_event_source_disable_unref(source->child);
+        source_answer_all(source, "the broker ends");
+        source->pid = 0;
+        return pid;
+}
+
+pid_t source_pid(const Source *source)
+{
+        return source->pid;
+}
+
+Source **source_next_leaving(Source *source)
+{
+        return &source->next_leaving;
+}
+
+const SourceConfig *source_config(const Source *source)
+{
+        return source->config;
+}
+
+const char *source_name(const Source *source)
+{
+        return source->config->name;
+}
+
+const char *source_driver(const Source *source)
+{
+        return source->config->driver;
+}
+
+const char *source_uri(const Source *source)
+{
+        return string_or_empty(source_config_get(source->config, "uri"));
+}
+
+SourceState source_state(const Source *source)
+{
+        return source->state;
+}
+
+const char *source_last_error(const Source *source)
+{
+        return string_or_empty(source->last_error);
+}
+
+uint64_t source_last_ready_sec(const Source *source)
+{
+        return source->last_ready_sec;
+}
