@@ -73,6 +73,26 @@ void manage_set_current(Manage *manage, const char *id, uint64_t generation, man
 void manage_retire(Manage *manage, const char *id, uint64_t generation, manage_done done,
                    void *userdata);
 
+/* A PKCS#10 request in DER, signed by the newest generation's key, pending or not. Strings are borrowed. */
+typedef struct RequestRequest {
+        const char *id;
+        const char *subject; /* RFC 4514 */
+        char **alt_names;    /* "DNS:…", "IP:…", "URI:…", "email:…" */
+} RequestRequest;
+typedef void (*manage_bytes_done)(void *userdata, const Failure *failure, const Bytes *der);
+void manage_request(Manage *manage, const RequestRequest *request, manage_bytes_done done,
+                    void *userdata);
+
+typedef struct ExportRequest {
+        const char *id;
+        const char *format; /* "pkcs12", "pem" */
+        int passphrase_fd;  /* borrowed during the call */
+} ExportRequest;
+/* fd: a sealed memfd, borrowed; -1 on failure. */
+typedef void (*manage_fd_done)(void *userdata, const Failure *failure, int fd);
+void manage_export(Manage *manage, const ExportRequest *request, manage_fd_done done,
+                   void *userdata);
+
 /* source NULL: the one that serves the URI. */
 void manage_register(Manage *manage, const char *id, const char *uri, const char *source,
                      manage_done done, void *userdata);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Installing a certificate for a key that is there: the pending generation's, or, as a renewal with the same key, the
+ * current one's. The descriptor is read by the source's process, which has the time; what it found is sorted and checked
+ * before anything is written.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "base/strings.h"
+#include "broker/manage/room.h"
+#include "pki/x509.h"
+
+/* The generation whose key the certificate must be for. */
+static const Generation *wanted(const Certificate *certificate)
+{
+        const Generation *newest = certificate_newest(certificate);
+
+        if (newest && newest->chain.n == 0)
+                return newest;
+        return certificate_find_generation(certificate, 0);
+}
+
+static int new_generation(const Generation *with_key, uint64_t number, Generation **ret_generation)
+{
+        CLEANUP(generation_freep) Generation *generation = calloc(1, sizeof(*generation));
+        int r;
+
+        if (!generation)
+                return -ENOMEM;
+
+        generation->number = number;
+        generation->key_type = with_key->key_type;
+        generation->algorithms = with_key->algorithms;
+        r = string_set(&generation->key_uri, with_key->key_uri);
+        if (r == 0)
+                r = bytes_set(&generation->spki, with_key->spki.data, with_key->spki.n);
+        if (r < 0)
+                return r;
+
+        *ret_generation = TAKE(generation);
+        return 0;
+}
+
+/* The generation that gets the chain: the pending one, or a new one with the current key. */
+static int find_place(Certificate *next, Generation **ret_generation, Failure *failure)
+{
+        CLEANUP(generation_freep) Generation *renewed = NULL;
+        const Generation *with_key = wanted(next);
+        int r;
+
+        if (!with_key)
+                return fail(failure, CB_FAILED,
+                            "certificate '%s' has no key to install a certificate for", next->id);
+
+        if (with_key->chain.n == 0) {
+                *ret_generation = certificate_find_generation(next, with_key->number);
+                return 0;
+        }
+
+        r = new_generation(with_key, certificate_newest(next)->number + 1, &renewed);
+        if (r < 0)
+                return r;
+        r = certificate_add_generation(next, renewed);
+        if (r < 0)
+                return r;
+        *ret_generation = TAKE(renewed);
+        return 0;
+}
+
+static int is_known(const Certificate *certificate, const Bytes *leaf, Failure *failure)
+{
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                const Generation *generation = certificate->generations[i];
+
+                if (generation->chain.n > 0 && bytes_equal(&generation->chain.items[0], leaf))
+                        return fail(failure, CB_ALREADY_EXISTS,
+                                    "this leaf is certificate '%s' already; set that generation "
+                                    "current instead",
+                                    certificate->id);
+        }
+        return 0;
+}
+
+static int prepare(Job *job, const WireReply *reply, Certificate **ret_next,
+                   uint64_t *ret_generation, Failure *failure)
+{
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        CLEANUP(certificate_freep) Certificate *next = NULL;
+        Generation *generation;
+        const Bytes *leaf;
+        int r;
+
+        if (!present)
+                return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
+        if (reply->chain.n == 0)
+                return fail(failure, CB_BAD_BUNDLE, "no certificate was given for '%s'", job->id);
+
+        leaf = &reply->chain.items[0];
+        r = is_known(present, leaf, failure);
+        if (r == 0)
+                r = certificate_copy(present, &next);
+        if (r == 0)
+                r = find_place(next, &generation, failure);
+        if (r == 0)
+                r = bytes_list_copy(&reply->chain, &generation->chain);
+        if (r == 0)
+                r = pki_certificate_facts(leaf->data, leaf->n, &generation->facts, failure);
+        if (r != 0)
+                return r;
+
+        if (!bytes_equal(&generation->facts.spki, &generation->spki))
+                return fail(failure, CB_KEY_MISMATCH,
+                            "no certificate among those given is for the key of '%s'", job->id);
+
+        r = string_set(&next->last_error, reply->warning);
+        if (r < 0)
+                return r;
+
+        *ret_generation = generation->number;
+        *ret_next = TAKE(next);
+        return 0;
+}
+
+static void on_read(void *userdata, WireReply *reply)
+{
+        Job *job = userdata;
+        PublishRequest request = { .id = job->id, .force = job->force, .install = true };
+        Certificate *next = NULL;
+        Failure failure = reply->failure;
+        uint64_t generation = 0;
+        int r = failure.status;
+
+        if (r == 0)
+                r = prepare(job, reply, &next, &generation, &failure);
+        if (r != 0)
+                job_give_up(job, r, &failure);
+        else
+                publish_next(job->manage, &request, next, generation, job_on_done, job);
+}
+
+static int submit(Job *job, Failure *failure)
+{
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        const Generation *generation;
+        WireRequest request;
+        Source *source;
+        int r;
+
+        if (!present)
+                return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
+
+        generation = wanted(present);
+        if (!generation)
+                return fail(failure, CB_FAILED,
+                            "certificate '%s' has no key to install a certificate for", job->id);
+
+        r = manage_find_source(job->manage, present->source, &source, failure);
+        if (r != 0)
+                return r;
+
+        wire_request_init(&request, WIRE_READ_CHAIN);
+        request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
+        request.name = job->id;
+        request.input = generation->spki;
+        request.fds[0] = job->fds[0];
+        return source_submit(source, &request, on_read, job, failure);
+}
+
+static void run(void *userdata)
+{
+        Job *job = userdata;
+        Failure failure = { 0 };
+        int r = submit(job, &failure);
+
+        job->fds[0] = close_fd(job->fds[0]);
+        if (r != 0)
+                job_give_up(job, r, &failure);
+}
+
+void manage_install(Manage *manage, const char *id, int chain_fd, bool force, manage_done done,
+                    void *userdata)
+{
+        CLEANUP(job_freep) Job *job = NULL;
+        Failure failure = { 0 };
+        int r;
+
+        r = job_new(manage, id, done, userdata, &job);
+        if (r == 0) {
+                job->force = force;
+                job->fds[0] = fcntl(chain_fd, F_DUPFD_CLOEXEC, 3);
+                r = job->fds[0] < 0 ? -errno : 0;
+        }
+        if (r == 0) {
+                job_start(TAKE(job), run);
+                return;
+        }
+        fail(&failure, r, "certificate '%s' could not be installed", id);
+        done(userdata, &failure);
+}
