@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The broker: one of each room, made in the order of their dependencies and freed in the reverse one. It
+ * passes between rooms what they may not know of each other (a source's state to manage and to the bus,
+ * a reload to all), and ends the program. It decides nothing of the domain.
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "broker/bus/bus.h"
+#include "broker/config/config.h"
+#include "broker/directory.h"
+#include "broker/manage/manage.h"
+#include "broker/sign/sign.h"
+#include "broker/sources/sources.h"
+#include "broker/store/store.h"
+#include "loop/lane.h"
+
+#define LANE_QUEUE_MAX    4096
+#define STOP_TIMEOUT_USEC (5 * USEC_PER_SEC)
+
+struct Broker {
+        BrokerOptions options;
+        Config *config;
+        sd_event *event;
+        Lane *lane;
+        Catalog *catalog;
+        Store *store;
+        Sources *sources;
+        Signer *signer;
+        Manage *manage;
+        Bus *bus;
+        sd_event_source *tick;  /* when manage wants to be woken */
+        sd_event_source *idle;  /* while stopping: looks whether all is done */
+        sd_event_source *limit; /* while stopping: the 5 s */
+        bool is_stopping;
+};
+
+/* --- between rooms --- */
+
+static void on_source_added(void *userdata, Source *source)
+{
+        Broker *broker = userdata;
+
+        if (broker->bus)
+                bus_source_added(broker->bus, source_name(source));
+}
+
+static void on_source_changed(void *userdata, Source *source)
+{
+        Broker *broker = userdata;
+
+        if (broker->manage)
+                manage_source_changed(broker->manage, source);
+        if (broker->bus)
+                bus_source_changed(broker->bus, source_name(source));
+}
+
+static void on_source_removed(void *userdata, const char *name)
+{
+        Broker *broker = userdata;
+
+        if (broker->bus)
+                bus_source_removed(broker->bus, name);
+}
+
+static const SourcesEvents sources_events = {
+        .added = on_source_added,
+        .changed = on_source_changed,
+        .removed = on_source_removed,
+};
+
+static void show_source(const Source *source, BusSource *ret_source)
+{
+        *ret_source = (BusSource){
+                .name = source_name(source),
+                .driver = source_driver(source),
+                .uri = source_uri(source),
+                .state = source_state_name(source_state(source)),
+                .last_error = source_last_error(source),
+                .last_ready_sec = source_last_ready_sec(source),
+        };
+}
+
+static size_t host_source_count(void *userdata)
+{
+        Broker *broker = userdata;
+
+        return sources_count(broker->sources);
+}
+
+static void host_source_at(void *userdata, size_t index, BusSource *ret_source)
+{
+        Broker *broker = userdata;
+
+        show_source(sources_at(broker->sources, index), ret_source);
+}
+
+static bool host_source_find(void *userdata, const char *name, BusSource *ret_source)
+{
+        Broker *broker = userdata;
+        Source *source = sources_find(broker->sources, name);
+
+        if (source)
+                show_source(source, ret_source);
+        return source != NULL;
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Broker *broker = userdata;
+
+        manage_tick(broker->manage);
+        return 0;
+}
+
+/* CLOCK_REALTIME, so that it comes with the date even when someone sets the clock. */
+static void host_wake_at(void *userdata, uint64_t realtime_sec)
+{
+        Broker *broker = userdata;
+
+        if (realtime_sec == 0) {
+                (void)sd_event_source_set_enabled(broker->tick, SD_EVENT_OFF);
+                return;
+        }
+        if (realtime_sec > UINT64_MAX / USEC_PER_SEC - 1)
+                realtime_sec = UINT64_MAX / USEC_PER_SEC - 1;
+        (void)sd_event_source_set_time(broker->tick, realtime_sec * USEC_PER_SEC);
+        (void)sd_event_source_set_enabled(broker->tick, SD_EVENT_ONESHOT);
+}
+
+/* --- configuration --- */
+
+static void log_warnings(const Config *config)
+{
+        for (char **warning = config->warnings; warning && *warning; warning++)
+                log_warning("%s", *warning);
+}
+
+/* Hands a good configuration to every room; what was in force before is freed after. */
+static int put_in_force(Broker *broker, Config *config, Failure *failure)
+{
+        Config *before = broker->config;
+        int r;
+
+        r = sources_configure(broker->sources, config);
+        if (r < 0) {
+                fail(failure, r, "the sources cannot be configured");
+                if (before)
+                        (void)sources_configure(broker->sources, before);
+                return r;
+        }
+        broker->config = config;
+        signer_configure(broker->signer, config);
+        manage_configure(broker->manage, config);
+        bus_configure(broker->bus, &config->grants, config->max_in_flight_per_client);
+        log_warnings(config);
+        config_free(before);
+        return 0;
+}
+
+static int host_reload(void *userdata, Failure *failure)
+{
+        CLEANUP(config_freep) Config *config = NULL;
+        Broker *broker = userdata;
+        int r;
+
+        sd_notify(0, "RELOADING=1");
+        r = config_load(broker->options.config, &config, failure);
+        if (r == 0)
+                r = put_in_force(broker, config, failure);
+        if (r == 0) {
+                TAKE(config);
+                log_info("the configuration has been read again");
+        } else {
+                log_error("the configuration stays as it was: %s", failure->text);
+        }
+        sd_notify(0, "READY=1");
+        return r;
+}
+
+/* --- the end --- */
+
+static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Broker *broker = userdata;
+
+        log_warning("requests are still in flight after 5 s: ending without them");
+        return sd_event_exit(broker->event, BROKER_EXIT_OK);
+}
+
+static int on_idle(sd_event_source *source, void *userdata)
+{
+        Broker *broker = userdata;
+
+        return bus_is_idle(broker->bus) ? sd_event_exit(broker->event, BROKER_EXIT_OK) : 0;
+}
+
+static int broker_stop(Broker *broker)
+{
+        int r;
+
+        if (broker->is_stopping)
+                return 0;
+        broker->is_stopping = true;
+        sd_notify(0, "STOPPING=1");
+        log_info("stopping");
+        bus_stop(broker->bus);
+
+        r = sd_event_add_post(broker->event, &broker->idle, on_idle, broker);
+        if (r >= 0)
+                r = sd_event_add_time_relative(broker->event, &broker->limit, CLOCK_MONOTONIC,
+                                               STOP_TIMEOUT_USEC, USEC_PER_MSEC, on_limit, broker);
+        return r < 0 ? sd_event_exit(broker->event, BROKER_EXIT_INTERNAL) : 0;
+}
+
+static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *info,
+                          void *userdata)
+{
+        return broker_stop(userdata);
+}
+
+static int on_reload_signal(sd_event_source *source, const struct signalfd_siginfo *info,
+                            void *userdata)
+{
+        Failure failure = { 0 };
+        Broker *broker = userdata;
+
+        if (!broker->is_stopping)
+                (void)host_reload(broker, &failure);
+        return 0;
+}
+
+static void host_ready(void *userdata)
+{
+        sd_notify(0, "READY=1");
+        log_info("ready");
+}
+
+static void host_ended(void *userdata, BusEnd end, const char *text)
+{
+        Broker *broker = userdata;
+
+        if (broker->is_stopping)
+                return;
+        log_error("%s", text);
+        (void)sd_event_exit(broker->event, BROKER_EXIT_BUS);
+}
+
+static const BusHost bus_host = {
+        .source_count = host_source_count,
+        .source_at = host_source_at,
+        .source_find = host_source_find,
+        .reload = host_reload,
+        .wake_at = host_wake_at,
+        .ready = host_ready,
+        .ended = host_ended,
+};
+
+/* --- construction --- */
+
+static int make_loop(Broker *broker)
+{
+        int r;
+
+        r = sd_event_new(&broker->event);
+        if (r >= 0)
+                r = sd_event_set_watchdog(broker->event, true);
+        if (r >= 0)
+                r = sd_event_add_signal(broker->event, NULL, SIGTERM, on_stop_signal, broker);
+        if (r >= 0)
+                r = sd_event_add_signal(broker->event, NULL, SIGINT, on_stop_signal, broker);
+        if (r >= 0)
+                r = sd_event_add_signal(broker->event, NULL, SIGHUP, on_reload_signal, broker);
+        if (r >= 0)
+                r = sd_event_add_time(broker->event, &broker->tick, CLOCK_REALTIME, 0, USEC_PER_SEC,
+                                      on_tick, broker);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(broker->tick, SD_EVENT_OFF);
+        if (r >= 0)
+                r = lane_new(broker->event, LANE_QUEUE_MAX, &broker->lane);
+        return r < 0 ? r : 0;
+}
+
+static int make_rooms(Broker *broker)
+{
+        BusRooms rooms;
+        int r;
+
+        r = sources_new(broker->event, broker->options.helper, &sources_events, broker,
+                        &broker->sources);
+        if (r == 0)
+                r = signer_new(broker->catalog, broker->sources, &broker->signer);
+        if (r == 0)
+                r = manage_new(broker->catalog, broker->store, broker->sources, &broker->manage);
+        if (r != 0)
+                return r;
+        rooms = (BusRooms){
+                .event = broker->event,
+                .catalog = broker->catalog,
+                .sources = broker->sources,
+                .manage = broker->manage,
+                .signer = broker->signer,
+        };
+        return bus_new(&rooms, &bus_host, broker, &broker->bus);
+}
+
+static int make_all(Broker *broker, Config *config, Failure *failure)
+{
+        int r;
+
+        r = directory_prepare(config->state_directory, 0700, failure);
+        if (r == 0)
+                r = directory_prepare(config->runtime_directory, 0755, failure);
+        if (r != 0)
+                return r;
+        r = make_loop(broker);
+        if (r == 0)
+                r = catalog_new(&broker->catalog);
+        if (r != 0)
+                return fail(failure, r, "the event loop cannot be made");
+        r = store_open(config->state_directory, broker->lane, &broker->store, failure);
+        if (r != 0)
+                return r;
+        r = make_rooms(broker);
+        if (r != 0)
+                return fail(failure, r, "there is no memory for the broker");
+        return manage_load(broker->manage, failure);
+}
+
+/* First the channel: whoever holds it is another broker of the same directories. */
+static int open_doors(Broker *broker, Failure *failure)
+{
+        const Config *config = broker->config;
+        const char *bus = broker->options.bus ? broker->options.bus : config->bus;
+        int r;
+
+        r = bus_open_channel(broker->bus, config->runtime_directory, failure);
+        if (r != 0)
+                return r == CB_ALREADY_EXISTS ? BROKER_EXIT_BUS : BROKER_EXIT_INTERNAL;
+        return bus_connect(broker->bus, bus, failure) == 0 ? 0 : BROKER_EXIT_BUS;
+}
+
+int broker_new(const BrokerOptions *options, Broker **ret_broker, Failure *failure)
+{
+        CLEANUP(broker_freep) Broker *broker = NULL;
+        CLEANUP(config_freep) Config *config = NULL;
+        int r;
+
+        if (config_load(options->config, &config, failure) != 0)
+                return BROKER_EXIT_CONFIG;
+        broker = calloc(1, sizeof(*broker));
+        if (!broker) {
+                fail(failure, -ENOMEM, "there is no memory for the broker");
+                return BROKER_EXIT_INTERNAL;
+        }
+        broker->options = *options;
+        if (make_all(broker, config, failure) != 0 || put_in_force(broker, config, failure) != 0)
+                return BROKER_EXIT_INTERNAL;
+        TAKE(config);
+        r = open_doors(broker, failure);
+        if (r != 0)
+                return r;
+        *ret_broker = TAKE(broker);
+        return BROKER_EXIT_OK;
+}
+
+int broker_run(Broker *broker)
+{
+        int r = sd_event_loop(broker->event);
+
+        return r < 0 ? BROKER_EXIT_INTERNAL : r;
+}
+
+Broker *broker_free(Broker *broker)
+{
+        if (!broker)
+                return NULL;
+        bus_free(broker->bus);
+        manage_free(broker->manage);
+        signer_free(broker->signer);
+        sources_free(broker->sources);
+        store_free(broker->store);
+        catalog_free(broker->catalog);
+        lane_free(broker->lane);
+        sd_event_source_disable_unref(broker->limit);
+        sd_event_source_disable_unref(broker->idle);
+        sd_event_source_disable_unref(broker->tick);
+        sd_event_unref(broker->event);
+        config_free(broker->config);
+        free(broker);
+        return NULL;
+}

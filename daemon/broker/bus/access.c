@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Decisions: turns a method's access class into what core/grants.h is asked. The invariant is that an
+ * object which may not be read and one that does not exist give the same answer, text included. It
+ * remembers no decision: each call asks anew, under the grants that are in force then.
+ */
+#include "broker/bus/room.h"
+
+/* What a class asks of the object that is called. */
+static const Operation class_operations[_ACCESS_CLASS_N] = {
+        [ACCESS_READ] = OPERATION_READ,     [ACCESS_TLS] = OPERATION_TLS,
+        [ACCESS_USE] = OPERATION_SIGN,      [ACCESS_DECRYPT] = OPERATION_DECRYPT,
+        [ACCESS_EXPORT] = OPERATION_EXPORT, [ACCESS_MANAGE] = OPERATION_MANAGE,
+};
+
+bool may_read(const Bus *bus, const Subject *subject, ObjectKind kind, const char *name)
+{
+        const Request request = { .operation = OPERATION_READ, .kind = kind, .name = name };
+
+        /* The manager is there for everybody; it shows each what it may read. */
+        return kind == OBJECT_MANAGER || grants_decide(bus->grants, subject, &request, NULL);
+}
+
+int check_access(const Bus *bus, const Subject *subject, const Request *request, Failure *failure)
+{
+        Failure denied = { 0 };
+
+        if (grants_decide(bus->grants, subject, request, &denied))
+                return 0;
+        if (!may_read(bus, subject, request->kind, request->name))
+                return object_not_found(failure, request->kind, request->name);
+        *failure = denied;
+        return CB_ACCESS_DENIED;
+}
+
+static int check_manager(const Bus *bus, const Subject *subject, Failure *failure)
+{
+        const Request request = { .operation = OPERATION_MANAGE, .kind = OBJECT_MANAGER };
+
+        if (grants_decide(bus->grants, subject, &request, failure))
+                return 0;
+        return CB_ACCESS_DENIED;
+}
+
+/* Who may not manage what it would make learns nothing about whether it is there already. */
+static int check_create(const Bus *bus, const Subject *subject, ObjectKind kind, const char *name,
+                        Failure *failure)
+{
+        const Request request = { .operation = OPERATION_MANAGE, .kind = kind, .name = name };
+
+        if (grants_decide(bus->grants, subject, &request, failure))
+                return 0;
+        return CB_ACCESS_DENIED;
+}
+
+int check_method(const Bus *bus, const Subject *subject, const Node *node, MethodId method,
+                 const char *argument, Failure *failure)
+{
+        AccessClass access = method_table[method].access;
+        Request request = { .kind = node->kind, .name = node->name };
+
+        if (node->type == NODE_FOLDER)
+                return 0; /* it has only children, each of which is decided on */
+
+        switch (access) {
+        case ACCESS_ANY:
+                return 0;
+        case ACCESS_READ:
+        case ACCESS_TLS:
+        case ACCESS_USE:
+        case ACCESS_DECRYPT:
+        case ACCESS_EXPORT:
+        case ACCESS_MANAGE:
+                if (access == ACCESS_READ && node->kind == OBJECT_MANAGER)
+                        return 0;
+                request.operation = class_operations[access];
+                return check_access(bus, subject, &request, failure);
+        case ACCESS_MANAGE_ALL:
+                if (!may_read(bus, subject, node->kind, node->name))
+                        return object_not_found(failure, node->kind, node->name);
+                return check_manager(bus, subject, failure);
+        case ACCESS_CREATE_CERTIFICATE:
+                return check_create(bus, subject, OBJECT_CERTIFICATE, argument, failure);
+        case ACCESS_CREATE_BACKEND:
+                return check_create(bus, subject, OBJECT_BACKEND, argument, failure);
+        case _ACCESS_CLASS_N:
+                break;
+        }
+        assert_always(false);
+        return CB_ACCESS_DENIED;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The room's owner: makes its parts and takes them down in the reverse order. Peers are borrowed by the
+ * calls in flight, so at the end they go first, and every call must have been answered by then: the rooms
+ * that answer (sign, manage) are stopped before this one is freed.
+ */
+#include "broker/bus/room.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **ret_bus)
+{
+        CLEANUP(bus_freep) Bus *bus = NULL;
+        int r;
+
+        bus = calloc(1, sizeof(*bus));
+        if (!bus)
+                return -ENOMEM;
+        bus->rooms = *rooms;
+        bus->host = *host;
+        bus->userdata = userdata;
+        map_init(&bus->names);
+        TAILQ_INIT(&bus->peers);
+        TAILQ_INIT(&bus->graves);
+        r = quota_new(1, &bus->quota);
+        if (r < 0)
+                return r;
+        manage_observe(rooms->manage, &signals_of_manage, bus);
+        *ret_bus = TAKE(bus);
+        return 0;
+}
+
+Bus *bus_free(Bus *bus)
+{
+        static const ManageEvents nobody;
+        Peer *peer;
+
+        if (!bus)
+                return NULL;
+        manage_observe(bus->rooms.manage, &nobody, NULL);
+        while ((peer = TAILQ_FIRST(&bus->peers)))
+                peer_gone(peer);
+        peers_bury(bus);
+        channel_free(bus->channel);
+        link_free(bus->link);
+        sd_event_source_disable_unref(bus->burial);
+        assert_always(bus->n_calls == 0);
+        quota_free(bus->quota);
+        map_deinit(&bus->names);
+        free(bus->channel_address);
+        free(bus);
+        return NULL;
+}
+
+void bus_configure(Bus *bus, const Grants *grants, unsigned n_in_flight_max)
+{
+        bus->grants = grants;
+        quota_set_max(bus->quota, n_in_flight_max);
+}
+
+int bus_open_channel(Bus *bus, const char *runtime_directory, Failure *failure)
+{
+        return channel_new(bus, runtime_directory, &bus->channel, failure);
+}
+
+int bus_connect(Bus *bus, const char *address, Failure *failure)
+{
+        return link_new(bus, address, &bus->link, failure);
+}
+
+void bus_stop(Bus *bus)
+{
+        bus->stopping = true;
+        if (bus->channel)
+                channel_stop(bus->channel);
+        if (bus->link)
+                link_stop(bus->link);
+}
+
+bool bus_is_idle(const Bus *bus)
+{
+        const Peer *peer;
+
+        if (bus->n_calls > 0 || (bus->link && !link_is_idle(bus->link)))
+                return false;
+        TAILQ_FOREACH(peer, &bus->peers, entry)
+        {
+                if (dbus_connection_has_messages_to_send(peer->connection))
+                        return false;
+        }
+        return true;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The bus: everything that D-Bus says to the broker and the broker to D-Bus, on a message bus and on the
+ * private channel. It keeps connections and who is behind them, and nothing of the domain.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/failure.h"
+#include "base/macro.h"
+#include "broker/manage/manage.h"
+#include "broker/sign/sign.h"
+#include "core/catalog.h"
+#include "core/grants.h"
+
+typedef struct sd_event sd_event;
+typedef struct Bus Bus;
+
+/* What a source shows. Borrowed until the loop's next turn; all text may be NULL. */
+typedef struct BusSource {
+        const char *name, *driver, *uri, *state, *last_error;
+        uint64_t last_ready_sec;
+} BusSource;
+
+typedef enum BusEnd {
+        BUS_NO_CONNECTION, /* at start only: later it is tried again for ever */
+        BUS_NAME_TAKEN,
+        BUS_NAME_LOST,
+} BusEnd;
+
+/* What the bus asks its owner for, and tells it. All on the loop. */
+typedef struct BusHost {
+        size_t (*source_count)(void *userdata);
+        void (*source_at)(void *userdata, size_t index, BusSource *ret_source);
+        bool (*source_find)(void *userdata, const char *name, BusSource *ret_source);
+        /* Reads the configuration again; calls bus_configure() if it is good. */
+        int (*reload)(void *userdata, Failure *failure);
+        /* Call manage_tick() then: see ManageEvents. */
+        void (*wake_at)(void *userdata, uint64_t realtime_sec);
+        /* The name is ours: the first time, and after each reconnection. */
+        void (*ready)(void *userdata);
+        /* It cannot go on. */
+        void (*ended)(void *userdata, BusEnd end, const char *text);
+} BusHost;
+
+typedef struct BusRooms {
+        sd_event *event;
+        Catalog *catalog;
+        Sources *sources; /* only to pass on */
+        Manage *manage;
+        Signer *signer;
+} BusRooms;
+
+/* Observes manage from now on. */
+int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **ret_bus);
+Bus *bus_free(Bus *bus);
+DEFINE_CLEANUP(Bus, bus_free)
+
+/* grants are borrowed until the next call. */
+void bus_configure(Bus *bus, const Grants *grants, unsigned n_in_flight_max);
+/* Listens on RUNTIME/channel and on an abstract address. CB_ALREADY_EXISTS: another broker does. */
+int bus_open_channel(Bus *bus, const char *runtime_directory, Failure *failure);
+/* "system", "session" or an address; connects in the background and says ready() or ended(). */
+int bus_connect(Bus *bus, const char *address, Failure *failure);
+
+/* Takes no more requests and gives the name back; what is in flight is still answered. */
+void bus_stop(Bus *bus);
+/* Nothing is in flight, and everything that was answered has been handed to the kernel. */
+bool bus_is_idle(const Bus *bus);
+
+void bus_source_added(Bus *bus, const char *name);
+void bus_source_changed(Bus *bus, const char *name);
+void bus_source_removed(Bus *bus, const char *name);

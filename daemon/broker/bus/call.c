@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A method call, from its charge to its answer. The invariant is that each call is answered exactly
+ * once: every way out is call_end(), and the call is gone after it. It keeps no message: serial and
+ * sender are all that an answer needs, and a message that is kept pins up to sixteen descriptors.
+ * A peer that has gone is answered by sending nothing.
+ */
+#include "broker/bus/room.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/strings.h"
+
+static Call *call_free(Call *call)
+{
+        assert_always(call->answered);
+        if (call->peer)
+                TAILQ_REMOVE(&call->peer->calls, call, entry);
+        call->bus->n_calls--;
+        charge_deinit(&call->charge);
+        free(call);
+        return NULL;
+}
+
+int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message, Call **ret_call)
+{
+        Bus *bus = peer->bus;
+        Charge charge;
+        Call *call;
+        int r;
+
+        r = quota_charge(bus->quota, peer->subject.uid, &charge);
+        if (r != 0)
+                return r;
+        call = calloc(1, sizeof(*call));
+        if (!call) {
+                charge_deinit(&charge);
+                return -ENOMEM;
+        }
+        *call = (Call){
+                .bus = bus,
+                .peer = peer,
+                .method = method,
+                .charge = charge,
+                .serial = dbus_message_get_serial(message),
+                .no_reply = dbus_message_get_no_reply(message),
+                .node = *node,
+        };
+        TAILQ_INSERT_TAIL(&peer->calls, call, entry);
+        bus->n_calls++;
+        *ret_call = call;
+        return 0;
+}
+
+const Subject *call_subject(const Call *call)
+{
+        return &call->peer->subject;
+}
+
+void peer_send(Peer *peer, DBusMessage *message)
+{
+        /* A reader that is this late: its kernel buffer and our queue are full of answers. */
+        if (!peer->name &&
+            dbus_connection_get_outgoing_size(peer->connection) > OUTGOING_SIZE_MAX) {
+                log_warning("a client on the channel (uid %u) does not read its answers: dropped",
+                            peer->subject.uid);
+                peer_gone(peer);
+                return;
+        }
+        if (!dbus_connection_send(peer->connection, message, NULL))
+                log_warning("no memory to send a message");
+}
+
+/* Ends the call; message NULL: there was no memory for one. */
+static void call_end(Call *call, DBusMessage *message)
+{
+        assert_always(!call->answered);
+        call->answered = true;
+        if (!message)
+                log_warning("no memory for an answer");
+        else if (call->peer && !call->no_reply)
+                peer_send(call->peer, message);
+        if (message)
+                dbus_message_unref(message);
+        call_free(call);
+}
+
+static DBusMessage *address_reply(DBusMessage *reply, const Peer *peer, uint32_t serial)
+{
+        if (!reply)
+                return NULL;
+        if (!dbus_message_set_reply_serial(reply, serial) ||
+            !dbus_message_set_destination(reply, peer ? peer->name : NULL)) {
+                dbus_message_unref(reply);
+                return NULL;
+        }
+        dbus_message_set_no_reply(reply, TRUE);
+        return reply;
+}
+
+DBusMessage *call_new_answer(const Call *call)
+{
+        return address_reply(dbus_message_new(DBUS_MESSAGE_TYPE_METHOD_RETURN), call->peer,
+                             call->serial);
+}
+
+static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *name, const char *text)
+{
+        DBusMessage *error;
+        DBusMessageIter iter;
+
+        error = address_reply(dbus_message_new(DBUS_MESSAGE_TYPE_ERROR), peer, serial);
+        if (!error)
+                return NULL;
+        dbus_message_iter_init_append(error, &iter);
+        if (!dbus_message_set_error_name(error, name) || !append_string(&iter, text)) {
+                dbus_message_unref(error);
+                return NULL;
+        }
+        return error;
+}
+
+void call_answer(Call *call, DBusMessage *reply)
+{
+        call_end(call, reply);
+}
+
+void call_answer_empty(Call *call)
+{
+        call_end(call, call_new_answer(call));
+}
+
+void call_answer_value(Call *call, const Value *value)
+{
+        DBusMessage *reply = call_new_answer(call);
+        DBusMessageIter iter;
+
+        if (reply) {
+                dbus_message_iter_init_append(reply, &iter);
+                if (!value_append(&iter, value)) {
+                        dbus_message_unref(reply);
+                        reply = NULL;
+                }
+        }
+        call_end(call, reply);
+}
+
+/* Outcomes are the caller's business; what failed in our own surroundings is ours. */
+static void log_failure(const Call *call, int status, const char *text)
+{
+        const char *method = method_table[call->method].name;
+
+        if (status < 0)
+                log_warning("%s: %s (%s)", method, text, strerrordesc_np(-status));
+        else
+                log_debug("%s: %s", method, text);
+}
+
+void call_fail(Call *call, const Failure *failure)
+{
+        log_failure(call, failure->status, failure->text);
+        call_end(call, new_error(call->peer, call->serial, status_error_name(failure->status),
+                                 failure->text));
+}
+
+void call_fail_status(Call *call, int status, const char *format, ...)
+{
+        Failure failure = { 0 };
+        char text[sizeof(failure.text)];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        fail(&failure, status, "%s", text);
+        call_fail(call, &failure);
+}
+
+void call_fail_standard(Call *call, const char *error, const char *format, ...)
+{
+        char text[512];
+        va_list arguments;
+
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        text_clean(text, true);
+        log_failure(call, CB_FAILED, text);
+        call_end(call, new_error(call->peer, call->serial, error, text));
+}
+
+void call_fail_memory(Call *call)
+{
+        call_fail_status(call, -ENOMEM, "no memory for the answer");
+}
+
+void call_on_done(void *userdata, const Failure *failure)
+{
+        Call *call = userdata;
+        char path[OBJECT_PATH_MAX];
+        Value value;
+
+        if (failure->status != 0) {
+                call_fail(call, failure);
+                return;
+        }
+        if (!call->answers_path) {
+                call_answer_empty(call);
+                return;
+        }
+        object_path_encode(call->kind, call->name, path);
+        value = value_path(path);
+        call_answer_value(call, &value);
+}
+
+void refuse_message(Peer *peer, DBusMessage *message, const char *error, const char *format, ...)
+{
+        char text[512];
+        va_list arguments;
+        DBusMessage *reply;
+
+        if (dbus_message_get_no_reply(message))
+                return;
+        va_start(arguments, format);
+        (void)vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        text_clean(text, true);
+
+        reply = new_error(peer, dbus_message_get_serial(message), error, text);
+        if (!reply) {
+                log_warning("no memory to refuse a message");
+                return;
+        }
+        log_debug("refused: %s", text);
+        peer_send(peer, reply);
+        dbus_message_unref(reply);
+}

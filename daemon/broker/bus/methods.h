@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of methods share. */
+#pragma once
+
+#include "broker/bus/room.h"
+
+/* By id, thumbprint or subject, among those that the caller may read. */
+int select_certificate(Call *call, const char *selector, Certificate **ret_certificate,
+                       Failure *failure);

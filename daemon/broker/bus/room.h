@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share: the bus, its peers, and the calls in flight. */
+#pragma once
+
+#include <dbus/dbus.h>
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+
+#include "base/map.h"
+#include "broker/bus/bus.h"
+#include "broker/bus/interface.h"
+#include "broker/bus/node.h"
+#include "broker/bus/value.h"
+#include "core/quota.h"
+#include "loop/bus-loop.h"
+
+#define BUS_NAME                  "org.certbroker1"
+#define MESSAGE_SIZE_MAX          (2 * 1024 * 1024)
+#define CHANNEL_RECEIVED_SIZE_MAX (8 * 1024 * 1024)
+#define CHANNEL_RECEIVED_FDS_MAX  32
+/*
+ * On the bus these are far above what may wait: libdbus stops reading at the limit, and what would let the waiting
+ * calls go on, the bus's answer about their sender, could not be read any more.
+ */
+#define BUS_RECEIVED_SIZE_MAX (32 * 1024 * 1024)
+#define BUS_RECEIVED_FDS_MAX  512
+#define OUTGOING_SIGNALS_MAX  (4 * 1024 * 1024)  /* a peer that reads too slowly gets no signals */
+#define OUTGOING_SIZE_MAX     (48 * 1024 * 1024) /* and then, on the channel, is dropped */
+#define PEERS_MAX             4096               /* of each kind, bus and channel */
+#define PEERS_PER_UID_MAX     512                /* on the channel; a bus has its own limit */
+#define WAITING_PER_PEER_MAX  64
+#define WAITING_SIZE_MAX      (8 * 1024 * 1024) /* of all peers */
+#define WAITING_WITH_FDS_MAX  8 /* messages of all peers, of up to 16 descriptors each */
+
+typedef struct Peer Peer;
+typedef struct Call Call;
+typedef struct Link Link;
+typedef struct Channel Channel;
+
+struct Bus {
+        BusRooms rooms;
+        BusHost host;
+        void *userdata;
+        const Grants *grants;
+        Quota *quota;
+        Link *link; /* to the message bus */
+        Channel *channel;
+        char *channel_address;
+        Map names;                           /* unique name → Peer, of the message bus */
+        TAILQ_HEAD(PeerList, Peer) peers;    /* all of them */
+        TAILQ_HEAD(PeerGraves, Peer) graves; /* gone; freed by `burial` */
+        sd_event_source *burial;
+        size_t n_channel_peers;
+        size_t waiting_size;
+        size_t n_waiting_with_fds;
+        size_t n_calls;
+        bool stopping;
+};
+
+/* --- peer.c: who is behind a connection --- */
+
+typedef struct Waiting {
+        DBusMessage *message;
+        size_t size;
+        STAILQ_ENTRY(Waiting) next;
+} Waiting;
+
+typedef enum PeerState {
+        PEER_ASKING, /* the bus has been asked who it is; its calls wait */
+        PEER_KNOWN,
+        PEER_GONE,
+} PeerState;
+
+struct Peer {
+        Bus *bus;
+        PeerState state;
+        DBusConnection *connection; /* of the bus: the link's; of the channel: its own */
+        BusLoop *loop;              /* of the channel only */
+        char *name;                 /* unique name; NULL on the channel */
+        Subject subject;
+        DBusPendingCall *asking;
+        STAILQ_HEAD(, Waiting) waiting;
+        size_t n_waiting;
+        TAILQ_HEAD(, Call) calls;
+        TAILQ_ENTRY(Peer) entry;
+        bool has_called; /* then it gets signals */
+};
+
+/* A message from a name on the bus: finds or makes its peer, and dispatches when it is known who it is. */
+void peer_on_bus_message(Bus *bus, DBusConnection *connection, DBusMessage *message);
+/* Takes a connection of the channel in, or refuses it. */
+void peer_on_channel_connection(Bus *bus, DBusConnection *connection);
+/* Its calls in flight are answered to nobody; it is freed when the loop turns. */
+void peer_gone(Peer *peer);
+void peers_of_bus_gone(Bus *bus);
+void peers_bury(Bus *bus);
+Peer *peer_find(const Bus *bus, const char *name);
+
+/* --- call.c: one method call, answered exactly once --- */
+
+struct Call {
+        Bus *bus;
+        Peer *peer; /* NULL: gone */
+        TAILQ_ENTRY(Call) entry;
+        MethodId method;
+        Charge charge;
+        uint32_t serial;
+        bool no_reply;
+        bool answered;
+        Node node;
+        /* what a handler that answers later needs */
+        ObjectKind kind; /* the object that it makes */
+        char name[IDENTIFIER_LENGTH_MAX + 1];
+        bool answers_path;
+        Algorithm algorithm;
+        uint64_t grants_version;
+};
+
+int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message, Call **ret_call);
+const Subject *call_subject(const Call *call); /* not after its peer has gone */
+/* Each of these ends the call and frees it. */
+void call_answer(Call *call, DBusMessage *reply); /* takes the reply */
+void call_answer_empty(Call *call);
+void call_answer_value(Call *call, const Value *value);
+void call_fail(Call *call, const Failure *failure);
+void call_fail_status(Call *call, int status, const char *format, ...) PRINTF(3, 4);
+void call_fail_standard(Call *call, const char *error, const char *format, ...) PRINTF(3, 4);
+void call_fail_memory(Call *call);
+/* In the shape of manage_done: answers the object's path, if answers_path, or nothing, or the failure. */
+void call_on_done(void *call, const Failure *failure);
+/* An answer to fill; NULL: no memory. */
+DBusMessage *call_new_answer(const Call *call);
+/* An error to a message that has not become a call. */
+void refuse_message(Peer *peer, DBusMessage *message, const char *error, const char *format, ...)
+        PRINTF(4, 5);
+void peer_send(Peer *peer, DBusMessage *message); /* does not take it */
+
+/* --- access.c: may it? --- */
+
+bool may_read(const Bus *bus, const Subject *subject, ObjectKind kind, const char *name);
+/* 0; CB_NOT_FOUND where the subject may not read the object; CB_ACCESS_DENIED. */
+int check_access(const Bus *bus, const Subject *subject, const Request *request, Failure *failure);
+/* The same, by the method's class. `argument` is its first one, for the classes that create. */
+int check_method(const Bus *bus, const Subject *subject, const Node *node, MethodId method,
+                 const char *argument, Failure *failure);
+
+/* --- objects.c: what is there, as one subject sees it --- */
+
+typedef struct Object {
+        const Bus *bus;
+        const Subject *subject;
+        ObjectKind kind;
+        const char *name;
+        const Certificate *certificate;
+        const Backend *backend;
+        BusSource source;
+        uint64_t now_sec;
+} Object;
+
+/* 0, or CB_NOT_FOUND. What it fills is borrowed until the loop's next turn. */
+int object_find(const Bus *bus, const Subject *subject, ObjectKind kind, const char *name,
+                Object *ret_object, Failure *failure);
+/* Calls back for each that may be read, by kind and name; stops where `each` returns false, and says false then. */
+typedef bool (*object_each)(void *userdata, const Object *object);
+bool objects_visit(const Bus *bus, const Subject *subject, ObjectKind kind, object_each each,
+                   void *userdata);
+void object_path(const Object *object, char *ret_path);
+
+/* --- facts.c --- */
+
+/* Names of these algorithms, owned. The legacy ones only if the subject may sign with them; NULL: none of them. */
+int algorithm_names(const Bus *bus, const Subject *subject, const char *id, uint32_t algorithms,
+                    char ***ret_names);
+int property_value(PropertyId property, const Object *object, Value *ret_value);
+
+/* --- properties.c --- */
+
+/* a{sv} of the object's own interface: all that are in bulk answers. -ENOMEM. */
+int properties_append(DBusMessageIter *iter, const Object *object);
+/* a{sa{sv}} */
+int interfaces_append(DBusMessageIter *iter, const Object *object);
+
+/* --- signals.c --- */
+
+extern const ManageEvents signals_of_manage;
+
+/* --- dispatch.c --- */
+
+/* A method call of a peer that is known. */
+void dispatch_call(Peer *peer, DBusMessage *message);
+/* `message` is borrowed while the handler runs; the call is the handler's. */
+typedef void (*MethodHandler)(Call *call, DBusMessage *message);
+
+/* --- methods-*.c --- */
+
+extern const MethodHandler method_handlers[_METHOD_N];
+
+void manager_import_certificate(Call *call, DBusMessage *message);
+void manager_register_certificate(Call *call, DBusMessage *message);
+void manager_create_backend(Call *call, DBusMessage *message);
+void manager_get_certificate(Call *call, DBusMessage *message);
+void manager_list_certificates(Call *call, DBusMessage *message);
+void manager_check_access(Call *call, DBusMessage *message);
+void manager_reload(Call *call, DBusMessage *message);
+void manager_get_managed_objects(Call *call, DBusMessage *message);
+void certificate_sign(Call *call, DBusMessage *message);
+void certificate_refresh(Call *call, DBusMessage *message);
+void certificate_set_enabled(Call *call, DBusMessage *message);
+void certificate_delete(Call *call, DBusMessage *message);
+void backend_get_credential(Call *call, DBusMessage *message);
+void backend_change(Call *call, DBusMessage *message);
+void backend_delete(Call *call, DBusMessage *message);
+void source_refresh(Call *call, DBusMessage *message);
+void source_unlock(Call *call, DBusMessage *message);
+void properties_get(Call *call, DBusMessage *message);
+void properties_get_all(Call *call, DBusMessage *message);
+void properties_set(Call *call, DBusMessage *message);
+void introspect(Call *call, DBusMessage *message);
+void peer_ping(Call *call, DBusMessage *message);
+void peer_get_machine_id(Call *call, DBusMessage *message);
+
+/* Sets one writable property; the iterator is at the variant's value. Used by Set. */
+void backend_set_property(Call *call, const char *name, DBusMessageIter *value);
+
+/* --- link.c, channel.c --- */
+
+int link_new(Bus *bus, const char *address, Link **ret_link, Failure *failure);
+Link *link_free(Link *link);
+void link_stop(Link *link);
+bool link_is_idle(const Link *link);
+int channel_new(Bus *bus, const char *runtime_directory, Channel **ret_channel, Failure *failure);
+Channel *channel_free(Channel *channel);
+void channel_stop(Channel *channel);

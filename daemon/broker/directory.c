@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directories at start. What is opened is what is checked and changed: no name is looked up twice, and a
+ * link at the end is refused, so that nobody can have another directory's mode changed.
+ */
+#include "broker/directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/strings.h"
+
+/* 0755 for what is above: only the last one is ours. */
+static int make_parents(char *path)
+{
+        for (char *p = path + 1; *p != '\0'; p++) {
+                int r;
+
+                if (*p != '/')
+                        continue;
+                *p = '\0';
+                r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+                *p = '/';
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+int directory_prepare(const char *path, mode_t mode, Failure *failure)
+{
+        CLEANUP(freep) char *copy = NULL;
+        CLEANUP(closep) int fd = -1;
+        struct stat st;
+        int r;
+
+        if (*path != '/')
+                return fail(failure, CB_INVALID_ARGUMENT, "directory %s is not an absolute path",
+                            path);
+        r = string_set(&copy, path);
+        if (r == 0)
+                r = make_parents(copy);
+        if (r < 0)
+                return fail(failure, r, "directory %s cannot be made: %s", path,
+                            strerrordesc_np(-r));
+        if (mkdir(path, mode) < 0 && errno != EEXIST)
+                return fail(failure, -errno, "directory %s cannot be made: %s", path,
+                            strerrordesc_np(errno));
+
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return fail(failure, -errno, "directory %s cannot be opened: %s", path,
+                            strerrordesc_np(errno));
+        if (st.st_uid != geteuid())
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "directory %s belongs to uid %u, and certbrokerd runs as %u", path,
+                            st.st_uid, geteuid());
+        if ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0)
+                return fail(failure, -errno, "the mode of directory %s cannot be set: %s", path,
+                            strerrordesc_np(errno));
+        return 0;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * certbrokerd: options, what every process of ours needs before anything else, and the exit status. The
+ * rest is broker.c's. It runs in the foreground, as whoever starts it.
+ */
+#include <build-config.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/secret.h"
+#include "broker/broker.h"
+#include "broker/config/config.h"
+#include "broker/helper.h"
+
+#define FILES_MAX 16384
+
+static const char *const help_text =
+        "Usage: certbrokerd [OPTION]...\n"
+        "Gives gateways the use of certificates whose keys stay in tokens and vaults.\n"
+        "\n"
+        "  --config FILE   read FILE and the conf.d/*.conf beside it\n"
+        "  --bus BUS       system, session or the address of a message bus\n"
+        "  --check-config  read the configuration, say what is wrong with it, and end\n"
+        "  --version       print the version\n"
+        "  --help          print this\n"
+        "\n"
+        "SIGHUP reads the configuration again; SIGTERM ends it.\n"
+        "Exit status: 0; 64 usage; 69 no message bus, or no name on it; 70 internal;\n"
+        "78 configuration.\n";
+
+typedef struct Options {
+        BrokerOptions broker;
+        bool check_config;
+        bool is_done; /* --help, --version */
+} Options;
+
+enum { OPTION_CONFIG = 256, OPTION_BUS, OPTION_CHECK_CONFIG, OPTION_VERSION, OPTION_HELP };
+
+static const struct option long_options[] = {
+        { "config", required_argument, NULL, OPTION_CONFIG },
+        { "bus", required_argument, NULL, OPTION_BUS },
+        { "check-config", no_argument, NULL, OPTION_CHECK_CONFIG },
+        { "version", no_argument, NULL, OPTION_VERSION },
+        { "help", no_argument, NULL, OPTION_HELP },
+        { NULL, 0, NULL, 0 },
+};
+
+static int parse_options(int argc, char **argv, Options *options)
+{
+        int option;
+
+        while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+                switch (option) {
+                case OPTION_CONFIG:
+                        options->broker.config = optarg;
+                        break;
+                case OPTION_BUS:
+                        options->broker.bus = optarg;
+                        break;
+                case OPTION_CHECK_CONFIG:
+                        options->check_config = true;
+                        break;
+                case OPTION_VERSION:
+                        puts("certbrokerd " PROJECT_VERSION);
+                        options->is_done = true;
+                        return BROKER_EXIT_OK;
+                case OPTION_HELP:
+                        fputs(help_text, stdout);
+                        options->is_done = true;
+                        return BROKER_EXIT_OK;
+                default:
+                        fputs("Try 'certbrokerd --help'.\n", stderr);
+                        return BROKER_EXIT_USAGE;
+                }
+        }
+        if (optind == argc)
+                return BROKER_EXIT_OK;
+        fprintf(stderr, "certbrokerd: '%s' is no option\nTry 'certbrokerd --help'.\n",
+                argv[optind]);
+        return BROKER_EXIT_USAGE;
+}
+
+/* Problems go to standard error as they are: "FILE:LINE: reason". */
+static int check_config(const char *path)
+{
+        CLEANUP(config_freep) Config *config = NULL;
+        Failure failure = { 0 };
+
+        if (config_load(path, &config, &failure) != 0) {
+                fprintf(stderr, "%s\n", failure.text);
+                return BROKER_EXIT_CONFIG;
+        }
+        for (char **warning = config->warnings; warning && *warning; warning++)
+                fprintf(stderr, "%s\n", *warning);
+        return BROKER_EXIT_OK;
+}
+
+/* Signals for sd-event are blocked before any thread or child exists. */
+static int prepare_signals(void)
+{
+        static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+        sigset_t set;
+
+        sigemptyset(&set);
+        for (size_t i = 0; i < ELEMENTSOF(handled); i++)
+                sigaddset(&set, handled[i]);
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+                return -errno;
+        return 0;
+}
+
+/* A descriptor for each client on the channel, and some for what calls bring along. */
+static void raise_file_limit(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES_MAX)
+                return;
+        limit.rlim_cur = MIN((rlim_t)FILES_MAX, limit.rlim_max);
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer clients, then */
+}
+
+static int run(Options *options)
+{
+        CLEANUP(broker_freep) Broker *broker = NULL;
+        CLEANUP(freep) char *helper = NULL;
+        Failure failure = { 0 };
+        int r;
+
+        umask(0077);
+        raise_file_limit();
+        r = helper_find(&helper);
+        if (r == 0)
+                r = prepare_signals();
+        if (r == 0)
+                r = secret_harden_process();
+        if (r < 0) {
+                log_error("this process cannot be set up: %s", strerrordesc_np(-r));
+                return BROKER_EXIT_INTERNAL;
+        }
+        options->broker.helper = helper;
+        r = broker_new(&options->broker, &broker, &failure);
+        if (r != BROKER_EXIT_OK) {
+                log_error("%s", failure.text);
+                return r;
+        }
+        return broker_run(broker);
+}
+
+int main(int argc, char **argv)
+{
+        Options options = { 0 };
+        int status;
+
+        status = parse_options(argc, argv, &options);
+        if (status != BROKER_EXIT_OK || options.is_done)
+                return status;
+        if (options.check_config)
+                return check_config(options.broker.config);
+        log_open("certbrokerd");
+        return run(&options);
+}
