@@ -61,7 +61,7 @@ static void run_set_enabled(void *userdata)
 void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_done done,
                         void *userdata)
 {
-        Job *job;
+        Job *job = NULL;
 
         start_job(manage, id, &job, done, userdata);
         if (!job)
@@ -124,7 +124,7 @@ static bool is_destroyed_before(const Certificate *certificate, size_t index)
 static int submit_destroy(Job *job, const Certificate *certificate, char *key_uri, Failure *failure)
 {
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = manage_find_source(job->manage, certificate->source, &source, failure);
@@ -175,7 +175,7 @@ static void run_delete(void *userdata)
 void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done,
                                void *userdata)
 {
-        Job *job;
+        Job *job = NULL;
 
         start_job(manage, id, &job, done, userdata);
         if (!job)

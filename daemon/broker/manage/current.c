@@ -75,7 +75,7 @@ static void run(void *userdata)
 {
         Job *job = userdata;
         CLEANUP(certificate_freep) Certificate *next = NULL;
-        Generation *generation;
+        Generation *generation = NULL;
         Failure failure = { 0 };
         int r;
 
@@ -93,7 +93,7 @@ static void start(Manage *manage, const char *id, uint64_t generation, bool is_r
                   manage_done done, void *userdata)
 {
         Failure failure = { 0 };
-        Job *job;
+        Job *job = NULL;
         int r = job_new(manage, id, done, userdata, &job);
 
         if (r < 0) {

@@ -52,7 +52,7 @@ static int submit(Manage *manage, const ExportRequest *request, const Export *en
         CLEANUP(freep) Export *job = NULL;
         const Generation *generation;
         WireRequest wire;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = check(request, certificate, failure);

@@ -37,7 +37,7 @@ static int submit(Job *job, Failure *failure)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = job_check_place(job, present, failure);
@@ -69,7 +69,7 @@ static void run(void *userdata)
 
 static int check(Manage *manage, const GenerateRequest *request, Failure *failure)
 {
-        Source *source;
+        Source *source = NULL;
 
         if (!identifier_is_valid(request->id))
                 return manage_refuse_name(failure, OBJECT_CERTIFICATE, request->id);

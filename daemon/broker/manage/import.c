@@ -38,7 +38,7 @@ static int submit_import(Job *job, Failure *failure)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = job_check_place(job, present, failure);
@@ -100,7 +100,7 @@ static int job_from_import(Manage *manage, const ImportRequest *request, manage_
 
 static int check_import(Manage *manage, const ImportRequest *request, Failure *failure)
 {
-        Source *source;
+        Source *source = NULL;
 
         if (!identifier_is_valid(request->id))
                 return manage_refuse_name(failure, OBJECT_CERTIFICATE, request->id);
@@ -111,7 +111,7 @@ static int check_import(Manage *manage, const ImportRequest *request, Failure *f
 void manage_import(Manage *manage, const ImportRequest *request, manage_done done, void *userdata)
 {
         Failure failure = { 0 };
-        Job *job;
+        Job *job = NULL;
         int r;
 
         r = check_import(manage, request, &failure);

@@ -88,7 +88,7 @@ static int prepare(Job *job, const WireReply *reply, Certificate **ret_next,
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         CLEANUP(certificate_freep) Certificate *next = NULL;
-        Generation *generation;
+        Generation *generation = NULL;
         const Bytes *leaf;
         int r;
 
@@ -145,7 +145,7 @@ static int submit(Job *job, Failure *failure)
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         const Generation *generation;
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         if (!present)

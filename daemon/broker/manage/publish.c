@@ -54,7 +54,7 @@ static void abandon(Publication *publication, const Failure *failure)
         Manage *manage = publication->manage;
         Failure ignored = { 0 };
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
 
         publication->failure = *failure;
         source = publication->discard ? sources_find(manage->sources, publication->next->source)
@@ -110,7 +110,7 @@ static void install(Publication *publication)
         const Generation *generation = publication_generation(publication);
         Failure failure = { 0 };
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         wire_request_init(&request, WIRE_INSTALL);
@@ -177,7 +177,7 @@ static int submit_trial(Publication *publication, Failure *failure)
         Manage *manage = publication->manage;
         CLEANUP(freep) Trial *trial = calloc(1, sizeof(*trial));
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         if (!trial)

@@ -139,7 +139,7 @@ static int submit(Job *job, Failure *failure)
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         const Generation *generation;
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         if (!present)
@@ -178,7 +178,7 @@ void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done
                          void *userdata)
 {
         Failure failure = { 0 };
-        Job *job;
+        Job *job = NULL;
         int r = job_new(manage, id, done, userdata, &job);
 
         if (r < 0) {

@@ -96,7 +96,7 @@ static void on_answer(void *userdata, WireReply *reply)
 static int ask(Job *job, const char *name, Failure *failure)
 {
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = manage_find_source(job->manage, name, &source, failure);

@@ -100,7 +100,7 @@ static int build_and_sign(RequestJob *job, Failure *failure)
         const Certificate *certificate;
         const Generation *generation;
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = find_key(job, &certificate, &generation, &source, failure);
@@ -150,7 +150,7 @@ static int ask_source(RequestJob *job, Failure *failure)
         const Certificate *certificate;
         const Generation *generation;
         WireRequest request;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = find_key(job, &certificate, &generation, &source, failure);

@@ -24,7 +24,7 @@ static int submit(Manage *manage, const char *name, WireRequest *request, const 
                   Failure *failure)
 {
         CLEANUP(freep) SourceJob *job = NULL;
-        Source *source;
+        Source *source = NULL;
         int r;
 
         r = manage_find_source(manage, name, &source, failure);
