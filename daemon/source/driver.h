@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a kind of source is to the host: a const table of functions. The host reads the wire and answers
+ * it; a driver talks to its token or vault. One process holds one source, so a driver has one instance.
+ *
+ * Threads: `configure` runs on the main thread and must not wait for anything. `start` begins the
+ * driver's own work (log-in, watching) on threads of its own. The operations are called by as many
+ * workers at once as `configure` asked for. `wipe` is called last, while workers may still be busy.
+ *
+ * An operation fills `reply` (but neither id nor failure.status) and returns 0, or a status or -errno
+ * with its sentence in reply->failure. It is not called when the request has expired. The deadline is
+ * on the monotonic clock: what waits, waits no longer.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire/message.h"
+
+/* What a driver may ask of its host. Both are thread-safe. */
+typedef struct DriverHost {
+        void *userdata;
+        /* The source's state is now this; the text says why, NULL: nothing to say. */
+        void (*changed)(void *userdata, SourceState state, const char *text);
+        /* The last resort: nothing but a new process can help. Does not return. */
+        void (*give_up)(void *userdata, const char *why);
+} DriverHost;
+
+typedef struct DriverCall {
+        WireRequest *request; /* its descriptors may be taken out (and set to -1) */
+        uint64_t deadline_usec;
+} DriverCall;
+
+typedef int (*driver_operation)(void *instance, const DriverCall *call, WireReply *reply);
+
+typedef struct SourceDriver {
+        const char *name; /* as the setting `driver` has it */
+
+        /*
+         * settings: "key=value". Keys that are not its own are ignored: the broker has checked them.
+         * ret_n_workers: how many operations may run at once.
+         */
+        int (*configure)(char *const *settings, const DriverHost *host, void **ret_instance,
+                         unsigned *ret_n_workers, Failure *failure);
+        int (*start)(void *instance);
+        /* Overwrites what is secret; nothing is freed, the process ends after it. */
+        void (*wipe)(void *instance);
+
+        /* One slot for each operation of the wire; NULL: the source answers CB_NOT_SUPPORTED. */
+        driver_operation sign;     /* key_uri, algorithm, input → output */
+        driver_operation decrypt;  /* key_uri, name = algorithm, input → output */
+        driver_operation import;   /* name, generation, extractable, fds → key facts, chain */
+        driver_operation generate; /* name, generation, key_type, extractable → key facts */
+        driver_operation lookup;   /* uri → key facts, chain */
+        driver_operation install;  /* name, generation, key_uri, chain */
+        driver_operation request;  /* key_uri, name, settings → output */
+        driver_operation destroy;  /* key_uri */
+        driver_operation export;   /* key_uri, name, chain, fds → fds */
+        driver_operation unlock;   /* fds {pin} */
+        driver_operation refresh;  /* nothing → 0 when the source serves, else why it does not */
+} SourceDriver;
+
+/* The setting's value, NULL where there is none. Borrowed. */
+const char *driver_setting(char *const *settings, const char *key);

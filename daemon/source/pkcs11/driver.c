@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pkcs11 driver's table, and the operations that need no more than a session. Slots that are NULL: generate,
+ * export and decrypt have no implementation yet; a request is signed by way of `sign`.
+ */
+#include "source/pkcs11/driver.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "source/pkcs11/facts.h"
+#include "source/pkcs11/keys.h"
+#include "source/pkcs11/sign.h"
+#include "source/pkcs11/store.h"
+#include "source/pkcs11/token.h"
+
+#define PIN_MAX   1024
+#define READ_USEC (5 * USEC_PER_SEC)
+
+static int p11_configure(char *const *settings, const DriverHost *host, void **ret_instance,
+                         unsigned *ret_n_workers, Failure *failure)
+{
+        Token *token = calloc(1, sizeof(*token));
+        int r;
+
+        if (!token)
+                return -ENOMEM;
+        r = token_init(token, settings, host, failure);
+        if (r != 0)
+                return r; /* what it has so far is of a process that will be ended */
+        *ret_instance = token;
+        *ret_n_workers = token->n_sessions_max;
+        return 0;
+}
+
+static int p11_start(void *instance)
+{
+        return token_start(instance);
+}
+
+static void p11_wipe(void *instance)
+{
+        Token *token = instance;
+
+        pins_wipe(&token->pins);
+}
+
+/* Sign */
+
+typedef struct SignJob {
+        const WireRequest *request;
+        WireReply *reply;
+} SignJob;
+
+static int sign_work(Session *session, void *userdata, Failure *failure)
+{
+        SignJob *job = userdata;
+        const WireRequest *request = job->request;
+        Key key;
+        int r;
+
+        r = keys_find(session, request->key_uri, &key, failure);
+        if (r != 0)
+                return r;
+        if (!algorithm_fits_key(request->algorithm, key.type) ||
+            !(token_algorithms(session->token, key.type) & ALGORITHM_BIT(request->algorithm)))
+                return fail(failure, CB_NOT_SUPPORTED, "a key of type %s on this token cannot do %s",
+                            key_type_name(key.type), algorithm_name(request->algorithm));
+        r = key_sign(session, &key, request->algorithm, &request->input, &job->reply->output,
+                     failure);
+        if (r == 0)
+                token_note_success(session->token);
+        else
+                keys_forget(session->token, request->key_uri);
+        return r;
+}
+
+static int p11_sign(void *instance, const DriverCall *call, WireReply *reply)
+{
+        const WireRequest *request = call->request;
+        SignJob job = { request, reply };
+
+        if (!request->key_uri)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key is named");
+        if (!algorithm_takes_input(request->algorithm, request->input.n))
+                return fail(&reply->failure, CB_INVALID_ARGUMENT,
+                            "%zu bytes are no input for %s", request->input.n,
+                            algorithm_name(request->algorithm));
+        return session_run(instance, call->deadline_usec, sign_work, &job, &reply->failure);
+}
+
+/* Look-up */
+
+typedef struct Lookup {
+        const char *uri;
+        KeyFacts facts;
+        BytesList chain;
+        char *missing;
+} Lookup;
+
+static void lookup_deinit(Lookup *lookup)
+{
+        key_facts_deinit(&lookup->facts);
+        bytes_list_deinit(&lookup->chain);
+        freep(&lookup->missing);
+}
+
+static int lookup_work(Session *session, void *userdata, Failure *failure)
+{
+        Lookup *lookup = userdata;
+        CLEANUP(locator_deinit) Locator locator = { 0 };
+        CK_OBJECT_HANDLE handle;
+        const char *uri = lookup->uri;
+        int r;
+
+        lookup_deinit(lookup); /* of a first try */
+        *lookup = (Lookup){ .uri = uri };
+        r = locator_parse(uri, &session->token->info, true, &locator, failure);
+        if (r == 0)
+                r = keys_search(session, &locator, uri, &handle, failure);
+        if (r == 0)
+                r = key_facts_read(session, handle, &lookup->facts, failure);
+        if (r == 0)
+                r = key_chain(session, &lookup->facts, &lookup->chain, &lookup->missing, failure);
+        return r;
+}
+
+static int p11_lookup(void *instance, const DriverCall *call, WireReply *reply)
+{
+        CLEANUP(lookup_deinit) Lookup lookup = { .uri = call->request->uri };
+        int r;
+
+        if (!lookup.uri)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key is named");
+        r = session_run(instance, call->deadline_usec, lookup_work, &lookup, &reply->failure);
+        if (r == 0)
+                r = key_facts_reply(instance, &lookup.facts, reply);
+        if (r != 0)
+                return r;
+        reply->warning = chain_warning(&lookup.chain, lookup.missing);
+        reply->chain = lookup.chain;
+        lookup.chain = (BytesList){ 0 };
+        return 0;
+}
+
+/* The rest */
+
+static int p11_import(void *instance, const DriverCall *call, WireReply *reply)
+{
+        return store_import(instance, call, reply);
+}
+
+static int p11_install(void *instance, const DriverCall *call, WireReply *reply)
+{
+        return store_install(instance, call, reply);
+}
+
+static int p11_destroy(void *instance, const DriverCall *call, WireReply *reply)
+{
+        return store_destroy(instance, call, reply);
+}
+
+static int p11_unlock(void *instance, const DriverCall *call, WireReply *reply)
+{
+        CLEANUP(closep) int fd = call->request->fds[0];
+        CLEANUP(secret_freep) Secret *pin = NULL;
+        int r;
+
+        call->request->fds[0] = -1;
+        if (fd < 0)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "there is no descriptor for the PIN");
+        r = secret_read_fd(fd, PIN_MAX, READ_USEC, &pin);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT,
+                            "the PIN cannot be read: it must be a regular file, a memfd or a pipe "
+                            "that ends within 5 s, of at most %d bytes",
+                            PIN_MAX);
+        secret_chomp(pin);
+        if (secret_length(pin) == 0)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "the PIN is empty");
+        return token_unlock(instance, TAKE(pin), call->deadline_usec, &reply->failure);
+}
+
+static int p11_refresh(void *instance, const DriverCall *call, WireReply *reply)
+{
+        keys_clear(instance);
+        return token_ask(instance, WANT_LOOK, call->deadline_usec, &reply->failure);
+}
+
+const SourceDriver pkcs11_driver = {
+        .name = "pkcs11",
+        .configure = p11_configure,
+        .start = p11_start,
+        .wipe = p11_wipe,
+        .sign = p11_sign,
+        .import = p11_import,
+        .lookup = p11_lookup,
+        .install = p11_install,
+        .destroy = p11_destroy,
+        .unlock = p11_unlock,
+        .refresh = p11_refresh,
+};

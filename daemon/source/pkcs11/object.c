@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects. Invariant: a search is always ended, or its session is given up: an open one blocks the
+ * next operation. A length that a token says is never believed beyond its bound.
+ */
+#include "source/pkcs11/object.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIND_BATCH 64
+
+void object_list_deinit(ObjectList *list)
+{
+        free(list->handles);
+        *list = (ObjectList){ 0 };
+}
+
+static int list_append(ObjectList *list, const CK_OBJECT_HANDLE *handles, size_t n)
+{
+        CK_OBJECT_HANDLE *larger;
+
+        if (n == 0)
+                return 0;
+        larger = realloc(list->handles, (list->n + n) * sizeof(*larger));
+        if (!larger)
+                return -ENOMEM;
+        list->handles = larger;
+        memcpy(list->handles + list->n, handles, n * sizeof(*handles));
+        list->n += n;
+        return 0;
+}
+
+int object_list_append(ObjectList *list, const ObjectList *more)
+{
+        return list_append(list, more->handles, more->n);
+}
+
+static int collect(Session *session, size_t n_max, ObjectList *list, Failure *failure)
+{
+        CK_OBJECT_HANDLE batch[FIND_BATCH];
+
+        for (;;) {
+                CK_ULONG n = 0;
+                CK_RV rv;
+                int r;
+
+                rv = session->f->C_FindObjects(session->handle, batch, FIND_BATCH, &n);
+                if (rv != CKR_OK)
+                        return session_fail(session, rv, "C_FindObjects", "search", failure);
+                if (n == 0 || n > FIND_BATCH)
+                        return 0;
+                list->more = n > n_max - list->n;
+                r = list_append(list, batch, MIN(n, n_max - list->n));
+                if (r < 0 || list->more)
+                        return r;
+        }
+}
+
+int objects_find(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
+                 ObjectList *ret_list, Failure *failure)
+{
+        CLEANUP(object_list_deinit) ObjectList list = { 0 };
+        CK_RV rv;
+        int r;
+
+        rv = session->f->C_FindObjectsInit(session->handle, filter, n_filter);
+        if (rv != CKR_OK)
+                return session_fail(session, rv, "C_FindObjectsInit", "search", failure);
+        r = collect(session, n_max, &list, failure);
+        rv = session->f->C_FindObjectsFinal(session->handle);
+        if (r == 0 && rv != CKR_OK)
+                return session_fail(session, rv, "C_FindObjectsFinal", "search", failure);
+        if (r != 0)
+                return r;
+        *ret_list = list;
+        list = (ObjectList){ 0 };
+        return 0;
+}
+
+/* What a token says of an attribute that is not to be had: no trouble of session or token. */
+static bool is_absent(CK_RV rv)
+{
+        return rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_SENSITIVE;
+}
+
+int object_read(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, Bytes *ret_value,
+                Failure *failure)
+{
+        CK_ATTRIBUTE attribute = { type, NULL, 0 };
+        CLEANUP(freep) void *value = NULL;
+        CK_RV rv;
+
+        rv = session->f->C_GetAttributeValue(session->handle, object, &attribute, 1);
+        if (is_absent(rv))
+                return bytes_set(ret_value, NULL, 0);
+        if (rv != CKR_OK)
+                return session_fail(session, rv, "C_GetAttributeValue", "read an object", failure);
+        if (attribute.ulValueLen == 0 || attribute.ulValueLen > ATTRIBUTE_MAX)
+                return bytes_set(ret_value, NULL, 0); /* CK_UNAVAILABLE_INFORMATION is among them */
+        value = malloc(attribute.ulValueLen);
+        if (!value)
+                return -ENOMEM;
+        attribute.pValue = value;
+        {
+                CK_ULONG room = attribute.ulValueLen;
+
+                rv = session->f->C_GetAttributeValue(session->handle, object, &attribute, 1);
+                if (rv != CKR_OK)
+                        return session_fail(session, rv, "C_GetAttributeValue", "read an object",
+                                            failure);
+                if (attribute.ulValueLen > room)
+                        return bytes_set(ret_value, NULL, 0);
+        }
+        return bytes_set(ret_value, value, attribute.ulValueLen);
+}
+
+int object_read_number(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                       CK_ULONG otherwise, CK_ULONG *ret_value, Failure *failure)
+{
+        CLEANUP(bytes_deinit) Bytes value = { 0 };
+        int r;
+
+        r = object_read(session, object, type, &value, failure);
+        if (r != 0)
+                return r;
+        if (value.n == sizeof(*ret_value))
+                memcpy(ret_value, value.data, sizeof(*ret_value));
+        else
+                *ret_value = otherwise;
+        return 0;
+}
+
+int object_read_bool(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                     bool otherwise, bool *ret_value, Failure *failure)
+{
+        CLEANUP(bytes_deinit) Bytes value = { 0 };
+        int r;
+
+        r = object_read(session, object, type, &value, failure);
+        if (r == 0)
+                *ret_value = value.n == 1 ? value.data[0] != 0 : otherwise;
+        return r;
+}
+
+int object_create(Session *session, CK_ATTRIBUTE *attributes, size_t n, const char *doing,
+                  CK_OBJECT_HANDLE *ret_object, Failure *failure)
+{
+        CK_RV rv;
+
+        rv = session->f->C_CreateObject(session->handle, attributes, n, ret_object);
+        return rv == CKR_OK ? 0 : session_fail(session, rv, "C_CreateObject", doing, failure);
+}
+
+int object_destroy(Session *session, CK_OBJECT_HANDLE object, const char *doing, Failure *failure)
+{
+        CK_RV rv;
+
+        rv = session->f->C_DestroyObject(session->handle, object);
+        return rv == CKR_OK ? 0 : session_fail(session, rv, "C_DestroyObject", doing, failure);
+}

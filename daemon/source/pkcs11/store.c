@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Import, install, destroy. Invariant: what fails leaves nothing on the token: every object that was made is noted
+ * before the next call, and destroyed if a later one fails. Destroying a key takes only what is its own, and the
+ * private key last, so that it can be done again if it fails half-way.
+ */
+#include "source/pkcs11/store.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "pki/bundle.h"
+#include "pki/token-object.h"
+#include "pki/x509.h"
+#include "source/pkcs11/facts.h"
+#include "source/pkcs11/session.h"
+#include "source/pkcs11/sign.h"
+#include "source/pkcs11/template.h"
+
+#define BUNDLE_MAX    (1024 * 1024)
+#define READ_USEC     (5 * USEC_PER_SEC)
+#define ROLLBACK_USEC (5 * USEC_PER_SEC)
+
+/* What somebody has handed us as a descriptor. Takes it. */
+static int read_handed(int *fd, const char *what, Secret **ret_secret, Failure *failure)
+{
+        CLEANUP(closep) int taken = *fd;
+        int r;
+
+        *fd = -1;
+        if (taken < 0)
+                return fail(failure, CB_INVALID_ARGUMENT, "there is no descriptor for the %s", what);
+        r = secret_read_fd(taken, BUNDLE_MAX, READ_USEC, ret_secret);
+        switch (r) {
+        case -EFBIG:
+                return fail(failure, CB_INVALID_ARGUMENT, "the %s is larger than 1 MiB", what);
+        case -ETIMEDOUT:
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "the %s did not end within 5 s; close the pipe's other end", what);
+        case -ENOMEM:
+        case -EPERM:
+                return fail(failure, CB_FAILED,
+                            "no locked memory for the %s; raise the service's LimitMEMLOCK", what);
+        default:
+                break;
+        }
+        if (r < 0)
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "the %s cannot be read: it must be a regular file, a memfd or a pipe",
+                            what);
+        return 0;
+}
+
+/* Objects made so far */
+
+static int note_object(ObjectList *created, CK_OBJECT_HANDLE object)
+{
+        ObjectList one = { &object, 1, false };
+
+        return object_list_append(created, &one);
+}
+
+/* From the last to the first; what cannot be destroyed stays in the list. */
+static int destroy_all(Session *session, ObjectList *list, const char *doing, Failure *failure)
+{
+        while (list->n > 0) {
+                int r;
+
+                r = object_destroy(session, list->handles[list->n - 1], doing, failure);
+                if (r != 0 && session->fault != CKR_OBJECT_HANDLE_INVALID)
+                        return r;
+                if (r != 0)
+                        session->fault = CKR_OK; /* gone already */
+                list->n--;
+        }
+        return 0;
+}
+
+static int rollback_work(Session *session, void *userdata, Failure *failure)
+{
+        return destroy_all(session, userdata, "take back what was begun", failure);
+}
+
+static void roll_back(Token *token, ObjectList *created)
+{
+        Failure failure = { 0 };
+
+        if (created->n > 0 && session_run(token, clock_monotonic_usec() + ROLLBACK_USEC,
+                                          rollback_work, created, &failure) != 0)
+                log_error("source '%s': %zu objects are left on the token: %s", token->name,
+                          created->n, failure.text);
+}
+
+/* Certificates beside a key: the leaf with the key's id, the others with an index after it. */
+static int create_chain(Session *session, const ObjectName *name, const BytesList *chain,
+                        ObjectList *created, Failure *failure)
+{
+        uint8_t id[OWN_ID_LENGTH + 1];
+        ObjectName other = { { id, sizeof(id) }, name->label };
+        int r = 0;
+
+        /* Beside a key with an id of somebody else's making, the leaf alone: whose would the others be? */
+        size_t n = name->id.n == OWN_ID_LENGTH ? MIN(chain->n, (size_t)PKI_CHAIN_MAX) : MIN(chain->n, 1);
+
+        if (name->id.n == OWN_ID_LENGTH)
+                memcpy(id, name->id.data, OWN_ID_LENGTH);
+        for (size_t i = 0; i < n && r == 0; i++) {
+                CK_OBJECT_HANDLE object;
+
+                id[OWN_ID_LENGTH] = (uint8_t)i;
+                r = create_certificate(session, i == 0 ? name : &other, &chain->items[i], &object,
+                                       failure);
+                if (r == 0)
+                        r = note_object(created, object);
+        }
+        return r;
+}
+
+/* Import */
+
+typedef struct Import {
+        const WireRequest *request;
+        PkiBundle bundle;
+        PkiPublicParts public;
+        PkiPrivateParts private;
+        uint8_t id[OWN_ID_LENGTH];
+        ObjectList created;
+        KeyFacts facts;
+} Import;
+
+static void import_deinit(Import *import)
+{
+        pki_bundle_deinit(&import->bundle);
+        pki_public_parts_deinit(&import->public);
+        pki_private_parts_deinit(&import->private);
+        object_list_deinit(&import->created);
+        key_facts_deinit(&import->facts);
+}
+
+static int import_read(Import *import, WireRequest *request, Failure *failure)
+{
+        CLEANUP(secret_freep) Secret *data = NULL;
+        CLEANUP(secret_freep) Secret *passphrase = NULL;
+        int r;
+
+        r = read_handed(&request->fds[0], "bundle", &data, failure);
+        if (r == 0)
+                r = read_handed(&request->fds[1], "passphrase", &passphrase, failure);
+        if (r != 0)
+                return r;
+        secret_chomp(passphrase);
+        if (secret_length(data) == 0)
+                return fail(failure, CB_BAD_BUNDLE, "the bundle is empty");
+        r = pki_bundle_parse(data, passphrase, &import->bundle, failure);
+        if (r == 0)
+                r = pki_public_parts(&import->bundle.spki, &import->public, failure);
+        if (r == 0)
+                r = pki_private_parts(import->bundle.key, import->bundle.key_type, &import->private,
+                                      failure);
+        return r;
+}
+
+static const char *mechanism_of(KeyType type)
+{
+        static const char *const names[_KEY_FAMILY_N] = {
+                [KEY_RSA] = "CKM_RSA_PKCS", [KEY_EC] = "CKM_ECDSA", [KEY_ED25519] = "CKM_EDDSA"
+        };
+
+        return names[key_type_row(type)->family];
+}
+
+static int import_objects(Session *session, Import *import, const ObjectName *name, Failure *failure)
+{
+        CK_OBJECT_HANDLE object, public;
+        int r;
+
+        r = create_private_key(session, name, &import->public, &import->private,
+                               import->request->extractable, &object, failure);
+        if (r == 0)
+                r = note_object(&import->created, object);
+        if (r == 0)
+                r = create_public_key(session, name, &import->public, &public, failure);
+        if (r == 0)
+                r = note_object(&import->created, public);
+        if (r == 0)
+                r = create_chain(session, name, &import->bundle.chain, &import->created, failure);
+        if (r == 0)
+                r = keys_read(session, object, &import->facts.key, failure);
+        return r;
+}
+
+static int import_work(Session *session, void *userdata, Failure *failure)
+{
+        Import *import = userdata;
+        KeyType type = import->bundle.key_type;
+        ObjectName name = { { import->id, sizeof(import->id) }, { 0 } };
+        int r;
+
+        name.label.n = strlen(import->request->name);
+        name.label.data = (uint8_t *)import->request->name;
+        if (token_algorithms(session->token, type) == 0)
+                return fail(failure, CB_NOT_SUPPORTED,
+                            "the token cannot sign with a key of type %s: it lacks %s",
+                            key_type_name(type), mechanism_of(type));
+        /* A second try makes all anew, under the same id. */
+        r = destroy_all(session, &import->created, "take back what was begun", failure);
+        if (r == 0)
+                r = import_objects(session, import, &name, failure);
+        if (r == 0)
+                r = key_trial(session, &import->facts.key, &import->bundle.spki, failure);
+        if (r == 0 && clock_monotonic_usec() >= session->deadline_usec)
+                r = fail(failure, CB_TIMED_OUT, "the token took too long; nothing was stored");
+        return r;
+}
+
+static int import_reply(Token *token, Import *import, WireReply *reply)
+{
+        KeyFacts *facts = &import->facts;
+        int r;
+
+        facts->signs = true;
+        facts->extractable = import->request->extractable;
+        r = bytes_set(&facts->locator.id, import->id, sizeof(import->id));
+        if (r == 0)
+                r = bytes_set(&facts->locator.label, import->request->name,
+                              strlen(import->request->name));
+        if (r == 0)
+                r = bytes_set(&facts->spki, import->bundle.spki.data, import->bundle.spki.n);
+        if (r == 0)
+                r = key_facts_reply(token, facts, reply);
+        if (r == 0)
+                r = bytes_list_copy(&import->bundle.chain, &reply->chain);
+        if (r == 0)
+                reply->warning = chain_warning(&reply->chain, import->bundle.missing);
+        return r;
+}
+
+int store_import(Token *token, const DriverCall *call, WireReply *reply)
+{
+        CLEANUP(import_deinit) Import import = { .request = call->request };
+        int r;
+
+        if (!call->request->name || !*call->request->name)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "an import needs a name");
+        if (getrandom(import.id, sizeof(import.id), 0) != sizeof(import.id))
+                return -EIO;
+        r = import_read(&import, call->request, &reply->failure);
+        if (r != 0)
+                return r;
+        r = session_run(token, call->deadline_usec, import_work, &import, &reply->failure);
+        if (r == 0)
+                r = import_reply(token, &import, reply);
+        if (r != 0)
+                roll_back(token, &import.created);
+        return r;
+}
+
+/* Install */
+
+typedef struct Install {
+        const WireRequest *request;
+        ObjectList created;
+        ObjectList old;
+} Install;
+
+static void install_deinit(Install *install)
+{
+        object_list_deinit(&install->created);
+        object_list_deinit(&install->old);
+}
+
+static int check_leaf(const KeyFacts *facts, const BytesList *chain, Failure *failure)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts leaf = { 0 };
+        int r;
+
+        if (chain->n == 0)
+                return fail(failure, CB_INVALID_ARGUMENT, "there is no certificate to install");
+        r = pki_certificate_facts(chain->items[0].data, chain->items[0].n, &leaf, failure);
+        if (r != 0)
+                return r;
+        if (!bytes_equal(&leaf.spki, &facts->spki))
+                return fail(failure, CB_KEY_MISMATCH,
+                            "the first certificate is not for this key; give the one that was issued "
+                            "for its request");
+        return 0;
+}
+
+static int install_work(Session *session, void *userdata, Failure *failure)
+{
+        Install *install = userdata;
+        CLEANUP(key_facts_deinit) KeyFacts facts = { 0 };
+        ObjectName name;
+        int r;
+
+        object_list_deinit(&install->old);
+        r = destroy_all(session, &install->created, "take back what was begun", failure);
+        if (r == 0)
+                r = key_facts_find(session, install->request->key_uri, &facts, failure);
+        if (r == 0)
+                r = check_leaf(&facts, &install->request->chain, failure);
+        if (r == 0)
+                r = key_certificates(session, &facts, &install->old, failure);
+        if (r != 0)
+                return r;
+        name = (ObjectName){ facts.locator.id, facts.locator.label };
+        return create_chain(session, &name, &install->request->chain, &install->created, failure);
+}
+
+static int install_finish(Session *session, void *userdata, Failure *failure)
+{
+        Install *install = userdata;
+
+        return destroy_all(session, &install->old, "take away the certificates before", failure);
+}
+
+int store_install(Token *token, const DriverCall *call, WireReply *reply)
+{
+        CLEANUP(install_deinit) Install install = { .request = call->request };
+        Failure failure = { 0 };
+        int r;
+
+        if (!call->request->key_uri)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key is named");
+        r = session_run(token, call->deadline_usec, install_work, &install, &reply->failure);
+        if (r != 0) {
+                roll_back(token, &install.created);
+                return r;
+        }
+        /* The new ones are there; that old ones stay is a nuisance, no failure: the newest is taken. */
+        if (install.old.n > 0 &&
+            session_run(token, call->deadline_usec, install_finish, &install, &failure) != 0)
+                reply->warning = strdup(failure.text);
+        return 0;
+}
+
+/* Destroy */
+
+static int destroy_work(Session *session, void *userdata, Failure *failure)
+{
+        const WireRequest *request = userdata;
+        CLEANUP(key_facts_deinit) KeyFacts facts = { 0 };
+        CLEANUP(object_list_deinit) ObjectList doomed = { 0 };
+        int r;
+
+        r = key_facts_find(session, request->key_uri, &facts, failure);
+        if (r != 0)
+                return r;
+        r = note_object(&doomed, facts.key.handle); /* the first in the list goes last */
+        if (r == 0)
+                r = key_publics(session, &facts, &doomed, failure);
+        if (r == 0)
+                r = key_certificates(session, &facts, &doomed, failure);
+        if (r == 0)
+                r = destroy_all(session, &doomed, "destroy the key", failure);
+        keys_forget(session->token, request->key_uri);
+        return r;
+}
+
+int store_destroy(Token *token, const DriverCall *call, WireReply *reply)
+{
+        if (!call->request->key_uri)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key is named");
+        return session_run(token, call->deadline_usec, destroy_work, call->request,
+                           &reply->failure);
+}

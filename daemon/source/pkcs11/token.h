@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The token: its state, its keeper, and what the workers share. Private to this driver; the struct is open
+ * to the driver's files because pool (session.c) and keeper (token.c) live under one lock.
+ *
+ * The keeper is one thread. It alone loads, initialises and finalises the module, finds the token, logs in
+ * and watches it. Workers take a session, call, and give it back; what they cannot do they ask the keeper
+ * for. The module is finalised only when no session is taken.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include <p11-kit/pkcs11.h> /* CK_TOKEN_INFO is kept by value */
+
+#include "base/map.h"
+#include "core/breaker.h"
+#include "source/driver.h"
+#include "source/pkcs11/module.h"
+#include "source/pkcs11/pin.h"
+
+#define SESSIONS_MAX 128
+
+typedef enum TokenWant {
+        WANT_LOOK = 1 << 0,   /* look at the token now; if it is locked, at the PIN file too */
+        WANT_LOGIN = 1 << 1,  /* a call says that nobody is logged in */
+        WANT_UNLOCK = 1 << 2, /* with the PIN in `unlock` */
+        WANT_LOCK = 1 << 3,   /* a call says that the PIN in `refused` is wrong */
+} TokenWant;
+
+typedef struct Token {
+        /* constant once configured */
+        char *name;
+        char *module_path; /* NULL: p11-kit's */
+        struct p11_kit_uri *uri;
+        unsigned n_sessions_max;
+        DriverHost host;
+
+        /* the keeper's own */
+        Modules *modules;
+        Pins pins; /* but for the kept PIN, which has its own lock */
+        unsigned long login_session; /* never used for work: the last session to close would log out */
+        bool has_login_session;
+        Backoff backoff;
+        uint64_t ready_since_usec;
+        SourceState told_state; /* what the broker has been told last */
+        char told_text[512];
+
+        /* constant while a session is taken */
+        Slot slot;
+        CK_TOKEN_INFO info;
+        unsigned mechanisms;
+        bool login_required;
+
+        pthread_mutex_t call_lock; /* held around every call where slot.serial */
+        pthread_mutex_t login_lock; /* one log-in for a single signature at a time: a wrong PIN is tried once */
+
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        /* all below: under `lock` */
+        SourceState state;
+        char text[512];
+        bool down; /* someone has found the token gone */
+        char down_text[512];
+        unsigned wanted; /* TokenWant, of callers that wait */
+        Secret *unlock;
+        Secret *refused;
+        uint64_t n_asked, n_answered;
+        uint64_t n_logins;
+        unsigned n_faults; /* in a row */
+        unsigned n_taken;
+        unsigned n_open, n_open_max;
+        unsigned long idle[SESSIONS_MAX];
+        unsigned n_idle;
+        Map keys; /* locator → KeyEntry */
+} Token;
+
+int token_init(Token *token, char *const *settings, const DriverHost *host, Failure *failure);
+int token_start(Token *token);
+
+/*
+ * Asks the keeper and waits for its answer; then the state decides: 0 where the token serves, else
+ * CB_SOURCE_LOCKED or CB_SOURCE_UNAVAILABLE with the state's text; CB_TIMED_OUT.
+ */
+int token_ask(Token *token, TokenWant want, uint64_t deadline_usec, Failure *failure);
+/* As above, with a PIN (taken). */
+int token_unlock(Token *token, Secret *pin, uint64_t deadline_usec, Failure *failure);
+
+/* A failed call, while the session is still taken: is the token still there? Counts; may end the token. */
+void token_note_fault(Token *token, unsigned long rv);
+/* The kept PIN was refused for a single signature (taken): locks the source at once. */
+void token_note_refusal(Token *token, Secret *pin);
+void token_note_success(Token *token);
+
+/* The failure of a token that does not serve. Call with the lock held. */
+int token_refuse_locked(Token *token, Failure *failure);
+int token_wait_locked(Token *token, uint64_t deadline_usec); /* -ETIMEDOUT */
+
+bool token_same(const CK_TOKEN_INFO *a, const CK_TOKEN_INFO *b);
