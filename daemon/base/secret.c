@@ -264,12 +264,12 @@ int secret_read_file(const char *path, size_t n_max, Secret **ret_secret)
         struct stat st;
 
         /* O_NONBLOCK: opening a FIFO without a writer would wait for one. */
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (fd < 0)
                 return -errno;
         if (fstat(fd, &st) < 0)
                 return -errno;
-        if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IWGRP | S_IWOTH | S_IROTH)))
+        if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IWGRP | S_IWOTH)))
                 return -EPERM;
         return secret_read_fd(fd, n_max, 10 * USEC_PER_SEC, ret_secret);
 }

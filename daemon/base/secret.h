@@ -27,8 +27,8 @@ void secret_chomp(Secret *secret);                /* drops one trailing newline 
  */
 int secret_read_fd(int fd, size_t n_max, uint64_t timeout_usec, Secret **ret_secret);
 /*
- * Opens a file without following a link at its end, and reads it: -EPERM unless it is a regular file
- * that neither group nor others may write and others may not read.
+ * Reads a file: -EPERM unless it is, maybe through links, a regular file that neither group nor others
+ * may write. That others may read it is left to the caller to warn of.
  */
 int secret_read_file(const char *path, size_t n_max, Secret **ret_secret);
 DEFINE_CLEANUP(Secret, secret_free)

@@ -257,14 +257,14 @@ static void write_file(const char *path, mode_t mode)
         close(fd);
 }
 
-static void reads_only_files_that_are_private(void **state)
+static void reads_only_files_that_others_cannot_write(void **state)
 {
         static const struct {
                 mode_t mode;
                 int result;
         } rows[] = {
                 { 0600, 0 },      { 0400, 0 },      { 0440, 0 },      { 0640, 0 },
-                { 0644, -EPERM }, { 0620, -EPERM }, { 0602, -EPERM }, { 0666, -EPERM },
+                { 0644, 0 },      { 0620, -EPERM }, { 0602, -EPERM }, { 0666, -EPERM },
         };
         char directory[] = "/tmp/test-secret-XXXXXX", path[64], link_path[64], fifo_path[64];
         Secret *secret = NULL;
@@ -283,7 +283,8 @@ static void reads_only_files_that_are_private(void **state)
         write_file(path, 0600);
         assert_int_equal(secret_read_file(path, 4, &secret), -EFBIG);
         assert_int_equal(symlink(path, link_path), 0);
-        assert_int_equal(secret_read_file(link_path, 16, &secret), -ELOOP);
+        assert_int_equal(secret_read_file(link_path, 16, &secret), 0);
+        secret = secret_free(secret);
         assert_int_equal(mkfifo(fifo_path, 0600), 0);
         assert_int_equal(secret_read_file(fifo_path, 16, &secret), -EPERM);
         assert_int_equal(secret_read_file(directory, 16, &secret), -EPERM);
@@ -326,7 +327,7 @@ int main(void)
                 cmocka_unit_test(reads_pipes_to_their_end),
                 cmocka_unit_test(gives_up_on_a_pipe_without_end),
                 cmocka_unit_test(refuses_other_descriptors),
-                cmocka_unit_test(reads_only_files_that_are_private),
+                cmocka_unit_test(reads_only_files_that_others_cannot_write),
                 cmocka_unit_test(hardens_the_process),
         };
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/hex.h"
+#include "base/log.h"
 #include "base/strings.h"
 
 #define PIN_MAX    1024
@@ -39,6 +40,15 @@ int pins_init(Pins *pins, const char *source, const char *file, const char *stat
         return 0;
 }
 
+/* Not refused: whoever set it up so may have closed the folder instead. */
+static void warn_if_public(const char *path)
+{
+        struct stat st;
+
+        if (stat(path, &st) == 0 && (st.st_mode & S_IROTH))
+                log_warning("the PIN file '%s' may be read by everyone", path);
+}
+
 int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure)
 {
         CLEANUP(secret_freep) Secret *pin = NULL;
@@ -51,12 +61,12 @@ int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure)
         r = secret_read_file(pins->file, PIN_MAX, &pin);
         if (r == -EPERM)
                 return fail(failure, CB_SOURCE_LOCKED,
-                            "the PIN file '%s' is not a private regular file: take away what group "
-                            "and others may write and others may read",
+                            "the PIN file '%s' is not a regular file that only its owner may write",
                             pins->file);
         if (r < 0)
                 return fail(failure, CB_SOURCE_LOCKED, "the PIN file '%s' cannot be read: %s",
                             pins->file, strerror(-r));
+        warn_if_public(pins->file);
         secret_chomp(pin);
         if (secret_length(pin) == 0)
                 return fail(failure, CB_SOURCE_LOCKED, "the PIN file '%s' is empty", pins->file);
