@@ -87,27 +87,29 @@ static int bundle_for_key(const Parts *parts, EVP_PKEY *key, PkiBundle *bundle, 
 static int choose(const Parts *parts, PkiBundle *ret_bundle, Failure *failure)
 {
         CLEANUP(pki_bundle_deinit) PkiBundle chosen = { 0 };
-        int r;
 
         for (size_t i = 0; i < parts->n_keys; i++) {
                 CLEANUP(pki_bundle_deinit) PkiBundle one = { 0 };
+                Failure why = { 0 };
+                int r = bundle_for_key(parts, parts->keys[i], &one, &why);
 
-                r = bundle_for_key(parts, parts->keys[i], &one, failure);
                 if (r == CB_KEY_MISMATCH && parts->n_keys > 1)
                         continue;
-                if (r)
+                if (r) {
+                        *failure = why;
                         return r;
+                }
                 if (chosen.key)
-                        return fail(failure, CB_BAD_BUNDLE,
-                                    "the bundle holds several keys with their "
-                                    "certificates: leave the one to import");
+                        return fail(
+                                failure, CB_BAD_BUNDLE,
+                                "the bundle holds several keys with their certificates: leave the "
+                                "one to import");
                 chosen = one;
                 one = (PkiBundle){ 0 };
         }
         if (!chosen.key)
                 return fail(failure, CB_BAD_BUNDLE,
-                            "the bundle holds %zu keys, and no certificate for any "
-                            "of them",
+                            "the bundle holds %zu keys, and no certificate for any of them",
                             parts->n_keys);
         *ret_bundle = chosen;
         chosen = (PkiBundle){ 0 };
