@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program sees through libcrypto and libssl: the cases of test-provider.c."""
+
+import subprocess
+
+import pytest
+
+from conftest import PROGRAM
+
+CASES = """
+load_needs_no_broker parameters_are_answered_locally certificate_matches_its_key private_half_is_refused
+copies_sign_like_the_first files_may_hold_more broken_files_are_refused der_is_read_too messages_are_signed
+messages_come_in_parts size_is_told_locally pss_takes_numbers_and_words other_pss_is_refused pss_by_controls
+digests_are_signed a_digest_info_is_signed other_digests_are_refused the_handle_verifies nobody_there_fails_fast
+workers_sign_with_the_masters_key workers_exit_cleanly threads_share_a_key forks_while_threads_sign
+contexts_come_and_go other_keys_are_left_alone order_of_providers_does_not_matter store_gives_what_is_expected
+store_key_signs store_refuses_bad_uris tls_with_keys_on_both_sides
+""".split()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(fake, case):
+    fake.run(PROGRAM, case)
+
+
+def test_all_cases_are_run():
+    listed = subprocess.run([PROGRAM, "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    assert listed == CASES
