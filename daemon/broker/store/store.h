@@ -14,7 +14,10 @@
 
 typedef struct Store Store;
 
-/* Opens or makes DIRECTORY/certbroker.sqlite, migrates it; the failure says what to do. */
+/*
+ * Opens or makes DIRECTORY/certbroker.sqlite, migrates it; the failure says what to do. CB_IN_USE where
+ * another process has this directory: DIRECTORY/lock is held until store_free(). The lane is drained first.
+ */
 int store_open(const char *directory, Lane *lane, Store **ret_store, Failure *failure);
 Store *store_free(Store *store);
 DEFINE_CLEANUP(Store, store_free)
@@ -26,6 +29,8 @@ DEFINE_CLEANUP(Store, store_free)
 typedef struct StoreReader {
         int (*certificate)(void *userdata, Certificate *certificate);
         int (*backend)(void *userdata, Backend *backend);
+        /* Borrowed; the slot may be NULL. */
+        int (*note)(void *userdata, const char *key, const char *value);
 } StoreReader;
 int store_read(Store *store, const StoreReader *reader, void *userdata, Failure *failure);
 
@@ -37,6 +42,8 @@ int store_change_put_certificate(StoreChange *change, const Certificate *certifi
 int store_change_delete_certificate(StoreChange *change, const char *id);
 int store_change_put_backend(StoreChange *change, const Backend *backend);
 int store_change_delete_backend(StoreChange *change, const char *name);
+/* A small fact of another room, under a key of its own ("audit-head"). value NULL: forget it. */
+int store_change_put_note(StoreChange *change, const char *key, const char *value);
 DEFINE_CLEANUP(StoreChange, store_change_free)
 
 /* failure->status 0: committed. Takes the change in every case, unless it returns < 0 (queue full, memory). */

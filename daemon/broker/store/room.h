@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. Private to it. */
+#pragma once
+
+#include "broker/store/database.h"
+#include "broker/store/store.h"
+
+struct Store {
+        Lane *lane;
+        Database *database;
+        int lock_fd;
+};
+
+/* The kinds of a backend's lists, as the schema has them. */
+#define STORE_SERVER_NAME       "server-name"
+#define STORE_SERVER_THUMBPRINT "server-thumbprint"
