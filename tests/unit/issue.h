@@ -51,6 +51,26 @@ static UNUSED EVP_PKEY *issue_key(const char *type, const char *group, size_t bi
         return key;
 }
 
+static UNUSED Bytes issue_read_data(const char *name);
+
+/* A fixed one: to make one of 4096 bits takes seconds, more or less of them by chance. */
+static UNUSED EVP_PKEY *issue_rsa(size_t bits)
+{
+        char name[32];
+        Bytes pem;
+        BIO *bio;
+        EVP_PKEY *key;
+
+        snprintf(name, sizeof(name), "rsa-%zu.key", bits);
+        pem = issue_read_data(name);
+        bio = BIO_new_mem_buf(pem.data, (int)pem.n);
+        key = PEM_read_bio_PrivateKey_ex(bio, NULL, NULL, NULL, pki_context(), NULL);
+        assert_always(key);
+        BIO_free(bio);
+        bytes_deinit(&pem);
+        return key;
+}
+
 static UNUSED EVP_PKEY *issue_p256(void)
 {
         return issue_key("EC", "P-256", 0);

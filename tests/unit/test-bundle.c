@@ -151,7 +151,7 @@ static void wrong_passphrases_are_never_damage(void **state)
                 CLEANUP(bytes_deinit) Bytes data = issue_read_data(files[i]);
 
                 for (int k = 0; k < 600; k++) {
-                        char wrong[16];
+                        char wrong[32];
 
                         snprintf(wrong, sizeof(wrong), "wrong%d", k);
                         assert_int_equal(status_of(&data, wrong), CB_BAD_PASSPHRASE);
@@ -428,12 +428,14 @@ static void every_supported_key(void **state)
                 size_t bits;
                 KeyType type;
         } rows[] = { { "RSA", NULL, 3072, KEY_TYPE_RSA_3072 },
+                     { "RSA", NULL, 4096, KEY_TYPE_RSA_4096 },
                      { "EC", "P-384", 0, KEY_TYPE_EC_P384 },
                      { "EC", "P-521", 0, KEY_TYPE_EC_P521 },
                      { "ED25519", NULL, 0, KEY_TYPE_ED25519 } };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-                EVP_PKEY *key = issue_key(rows[i].name, rows[i].group, rows[i].bits);
+                EVP_PKEY *key = rows[i].bits ? issue_rsa(rows[i].bits)
+                                             : issue_key(rows[i].name, rows[i].group, 0);
                 X509 *x = issue_certificate(&(Issue){
                         .name = "x", .key = key, .no_digest = rows[i].type == KEY_TYPE_ED25519 });
                 CLEANUP(bytes_deinit)

@@ -31,7 +31,8 @@ static int setup(void **state)
         issue_setup(state);
         for (size_t i = 0; i < ELEMENTSOF(key_rows); i++) {
                 keys[key_rows[i].type] =
-                        issue_key(key_rows[i].name, key_rows[i].group, key_rows[i].bits);
+                        key_rows[i].bits ? issue_rsa(key_rows[i].bits)
+                                         : issue_key(key_rows[i].name, key_rows[i].group, 0);
                 spkis[key_rows[i].type] = issue_spki(keys[key_rows[i].type]);
         }
         return 0;

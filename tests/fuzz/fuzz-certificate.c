@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Certificates as gateways, vaults and tokens hand them over: one in DER, or a file of them that is then sorted
+ * to a chain. Holds: nothing crashes or leaks, and whatever text comes out is UTF-8 on one line.
+ */
+#include "fuzz.h"
+
+#include <string.h>
+
+#include "base/strings.h"
+#include "pki/context.h"
+#include "pki/x509.h"
+
+static void check_text(const char *text)
+{
+        FUZZ_CHECK(text && utf8_is_valid(text, strlen(text)));
+        for (; *text; text++)
+                FUZZ_CHECK((uint8_t)*text >= 0x20 && *text != 0x7f);
+}
+
+static void try_facts(const uint8_t *data, size_t n)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
+        CLEANUP(freep) char *name = pki_name_of(data, n);
+        Failure failure = { 0 };
+
+        if (name)
+                check_text(name);
+        if (pki_certificate_facts(data, n, &facts, &failure) != 0) {
+                check_text(failure.text);
+                return;
+        }
+        check_text(facts.subject);
+        check_text(facts.issuer);
+        check_text(facts.serial_number);
+        for (char **p = facts.subject_alt_names; p && *p; p++)
+                check_text(*p);
+}
+
+static void try_chain(const uint8_t *data, size_t n)
+{
+        CLEANUP(bytes_list_deinit) BytesList list = { 0 };
+        CLEANUP(bytes_list_deinit) BytesList chain = { 0 };
+        CLEANUP(freep) char *missing = NULL;
+        Failure failure = { 0 };
+
+        if (pki_certificates_parse(data, n, &list, &failure) != 0 ||
+            pki_chain_sort(&list, NULL, &chain, &missing, &failure) != 0) {
+                check_text(failure.text);
+                return;
+        }
+        FUZZ_CHECK(chain.n >= 1 && chain.n <= list.n);
+        if (missing)
+                check_text(missing);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+        FUZZ_CHECK(pki_init() == 0);
+        try_facts(data, n);
+        try_chain(data, n);
+        return 0;
+}
