@@ -7,7 +7,6 @@
 #include "base/clock.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -52,18 +51,15 @@ static uint64_t unit_usec(const char *unit)
 int duration_parse(const char *text, uint64_t *ret_usec)
 {
         uint64_t number = 0, usec;
-        bool too_large = false;
         const char *p = text;
 
-        for (; *p >= '0' && *p <= '9'; p++) {
-                too_large |= number > DURATION_MAX_USEC;
-                if (!too_large)
+        for (; *p >= '0' && *p <= '9'; p++)
+                if (number <= DURATION_MAX_USEC) /* else it is too large already */
                         number = number * 10 + (uint64_t)(*p - '0');
-        }
         usec = unit_usec(p);
         if (p == text || usec == 0)
                 return -EINVAL;
-        if (too_large || number > DURATION_MAX_USEC / usec)
+        if (number > DURATION_MAX_USEC / usec)
                 return -ERANGE;
 
         *ret_usec = number * usec;

@@ -205,6 +205,7 @@ static void users_are_listed(void **state)
         bind_backend(catalog, "y", "a");
         bind_backend(catalog, "x", "a");
         bind_backend(catalog, "z", "a-b"); /* its pair sorts beside a's */
+        bind_backend(catalog, "z0", "a0"); /* and on the other side */
         bind_backend(catalog, "w", "b");
         bind_backend(catalog, "w", "a"); /* moved */
         bind_backend(catalog, "x", "a"); /* changed, but for this */
