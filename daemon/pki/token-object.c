@@ -54,7 +54,9 @@ static const Curve curves[] = {
         { KEY_TYPE_EC_P256, "P-256", 10, { 0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7 } },
         { KEY_TYPE_EC_P384, "P-384", 7, { 0x06, 5, 0x2b, 0x81, 0x04, 0, 0x22 } },
         { KEY_TYPE_EC_P521, "P-521", 7, { 0x06, 5, 0x2b, 0x81, 0x04, 0, 0x23 } },
-        { KEY_TYPE_ED25519, NULL, 14, "\x13\x0c" "edwards25519" },
+        { KEY_TYPE_ED25519, NULL, 14,
+          "\x13\x0c"
+          "edwards25519" },
         { KEY_TYPE_ED25519, NULL, 5, { 0x06, 3, 0x2b, 0x65, 0x70 } },
 };
 
@@ -323,8 +325,8 @@ static int store_number(Secret *store, const BIGNUM *number, size_t n, PkiPart *
         return 0;
 }
 
-static int store_key_number(const EVP_PKEY *key, const char *name, size_t n,
-                            PkiPrivateParts *parts, PkiPart *ret_part)
+static int store_key_number(const EVP_PKEY *key, const char *name, size_t n, PkiPrivateParts *parts,
+                            PkiPart *ret_part)
 {
         CLEANUP(number_freep) BIGNUM *number = BN_secure_new();
         int r;

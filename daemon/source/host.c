@@ -15,7 +15,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -32,8 +33,9 @@
 #include "wire/packet.h"
 #include "source/read-chain.h"
 
-#define QUEUE_MAX   4096
-#define WORKERS_MAX 256
+#define QUEUE_MAX      4096
+#define WORKERS_MAX    256
+#define LOG_AGAIN_USEC (10 * USEC_PER_SEC)
 
 typedef struct Job Job;
 struct Job {
@@ -51,6 +53,8 @@ typedef struct Host {
         pthread_cond_t queued;
         TAILQ_HEAD(, Job) queue;
         size_t n_queue;
+        char logged[sizeof(((Failure *)NULL)->text)]; /* the last failure that was logged */
+        uint64_t logged_usec;
 } Host;
 
 const char *driver_setting(char *const *settings, const char *key)
@@ -180,6 +184,26 @@ static driver_operation operation_of(const SourceDriver *driver, WireOperation o
         return NULL;
 }
 
+/* One line for a failure: who asks a hundred times for what is not to be had must not fill the log. */
+static void log_failure(Host *host, const WireRequest *request, const Failure *failure)
+{
+        uint64_t now_usec = clock_monotonic_usec();
+        bool again;
+
+        pthread_mutex_lock(&host->lock);
+        again = strcmp(host->logged, failure->text) == 0 &&
+                now_usec - host->logged_usec < LOG_AGAIN_USEC;
+        if (!again) {
+                snprintf(host->logged, sizeof(host->logged), "%s", failure->text);
+                host->logged_usec = now_usec;
+        }
+        pthread_mutex_unlock(&host->lock);
+        if (!again)
+                log_info("%s%s%s: %s", wire_operation_name(request->operation),
+                         request->name ? " of " : "", string_or_empty(request->name),
+                         failure->text);
+}
+
 static Job *host_pop_locked(Host *host)
 {
         Job *job;
@@ -211,9 +235,7 @@ static void run_job_worker(Host *host, Job *job)
         if (r == 0)
                 reply.failure.status = 0;
         else
-                log_info("%s%s%s: %s", wire_operation_name(job->request.operation),
-                         job->request.name ? " of " : "", string_or_empty(job->request.name),
-                         reply.failure.text);
+                log_failure(host, &job->request, &reply.failure);
         host_send(host, &reply);
         wire_reply_deinit(&reply);
 }
@@ -269,8 +291,8 @@ static int host_configure(Host *host, const WireRequest *request, unsigned *ret_
         if (host->driver)
                 return fail(failure, CB_INVALID_ARGUMENT, "the source is configured already");
         if (!driver)
-                return fail(failure, CB_NOT_SUPPORTED,
-                            "this build has no driver '%s' for sources", string_or_empty(name));
+                return fail(failure, CB_NOT_SUPPORTED, "this build has no driver '%s' for sources",
+                            string_or_empty(name));
         r = driver->configure(request->settings, &services, &host->instance, ret_n_workers,
                               failure);
         if (r == 0)
@@ -374,7 +396,8 @@ static Job *host_take_expired(Host *host, uint64_t now_usec, uint64_t *ret_next_
         Job *job;
 
         pthread_mutex_lock(&host->lock);
-        TAILQ_FOREACH (job, &host->queue, entry) {
+        TAILQ_FOREACH(job, &host->queue, entry)
+        {
                 if (job->deadline_usec <= now_usec) {
                         TAILQ_REMOVE(&host->queue, job, entry);
                         host->n_queue--;

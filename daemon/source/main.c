@@ -23,15 +23,15 @@
 #include "pki/context.h"
 #include "source/host.h"
 
-static const char help_text[] =
-        "certbroker-source --fd N\n"
-        "\n"
-        "Holds one source of keys (a PKCS#11 token or a key vault) for certbrokerd, which starts it\n"
-        "with a socket as descriptor N. It is of no use on its own.\n"
-        "\n"
-        "  --fd N      the descriptor of the socket to the broker\n"
-        "  --help      this text\n"
-        "  --version   the version\n";
+static const char help_text[] = "certbroker-source --fd N\n"
+                                "\n"
+                                "Holds one source of keys (a PKCS#11 token or a key vault) for "
+                                "certbrokerd, which starts it\n"
+                                "with a socket as descriptor N. It is of no use on its own.\n"
+                                "\n"
+                                "  --fd N      the descriptor of the socket to the broker\n"
+                                "  --help      this text\n"
+                                "  --version   the version\n";
 
 static int parse_fd(const char *text)
 {
@@ -59,7 +59,8 @@ static int parse_arguments(int argc, char **argv, int *ret_fd)
                 case 'f':
                         fd = parse_fd(optarg);
                         if (fd < 0) {
-                                fprintf(stderr, "certbroker-source: --fd takes a number, not '%s'\n",
+                                fprintf(stderr,
+                                        "certbroker-source: --fd takes a number, not '%s'\n",
                                         optarg);
                                 return EX_USAGE;
                         }
@@ -113,7 +114,8 @@ int main(int argc, char **argv)
                 return r;
         if (!is_packet_socket(fd)) {
                 fprintf(stderr,
-                        "certbroker-source: descriptor %d is no SOCK_SEQPACKET socket; this program "
+                        "certbroker-source: descriptor %d is no SOCK_SEQPACKET socket; this "
+                        "program "
                         "is started by certbrokerd\n",
                         fd);
                 return EX_USAGE;

@@ -65,8 +65,9 @@ static int sign_work(Session *session, void *userdata, Failure *failure)
                 return r;
         if (!algorithm_fits_key(request->algorithm, key.type) ||
             !(token_algorithms(session->token, key.type) & ALGORITHM_BIT(request->algorithm)))
-                return fail(failure, CB_NOT_SUPPORTED, "a key of type %s on this token cannot do %s",
-                            key_type_name(key.type), algorithm_name(request->algorithm));
+                return fail(failure, CB_NOT_SUPPORTED,
+                            "a key of type %s on this token cannot do %s", key_type_name(key.type),
+                            algorithm_name(request->algorithm));
         r = key_sign(session, &key, request->algorithm, &request->input, &job->reply->output,
                      failure);
         if (r == 0)
@@ -84,9 +85,8 @@ static int p11_sign(void *instance, const DriverCall *call, WireReply *reply)
         if (!request->key_uri)
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key is named");
         if (!algorithm_takes_input(request->algorithm, request->input.n))
-                return fail(&reply->failure, CB_INVALID_ARGUMENT,
-                            "%zu bytes are no input for %s", request->input.n,
-                            algorithm_name(request->algorithm));
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "%zu bytes are no input for %s",
+                            request->input.n, algorithm_name(request->algorithm));
         return session_run(instance, call->deadline_usec, sign_work, &job, &reply->failure);
 }
 
@@ -169,7 +169,8 @@ static int p11_unlock(void *instance, const DriverCall *call, WireReply *reply)
 
         call->request->fds[0] = -1;
         if (fd < 0)
-                return fail(&reply->failure, CB_INVALID_ARGUMENT, "there is no descriptor for the PIN");
+                return fail(&reply->failure, CB_INVALID_ARGUMENT,
+                            "there is no descriptor for the PIN");
         r = secret_read_fd(fd, PIN_MAX, READ_USEC, &pin);
         if (r == -ENOMEM)
                 return r;

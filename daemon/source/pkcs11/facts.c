@@ -44,8 +44,8 @@ static int find_beside(Session *session, CK_OBJECT_CLASS class, const Locator *l
 /* Public halves */
 
 /* What an object's attributes say; nothing where they say no key. */
-static int spki_of_object(Session *session, CK_OBJECT_HANDLE object, const Key *key, Bytes *ret_spki,
-                          Failure *failure)
+static int spki_of_object(Session *session, CK_OBJECT_HANDLE object, const Key *key,
+                          Bytes *ret_spki, Failure *failure)
 {
         CLEANUP(pki_public_parts_deinit) PkiPublicParts parts = { 0 };
         bool rsa = key_type_row(key->type)->family == KEY_RSA;
@@ -110,8 +110,8 @@ static int candidates_of_publics(Session *session, const KeyFacts *facts, BytesL
         return r;
 }
 
-static int candidates_of_certificates(Session *session, const KeyFacts *facts, BytesList *candidates,
-                                      Failure *failure)
+static int candidates_of_certificates(Session *session, const KeyFacts *facts,
+                                      BytesList *candidates, Failure *failure)
 {
         CLEANUP(object_list_deinit) ObjectList list = { 0 };
         int r;
@@ -196,9 +196,10 @@ static int choose_by_trial(Session *session, const Key *key, const BytesList *ca
                                &trial.signature) == 0)
                         return bytes_set(ret_spki, candidates->items[i].data,
                                          candidates->items[i].n);
-        return fail(failure, CB_KEY_MISMATCH,
-                    "the public key and the certificates with the key's id are not the key's; put the "
-                    "right certificate beside it");
+        return fail(
+                failure, CB_KEY_MISMATCH,
+                "the public key and the certificates with the key's id are not the key's; put the "
+                "right certificate beside it");
 }
 
 static int find_spki(Session *session, KeyFacts *facts, Failure *failure)
@@ -304,9 +305,10 @@ static int find_leaf(Session *session, const KeyFacts *facts, Bytes *ret_leaf, F
                 r = bytes_set(ret_leaf, der.data, der.n);
         }
         if (r == 0 && ret_leaf->n == 0 && foreign)
-                return fail(failure, CB_KEY_MISMATCH,
-                            "the certificate beside the key is of another key; replace it, or delete "
-                            "it");
+                return fail(
+                        failure, CB_KEY_MISMATCH,
+                        "the certificate beside the key is of another key; replace it, or delete "
+                        "it");
         return r;
 }
 
@@ -315,7 +317,8 @@ static int find_own(Session *session, const Locator *locator, ObjectList *list, 
 {
         uint8_t id[OWN_ID_LENGTH + 1];
         CK_OBJECT_CLASS class = CKO_CERTIFICATE;
-        CK_ATTRIBUTE filter[] = { { CKA_CLASS, &class, sizeof(class) }, { CKA_ID, id, sizeof(id) } };
+        CK_ATTRIBUTE filter[] = { { CKA_CLASS, &class, sizeof(class) },
+                                  { CKA_ID, id, sizeof(id) } };
         int r = 0;
 
         if (locator->id.n != OWN_ID_LENGTH)
@@ -344,8 +347,8 @@ static int add_to_pool(Session *session, const ObjectList *list, BytesList *pool
                 r = object_read(session, list->handles[i], CKA_VALUE, &der, failure);
                 if (r != 0)
                         return r;
-                if (der.n <= PKI_CERTIFICATE_MAX && pki_certificate_names(&der, &names, NULL) == 0 &&
-                    !list_has(pool, &der))
+                if (der.n <= PKI_CERTIFICATE_MAX &&
+                    pki_certificate_names(&der, &names, NULL) == 0 && !list_has(pool, &der))
                         r = bytes_list_append(pool, der.data, der.n);
         }
         return r;
@@ -417,7 +420,8 @@ char *chain_warning(const BytesList *chain, const char *missing)
         if (!missing)
                 return NULL;
         if (asprintf(&text,
-                     "the chain is not complete: it lacks the certificate of '%s'; peers that do not "
+                     "the chain is not complete: it lacks the certificate of '%s'; peers that do "
+                     "not "
                      "have it will refuse this one",
                      missing) < 0)
                 return NULL;
@@ -484,15 +488,16 @@ static int collect_own(Session *session, const KeyFacts *facts, CK_OBJECT_CLASS 
 
                 r = belongs(session, facts, class, beside.handles[i], &own, failure);
                 if (r == 0 && own && shared)
-                        r = read_label_equal(session, beside.handles[i], &facts->locator.label, &own,
-                                             failure);
+                        r = read_label_equal(session, beside.handles[i], &facts->locator.label,
+                                             &own, failure);
                 if (r == 0 && own)
                         r = object_list_append(ret_list, &one);
         }
         return r;
 }
 
-int key_certificates(Session *session, const KeyFacts *facts, ObjectList *ret_list, Failure *failure)
+int key_certificates(Session *session, const KeyFacts *facts, ObjectList *ret_list,
+                     Failure *failure)
 {
         int r;
 

@@ -33,7 +33,8 @@ int key_facts_reply(const Token *token, const KeyFacts *facts, WireReply *reply)
  */
 int key_chain(Session *session, const KeyFacts *facts, BytesList *ret_chain, char **ret_missing,
               Failure *failure);
-char *chain_warning(const BytesList *chain, const char *missing); /* NULL: nothing to warn of. Owned */
+char *chain_warning(const BytesList *chain,
+                    const char *missing); /* NULL: nothing to warn of. Owned */
 
 /* All certificates and public keys that are this key's alone. */
 int key_certificates(Session *session, const KeyFacts *facts, ObjectList *ret_list,

@@ -124,7 +124,8 @@ int keys_search(Session *session, const Locator *locator, const char *uri,
                 r = session_check(session, failure);
                 return r != 0 ? r
                               : fail(failure, CB_NOT_FOUND,
-                                     "source '%s' has no private key '%s'; it may have been deleted "
+                                     "source '%s' has no private key '%s'; it may have been "
+                                     "deleted "
                                      "with another tool",
                                      session->token->name, string_or_empty(shown));
         }
@@ -165,9 +166,10 @@ int keys_read(Session *session, CK_OBJECT_HANDLE handle, Key *ret_key, Failure *
         if (r != 0)
                 return r;
         if (key.type == KEY_TYPE_NONE)
-                return fail(failure, CB_NOT_SUPPORTED,
-                            "the key is neither RSA of 2048, 3072 or 4096 bits, nor on P-256, P-384 "
-                            "or P-521, nor Ed25519");
+                return fail(
+                        failure, CB_NOT_SUPPORTED,
+                        "the key is neither RSA of 2048, 3072 or 4096 bits, nor on P-256, P-384 "
+                        "or P-521, nor Ed25519");
         *ret_key = key;
         return 0;
 }

@@ -276,8 +276,8 @@ static int search_conclude(const Search *search, Failure *failure)
         if (strv_length(search->present) == 0)
                 return fail(failure, CB_SOURCE_UNAVAILABLE,
                             "there is no token; is it plugged in, and may the module read it?");
-        return fail(failure, CB_SOURCE_UNAVAILABLE,
-                    "no token fits the source's uri; there is: %s", string_or_empty(present));
+        return fail(failure, CB_SOURCE_UNAVAILABLE, "no token fits the source's uri; there is: %s",
+                    string_or_empty(present));
 }
 
 int modules_find_token(Modules *modules, P11KitUri *uri, Slot *ret_slot, CK_TOKEN_INFO *ret_info,

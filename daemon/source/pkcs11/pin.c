@@ -55,9 +55,10 @@ int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure)
         int r;
 
         if (!pins->file)
-                return fail(failure, CB_SOURCE_LOCKED,
-                            "the token wants a PIN and no pin-file is configured; unlock the source, "
-                            "or configure one");
+                return fail(
+                        failure, CB_SOURCE_LOCKED,
+                        "the token wants a PIN and no pin-file is configured; unlock the source, "
+                        "or configure one");
         r = secret_read_file(pins->file, PIN_MAX, &pin);
         if (r == -EPERM)
                 return fail(failure, CB_SOURCE_LOCKED,

@@ -36,9 +36,9 @@ static bool can_sign(unsigned mechanisms, const AlgorithmRow *row)
 {
         switch (row->family) {
         case KEY_RSA:
-                return mechanisms & (row->padding == PADDING_PSS
-                                             ? MECHANISM_RSA_PSS | MECHANISM_RSA_X509
-                                             : MECHANISM_RSA_PKCS);
+                return mechanisms &
+                       (row->padding == PADDING_PSS ? MECHANISM_RSA_PSS | MECHANISM_RSA_X509
+                                                    : MECHANISM_RSA_PKCS);
         case KEY_EC:
                 return mechanisms & MECHANISM_ECDSA;
         case KEY_ED25519:
@@ -191,9 +191,10 @@ static int run_plan(Session *session, const Key *key, Plan *plan, Bytes *ret_raw
         if (rv != CKR_OK)
                 return session_fail(session, rv, "C_Sign", "sign", failure);
         if (n != plan->n_signature)
-                return fail(failure, CB_SOURCE_UNAVAILABLE,
-                            "source '%s': the token answered with a signature of %lu bytes, not %zu",
-                            session->token->name, n, plan->n_signature);
+                return fail(
+                        failure, CB_SOURCE_UNAVAILABLE,
+                        "source '%s': the token answered with a signature of %lu bytes, not %zu",
+                        session->token->name, n, plan->n_signature);
         return bytes_set(ret_raw, signature, n);
 }
 

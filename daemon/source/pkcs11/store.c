@@ -33,7 +33,8 @@ static int read_handed(int *fd, const char *what, Secret **ret_secret, Failure *
 
         *fd = -1;
         if (taken < 0)
-                return fail(failure, CB_INVALID_ARGUMENT, "there is no descriptor for the %s", what);
+                return fail(failure, CB_INVALID_ARGUMENT, "there is no descriptor for the %s",
+                            what);
         r = secret_read_fd(taken, BUNDLE_MAX, READ_USEC, ret_secret);
         switch (r) {
         case -EFBIG:
@@ -104,7 +105,8 @@ static int create_chain(Session *session, const ObjectName *name, const BytesLis
         int r = 0;
 
         /* Beside a key with an id of somebody else's making, the leaf alone: whose would the others be? */
-        size_t n = name->id.n == OWN_ID_LENGTH ? MIN(chain->n, (size_t)PKI_CHAIN_MAX) : MIN(chain->n, 1);
+        size_t n = name->id.n == OWN_ID_LENGTH ? MIN(chain->n, (size_t)PKI_CHAIN_MAX)
+                                               : MIN(chain->n, 1);
 
         if (name->id.n == OWN_ID_LENGTH)
                 memcpy(id, name->id.data, OWN_ID_LENGTH);
@@ -173,7 +175,8 @@ static const char *mechanism_of(KeyType type)
         return names[key_type_row(type)->family];
 }
 
-static int import_objects(Session *session, Import *import, const ObjectName *name, Failure *failure)
+static int import_objects(Session *session, Import *import, const ObjectName *name,
+                          Failure *failure)
 {
         CK_OBJECT_HANDLE object, public;
         int r;
@@ -284,9 +287,10 @@ static int check_leaf(const KeyFacts *facts, const BytesList *chain, Failure *fa
         if (r != 0)
                 return r;
         if (!bytes_equal(&leaf.spki, &facts->spki))
-                return fail(failure, CB_KEY_MISMATCH,
-                            "the first certificate is not for this key; give the one that was issued "
-                            "for its request");
+                return fail(
+                        failure, CB_KEY_MISMATCH,
+                        "the first certificate is not for this key; give the one that was issued "
+                        "for its request");
         return 0;
 }
 

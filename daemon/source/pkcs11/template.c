@@ -40,9 +40,9 @@ static void add_part(Template *template, CK_ATTRIBUTE_TYPE type, const PkiPart *
 
 static const CK_KEY_TYPE *key_kind(KeyType type)
 {
-        static const CK_KEY_TYPE kinds[_KEY_FAMILY_N] = { [KEY_RSA] = CKK_RSA,
-                                                          [KEY_EC] = CKK_EC,
-                                                          [KEY_ED25519] = CKK_EC_EDWARDS };
+        static const CK_KEY_TYPE kinds[_KEY_FAMILY_N] = {
+                [KEY_RSA] = CKK_RSA, [KEY_EC] = CKK_EC, [KEY_ED25519] = CKK_EC_EDWARDS
+        };
 
         return &kinds[key_type_row(type)->family];
 }
@@ -71,8 +71,8 @@ static void add_rsa_private(Template *template, const PkiPublicParts *public,
 }
 
 int create_private_key(Session *session, const ObjectName *name, const PkiPublicParts *public,
-                       const PkiPrivateParts *private, bool extractable, CK_OBJECT_HANDLE *ret_object,
-                       Failure *failure)
+                       const PkiPrivateParts *private, bool extractable,
+                       CK_OBJECT_HANDLE *ret_object, Failure *failure)
 {
         static const CK_OBJECT_CLASS class = CKO_PRIVATE_KEY;
         bool rsa = key_type_row(public->type)->family == KEY_RSA;

@@ -12,8 +12,8 @@ typedef struct ObjectName {
 } ObjectName;
 
 int create_private_key(Session *session, const ObjectName *name, const PkiPublicParts *public,
-                       const PkiPrivateParts *private, bool extractable, CK_OBJECT_HANDLE *ret_object,
-                       Failure *failure);
+                       const PkiPrivateParts *private, bool extractable,
+                       CK_OBJECT_HANDLE *ret_object, Failure *failure);
 int create_public_key(Session *session, const ObjectName *name, const PkiPublicParts *public,
                       CK_OBJECT_HANDLE *ret_object, Failure *failure);
 int create_certificate(Session *session, const ObjectName *name, const Bytes *der,

@@ -164,15 +164,17 @@ static int check_token_flags(const CK_TOKEN_INFO *info, Failure *failure)
         static const struct {
                 CK_FLAGS flag;
                 const char *text;
-        } rows[] = { { CKF_PROTECTED_AUTHENTICATION_PATH,
-                       "the token takes its PIN from a pad of its own, which a daemon cannot use" },
-                     { CKF_USER_PIN_LOCKED,
-                       "the token says that the PIN is locked; reset it with the token's own tool" },
-                     { CKF_USER_PIN_FINAL_TRY,
-                       "the token says that one more wrong PIN locks it; log in once with the token's "
-                       "own tool, then refresh the source" },
-                     { CKF_USER_PIN_TO_BE_CHANGED,
-                       "the token wants its PIN changed first; do that with the token's own tool" } };
+        } rows[] = {
+                { CKF_PROTECTED_AUTHENTICATION_PATH,
+                  "the token takes its PIN from a pad of its own, which a daemon cannot use" },
+                { CKF_USER_PIN_LOCKED,
+                  "the token says that the PIN is locked; reset it with the token's own tool" },
+                { CKF_USER_PIN_FINAL_TRY,
+                  "the token says that one more wrong PIN locks it; log in once with the token's "
+                  "own tool, then refresh the source" },
+                { CKF_USER_PIN_TO_BE_CHANGED,
+                  "the token wants its PIN changed first; do that with the token's own tool" }
+        };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 if (info->flags & rows[i].flag)
@@ -199,7 +201,8 @@ static int refused_pin(Token *token, Secret *pin, CK_RV rv, Failure *failure)
                     "the token refuses the PIN (%s); it is not tried again: unlock the source, or "
                     "correct the PIN file and refresh it%s",
                     rv_name(rv),
-                    r < 0 ? " (and this could not be written down: a restart will try it again)" : "");
+                    r < 0 ? " (and this could not be written down: a restart will try it again)"
+                          : "");
 }
 
 /* Whatever is not plainly the token's trouble counts as the PIN's: a try too few harms nobody. */
@@ -443,7 +446,8 @@ static void look(Token *token)
                 fall(token, "another token is in its place");
                 return;
         }
-        logged_in = session.state == CKS_RO_USER_FUNCTIONS || session.state == CKS_RW_USER_FUNCTIONS;
+        logged_in =
+                session.state == CKS_RO_USER_FUNCTIONS || session.state == CKS_RW_USER_FUNCTIONS;
         if (token->login_required && !logged_in && !is_locked(token))
                 login_again(token, NULL);
 }
@@ -480,7 +484,8 @@ static void serve_open(Token *token, unsigned wanted)
                 login_again(token, NULL);
                 return;
         }
-        fill_unlock(token, &given); /* not locked: the PIN is not needed, and could not be checked */
+        fill_unlock(token,
+                    &given); /* not locked: the PIN is not needed, and could not be checked */
         secret_free(given);
         look(token);
 }

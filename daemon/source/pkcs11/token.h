@@ -40,7 +40,8 @@ typedef struct Token {
         /* the keeper's own */
         Modules *modules;
         Pins pins; /* but for the kept PIN, which has its own lock */
-        unsigned long login_session; /* never used for work: the last session to close would log out */
+        unsigned long
+                login_session; /* never used for work: the last session to close would log out */
         bool has_login_session;
         Backoff backoff;
         uint64_t ready_since_usec;
@@ -54,7 +55,8 @@ typedef struct Token {
         bool login_required;
 
         pthread_mutex_t call_lock; /* held around every call where slot.serial */
-        pthread_mutex_t login_lock; /* one log-in for a single signature at a time: a wrong PIN is tried once */
+        pthread_mutex_t
+                login_lock; /* one log-in for a single signature at a time: a wrong PIN is tried once */
 
         pthread_mutex_t lock;
         pthread_cond_t changed;
