@@ -30,7 +30,8 @@ void reader_init(Reader *reader, const void *data, size_t n);
 uint8_t reader_u8(Reader *reader);
 uint32_t reader_u32(Reader *reader);
 uint64_t reader_u64(Reader *reader);
-char *reader_string(Reader *reader, size_t n_max);            /* owned; NULL where absent; refuses NUL inside */
+/* Owned; NULL where absent; refuses a NUL inside. */
+char *reader_string(Reader *reader, size_t n_max);
 void reader_bytes(Reader *reader, size_t n_max, Bytes *bytes); /* owned copy */
 void reader_list(Reader *reader, size_t n_items_max, size_t n_max, BytesList *list);
 int reader_end(Reader *reader); /* the sticky error; -EBADMSG too if bytes are left over */

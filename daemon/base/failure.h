@@ -20,6 +20,7 @@ typedef struct Failure {
 /* Sets both (text is cut to fit, on a character's boundary, and made valid UTF-8); returns status. */
 int fail(Failure *failure, int status, const char *format, ...) PRINTF(3, 4);
 
-const char *status_error_name(int status); /* "org.certbroker1.Error.NotFound"; -errno: "….Failed" */
-const char *status_word(int status);       /* "ok", "not-found" */
+/* "org.certbroker1.Error.NotFound"; for -errno that of CB_FAILED. */
+const char *status_error_name(int status);
+const char *status_word(int status);          /* "ok", "not-found" */
 int status_from_error_name(const char *name); /* CB_FAILED where unknown */

@@ -7,7 +7,12 @@
 
 #include "base/macro.h"
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+        LOG_LEVEL_ERROR = 3,
+        LOG_LEVEL_WARNING = 4,
+        LOG_LEVEL_INFO = 6,
+        LOG_LEVEL_DEBUG = 7
+};
 
 void log_open(const char *program); /* once, in main(); debug lines only with $CERTBROKER_DEBUG=1 */
 void log_line(enum log_level level, const char *format, ...) PRINTF(2, 3);

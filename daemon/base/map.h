@@ -26,12 +26,12 @@ struct Map {
 
 void map_init(Map *map);
 void map_deinit(Map *map); /* frees the keys; the values are their owner's */
-int map_put(Map *map, const char *key, void *value);  /* -EEXIST where the key is taken */
-int map_set(Map *map, const char *key, void *value);  /* puts or replaces */
-void *map_find(const Map *map, const char *key);      /* NULL: none */
-void *map_remove(Map *map, const char *key);          /* the value, or NULL */
+int map_put(Map *map, const char *key, void *value);     /* -EEXIST where the key is taken */
+int map_set(Map *map, const char *key, void *value);     /* puts or replaces */
+void *map_find(const Map *map, const char *key);         /* NULL: none */
+void *map_remove(Map *map, const char *key);             /* the value, or NULL */
 size_t map_index_after(const Map *map, const char *key); /* first entry with a key > `key` */
 
 #define MAP_FOREACH(map, entry)                                                                    \
-        for (struct MapEntry *entry = (map)->entries;                                              \
-             entry && entry < (map)->entries + (map)->n; entry++)
+        for (struct MapEntry *entry = (map)->entries; entry && entry < (map)->entries + (map)->n;  \
+             entry++)

@@ -20,7 +20,14 @@ typedef enum KeyType {
         _KEY_TYPE_N
 } KeyType;
 
-typedef enum Digest { DIGEST_NONE, DIGEST_SHA1, DIGEST_SHA256, DIGEST_SHA384, DIGEST_SHA512, _DIGEST_N } Digest;
+typedef enum Digest {
+        DIGEST_NONE,
+        DIGEST_SHA1,
+        DIGEST_SHA256,
+        DIGEST_SHA384,
+        DIGEST_SHA512,
+        _DIGEST_N
+} Digest;
 
 typedef enum Padding { PADDING_NONE, PADDING_PKCS1, PADDING_PSS, _PADDING_N } Padding;
 
@@ -57,15 +64,16 @@ typedef struct KeyTypeRow {
         Digest curve_digest;    /* EC: the curve's own hash */
 } KeyTypeRow;
 
-#define ALGORITHM_MESSAGE_MAX (64 * 1024) /* ed25519 signs messages */
+#define ALGORITHM_MESSAGE_MAX    (64 * 1024) /* ed25519 signs messages */
 #define ALGORITHM_BIT(algorithm) (UINT32_C(1) << (algorithm))
 
 const AlgorithmRow *algorithm_row(Algorithm algorithm);
 const char *algorithm_name(Algorithm algorithm);
 Algorithm algorithm_from_name(const char *name); /* ALGORITHM_NONE: unknown */
 bool algorithm_fits_key(Algorithm algorithm, KeyType type);
-bool algorithm_takes_input(Algorithm algorithm, size_t n); /* the digest's length, or a message's bound */
-uint32_t algorithms_of_key(KeyType type);                  /* bits of all that fit */
+/* n is the digest's length, or within a message's bound. */
+bool algorithm_takes_input(Algorithm algorithm, size_t n);
+uint32_t algorithms_of_key(KeyType type); /* bits of all that fit */
 
 const KeyTypeRow *key_type_row(KeyType type);
 const char *key_type_name(KeyType type);

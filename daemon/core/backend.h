@@ -17,7 +17,7 @@ typedef struct Backend {
         bool validate_chain;
         bool validate_name;
         char **server_names;
-        char *ca_file; /* "": the system's */
+        char *ca_file;             /* "": the system's */
         char **server_thumbprints; /* SHA-256, upper-case hex without colons */
         char *skip_reason;
         uint64_t skip_until_sec; /* 0: no end */

@@ -11,8 +11,8 @@
 typedef enum SourceState {
         SOURCE_STARTING,
         SOURCE_READY,
-        SOURCE_DEGRADED,    /* serves, with a fault that someone should look at */
-        SOURCE_LOCKED,      /* PIN wrong, locked or missing: until somebody unlocks it */
+        SOURCE_DEGRADED, /* serves, with a fault that someone should look at */
+        SOURCE_LOCKED,   /* PIN wrong, locked or missing: until somebody unlocks it */
         SOURCE_UNAVAILABLE,
         _SOURCE_STATE_N
 } SourceState;

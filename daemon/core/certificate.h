@@ -19,8 +19,8 @@ typedef struct CertificateFacts {
         char *issuer;        /* RFC 4514 */
         char *serial_number; /* upper-case hex */
         char **subject_alt_names;
-        char thumbprint[THUMBPRINT_SHA1_TEXT];    /* SHA-1, upper-case hex */
-        char thumbprint_sha256[THUMBPRINT_TEXT];  /* upper-case hex */
+        char thumbprint[THUMBPRINT_SHA1_TEXT];   /* SHA-1, upper-case hex */
+        char thumbprint_sha256[THUMBPRINT_TEXT]; /* upper-case hex */
         uint64_t not_before_sec;
         uint64_t not_after_sec;
         bool self_signed;
@@ -33,12 +33,12 @@ int certificate_facts_copy(const CertificateFacts *facts, CertificateFacts *ret_
 
 typedef struct Generation {
         uint64_t number;
-        char *key_uri;       /* the source's locator of this key */
+        char *key_uri; /* the source's locator of this key */
         KeyType key_type;
         uint32_t algorithms; /* bits of what key and source can do */
         Bytes spki;
-        BytesList chain;     /* DER, leaf first; empty: pending */
-        CertificateFacts facts; /* of the leaf; zero where pending */
+        BytesList chain;           /* DER, leaf first; empty: pending */
+        CertificateFacts facts;    /* of the leaf; zero where pending */
         uint64_t usable_until_sec; /* 0: no end of its own */
         bool retired;
 } Generation;
@@ -64,7 +64,7 @@ typedef struct Certificate {
         char *registered_uri; /* what RegisterCertificate was given; NULL: imported or generated */
         bool enabled;
         bool extractable;
-        bool key_gone; /* the source says so */
+        bool key_gone;            /* the source says so */
         Generation **generations; /* by number, ascending */
         size_t n_generations;
         uint64_t current; /* number; 0: none published yet */
@@ -80,7 +80,8 @@ DEFINE_CLEANUP(Certificate, certificate_free)
 
 /* Takes it on success. -EEXIST where the number is taken, -EINVAL for 0. */
 int certificate_add_generation(Certificate *certificate, Generation *generation);
-Generation *certificate_find_generation(const Certificate *certificate, uint64_t number); /* 0: current */
+/* number 0: the current one. NULL: none. */
+Generation *certificate_find_generation(const Certificate *certificate, uint64_t number);
 Generation *certificate_newest(const Certificate *certificate); /* pending or not; NULL: none */
 /* Disabled before all; then pending, expired, unavailable, active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
@@ -91,6 +92,7 @@ CertificateState certificate_state(const Certificate *certificate, uint64_t now_
  *   CB_EXPIRED    past its NotAfter; not the current one, and its grace (usable_until_sec) is over
  *   CB_NOT_FOUND  `generation` is NULL: no such number
  */
-int certificate_may_sign(const Certificate *certificate, const Generation *generation, uint64_t now_sec);
+int certificate_may_sign(const Certificate *certificate, const Generation *generation,
+                         uint64_t now_sec);
 /* When the state or a generation next changes by the clock alone; 0: never. */
 uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_sec);

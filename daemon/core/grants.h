@@ -20,8 +20,8 @@ typedef struct Subject {
         uint32_t uid;
         uint32_t *gids;
         size_t n_gids;
-        uint32_t pid;   /* as claimed at connect: for the audit log only */
-        char *unit;     /* NULL: none known */
+        uint32_t pid; /* as claimed at connect: for the audit log only */
+        char *unit;   /* NULL: none known */
         char *label;
 } Subject;
 
@@ -44,11 +44,11 @@ typedef struct Grant {
         char *name;
         bool has_user, has_group;
         uint32_t uid, gid;
-        char *unit, *label;   /* NULL: any */
-        unsigned operations;  /* bits, READ included */
-        char **certificates;  /* globs */
+        char *unit, *label;  /* NULL: any */
+        unsigned operations; /* bits, READ included */
+        char **certificates; /* globs */
         char **backends;
-        uint32_t algorithms;  /* bits; 0: not narrowed (all but the legacy ones) */
+        uint32_t algorithms;   /* bits; 0: not narrowed (all but the legacy ones) */
         uint64_t rate_per_sec; /* 0: none */
         uint64_t burst;
 } Grant;
@@ -65,10 +65,13 @@ typedef struct Grants {
 void grants_deinit(Grants *grants);
 int grants_append(Grants *grants, Grant *grant); /* takes it on success */
 
-/* What is asked. `name` NULL: on any object of this kind (is there one that could match?). */
+/*
+ * What is asked. `name` NULL: on any object of this kind (is there one that could match?). The manager
+ * needs certificate = [ "*" ].
+ */
 typedef struct Request {
         Operation operation;
-        ObjectKind kind;     /* OBJECT_CERTIFICATE or OBJECT_BACKEND; OBJECT_MANAGER: needs certificate = [ "*" ] */
+        ObjectKind kind;
         const char *name;
         Algorithm algorithm; /* ALGORITHM_NONE: no algorithm is involved */
 } Request;

@@ -27,8 +27,8 @@ typedef enum ObjectKind {
         _OBJECT_KIND_N
 } ObjectKind;
 
-#define OBJECT_ROOT       "/org/certbroker1"
-#define OBJECT_PATH_MAX   512
+#define OBJECT_ROOT     "/org/certbroker1"
+#define OBJECT_PATH_MAX 512
 
 /* "certificate", "backend", "source"; "manager" for the root. */
 const char *object_kind_word(ObjectKind kind);

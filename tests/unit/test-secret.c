@@ -263,8 +263,8 @@ static void reads_only_files_that_others_cannot_write(void **state)
                 mode_t mode;
                 int result;
         } rows[] = {
-                { 0600, 0 },      { 0400, 0 },      { 0440, 0 },      { 0640, 0 },
-                { 0644, 0 },      { 0620, -EPERM }, { 0602, -EPERM }, { 0666, -EPERM },
+                { 0600, 0 }, { 0400, 0 },      { 0440, 0 },      { 0640, 0 },
+                { 0644, 0 }, { 0620, -EPERM }, { 0602, -EPERM }, { 0666, -EPERM },
         };
         char directory[] = "/tmp/test-secret-XXXXXX", path[64], link_path[64], fifo_path[64];
         Secret *secret = NULL;
