@@ -23,6 +23,7 @@
 #include <openssl/params.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "broker.h"
@@ -42,7 +43,8 @@ struct Provider {
         const OSSL_CORE_HANDLE *handle;
         Core core;
         OSSL_LIB_CTX *libctx;  /* a child of the program's */
-        OSSL_LIB_CTX *program; /* the program's own; NULL: not to be called */
+        OSSL_LIB_CTX *program; /* the program's own; NULL is the default one */
+        bool may_call_program;
         Broker *broker;
         _Atomic(EVP_MD *) digests[_DIGEST_ID_N];
         atomic_uint asked; /* a bit for each operation that the others were asked for */
@@ -157,7 +159,7 @@ static void provider_let_others_first(Provider *provider, int operation)
         EVP_KEYMGMT *keymgmt = NULL;
         EVP_SIGNATURE *signature = NULL;
 
-        if (!provider->program || atomic_load(&provider->asked) & (1u << operation))
+        if (!provider->may_call_program || atomic_load(&provider->asked) & (1u << operation))
                 return;
 
         asking_others = true;
@@ -204,7 +206,7 @@ static const OSSL_ALGORITHM *provider_query(void *context, int operation, int *n
  * The program's library context, if it may be called: a program that has libcrypto linked in shares
  * none with the libcrypto that this module is linked to.
  */
-static OSSL_LIB_CTX *provider_find_program(const Provider *provider)
+static void provider_find_program(Provider *provider)
 {
         Dl_info theirs, ours;
 
@@ -212,9 +214,10 @@ static OSSL_LIB_CTX *provider_find_program(const Provider *provider)
             !dladdr((void *)(uintptr_t)provider->core.new_error, &theirs) ||
             !dladdr((void *)(uintptr_t)EVP_KEYMGMT_fetch, &ours) ||
             theirs.dli_fbase != ours.dli_fbase)
-                return NULL;
+                return;
 
-        return (OSSL_LIB_CTX *)provider->core.get_libctx(provider->handle);
+        provider->program = (OSSL_LIB_CTX *)provider->core.get_libctx(provider->handle);
+        provider->may_call_program = true;
 }
 
 /* ------------------------------------------------------------------ coming and going */
@@ -322,7 +325,7 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
                 return 0;
 
         provider->handle = handle;
-        provider->program = provider_find_program(provider);
+        provider_find_program(provider);
         provider->libctx = OSSL_LIB_CTX_new_child(handle, in);
         bus = provider_bus(provider);
         if (!provider->libctx || broker_new(bus, &provider->broker) != 0) {

@@ -78,8 +78,8 @@ class Fake:
         return str(self.folder / name)
 
     def environment(self, **more):
-        return self.surroundings.foreign_environment(**{
-            "CERTBROKER_TEST_FOLDER": self.folder, "OPENSSL_MODULES": BUILD / "client/provider", **more})
+        return {**self.surroundings.foreign_environment(), "CERTBROKER_TEST_FOLDER": str(self.folder),
+                "OPENSSL_MODULES": str(BUILD / "client/provider"), **{k: str(v) for k, v in more.items()}}
 
     def run(self, *command, check=True, environment=None, **how):
         done = subprocess.run([str(c) for c in command], env=environment or self.environment(), cwd=self.folder,

@@ -12,7 +12,6 @@ may not either.
 """
 
 import argparse
-import base64
 import pathlib
 import pwd
 import sys
@@ -21,6 +20,7 @@ import time
 import dbus
 import dbus.mainloop.glib
 import dbus.service
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from gi.repository import GLib
@@ -116,21 +116,34 @@ class Broker(dbus.service.Object):
         super().__init__(bus, "/org/certbroker1")
         self.bus, self.folder, self.signer = bus, folder, signer
         self.daemon = bus.get_object("org.freedesktop.DBus", "/org/freedesktop/DBus")
-        issuer = pki.Issuer("Fake Root")
-        (folder / "ca.crt").write_bytes(pki.pem(issuer.certificate))
+        issuer = self.make_issuer()
         self.certificates = {}
         for id, key_type in KEY_TYPES.items():
             self.make(id, key_type, issuer)
         self.backends = [Backend(self, f"to-{id}", c) for id, c in self.certificates.items()]
 
-    def make(self, id, key_type, issuer):
+    def key(self, id, key_type):
         path = self.folder / f"{id}.private"
-        if path.exists():  # it was restarted: the keys are those of before
-            key = serialization.load_pem_private_key(path.read_bytes(), None)
+        if path.exists():  # it was restarted: all is as before
+            return serialization.load_pem_private_key(path.read_bytes(), None)
+        key = pki.new_key(key_type)
+        path.write_bytes(pki.pem(key))
+        path.chmod(0o600)
+        return key
+
+    def make_issuer(self):
+        path = self.folder / "ca.crt"
+        issuer = pki.Issuer("Fake Root")
+        issuer.key = self.key("ca", "ec-p256")
+        if path.exists():
+            issuer.certificate = x509.load_pem_x509_certificate(path.read_bytes())
         else:
-            key = pki.new_key(key_type)
-            path.write_bytes(pki.pem(key))
-            path.chmod(0o600)
+            issuer.certificate = pki.certificate(issuer.key, "Fake Root", ca=True)
+            path.write_bytes(pki.pem(issuer.certificate))
+        return issuer
+
+    def make(self, id, key_type, issuer):
+        key = self.key(id, key_type)
         leaf = pki.certificate(key, "localhost", issuer=issuer, sans=["localhost", f"{id}.example"])
         self.certificates[id] = Certificate(self, id, key, leaf, issuer.certificate)
         (self.folder / f"{id}.crt").write_bytes(pki.pem(leaf, issuer.certificate))
