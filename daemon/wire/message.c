@@ -207,6 +207,7 @@ int wire_reply_encode(const WireReply *reply, Bytes *ret_packet)
         put_head(&w, PACKET_REPLY, reply->id);
         put_failure(&w, &reply->failure);
         writer_u64(&w, reply->retry_after_usec);
+        writer_u64(&w, reply->refresh_after_usec);
         put_text(&w, reply->key_uri);
         put_enum(&w, reply->key_type, _KEY_TYPE_N);
         writer_u32(&w, reply->algorithms);
@@ -339,6 +340,7 @@ int wire_reply_decode(const void *packet, size_t n, WireReply *ret_reply)
         q.id = get_head(&r, PACKET_REPLY);
         get_failure(&r, &q.failure);
         q.retry_after_usec = reader_u64(&r);
+        q.refresh_after_usec = reader_u64(&r);
         q.key_uri = get_text(&r, WIRE_TEXT_MAX);
         q.key_type = get_enum(&r, _KEY_TYPE_N);
         q.algorithms = get_algorithms(&r);

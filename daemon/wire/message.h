@@ -65,6 +65,7 @@ typedef struct WireReply {
         uint64_t id;      /* 0: an event, `state` has changed */
         Failure failure;  /* status 0: done */
         uint64_t retry_after_usec;
+        uint64_t refresh_after_usec; /* when to look the key up again; 0: never by itself */
         /* key facts */
         char *key_uri;
         KeyType key_type;

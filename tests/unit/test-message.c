@@ -43,6 +43,7 @@ static void fill_reply(WireReply *q)
         wire_reply_init(q, 42);
         fail(&q->failure, CB_SOURCE_LOCKED, "token \"prod\": wrong PIN: unlock it");
         q->retry_after_usec = 5;
+        q->refresh_after_usec = 6;
         q->key_uri = strdup("pkcs11:id=%01");
         q->key_type = KEY_TYPE_ED25519;
         q->algorithms = ALGORITHM_BIT(ALGORITHM_ED25519);
@@ -141,7 +142,7 @@ static void reply_round_trip(void **state)
         fill_reply(&in);
         assert_int_equal(wire_reply_encode(&in, &packet), 0);
         assert_int_equal(wire_reply_decode(packet.data, packet.n, &out), 0);
-        assert_true(out.id == 42 && out.retry_after_usec == 5);
+        assert_true(out.id == 42 && out.retry_after_usec == 5 && out.refresh_after_usec == 6);
         assert_int_equal(out.failure.status, CB_SOURCE_LOCKED);
         assert_string_equal(out.failure.text, in.failure.text);
         assert_string_equal(out.key_uri, in.key_uri);

@@ -31,6 +31,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
         map_init(&manage->credentials);
         map_init(&manage->states);
         map_init(&manage->sweeps);
+        map_init(&manage->refreshing);
         *ret_manage = manage;
         return 0;
 }
@@ -44,6 +45,7 @@ Manage *manage_free(Manage *manage)
         notice_deinit(&manage->credentials);
         notice_deinit(&manage->states);
         sweep_deinit(&manage->sweeps);
+        refreshing_deinit(&manage->refreshing);
         free(manage);
         return NULL;
 }

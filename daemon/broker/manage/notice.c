@@ -175,5 +175,6 @@ void manage_tick(Manage *manage)
         MAP_FOREACH (catalog_backends(manage->catalog), entry)
                 notice_backend(manage, entry->key);
 
+        refresh_due(manage, now_sec);
         notice_rearm(manage);
 }

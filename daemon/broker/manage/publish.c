@@ -332,7 +332,6 @@ static void make_current(Publication *publication, uint64_t now_sec)
 
         next->current = publication->generation;
         next->key_gone = false;
-        next->last_refresh_sec = now_sec;
 }
 
 static int add_reply(Publication *publication, const PublishRequest *request,
@@ -353,6 +352,7 @@ static int add_reply(Publication *publication, const PublishRequest *request,
 
         publication->generation = generation->number;
         publication->next->extractable = reply->extractable;
+        refresh_schedule(publication->next, reply);
         r = certificate_add_generation(publication->next, generation);
         if (r < 0)
                 return r;

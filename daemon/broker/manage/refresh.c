@@ -4,16 +4,30 @@
  * gone makes the certificate unavailable. Nothing that a source fails to say removes a certificate, a chain or a
  * generation: a token whose objects have all vanished is a token with a fault.
  */
+#include <errno.h>
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
+
+/* After a failure: neither never again, nor at once. */
+#define RETRY_SEC 60
+
+void refresh_schedule(Certificate *next, const WireReply *reply)
+{
+        next->last_refresh_sec = clock_realtime_sec();
+        next->next_refresh_sec = 0;
+        if (reply->refresh_after_usec != 0)
+                next->next_refresh_sec =
+                        next->last_refresh_sec + reply->refresh_after_usec / USEC_PER_SEC + 1;
+}
 
 static void conclude(Job *job, Certificate *next)
 {
         Failure failure = { 0 };
         int r;
 
-        next->last_refresh_sec = clock_realtime_sec();
         if (!job->quiet) {
                 change_certificate(job->manage, next, job_on_done, job);
                 return;
@@ -43,6 +57,24 @@ static void answer_copy_failure(Job *job, int r)
         job_finish(job, &failure);
 }
 
+static void put_off(Certificate *next)
+{
+        if (next->next_refresh_sec != 0)
+                next->next_refresh_sec = clock_realtime_sec() + RETRY_SEC;
+}
+
+/* The source did not answer: what it said last stands, and it is asked again later. */
+static void note_failure(Job *job, const Failure *failure)
+{
+        CLEANUP(certificate_freep) Certificate *next = NULL;
+
+        if (copy_present(job, &next) == 0 && string_set(&next->last_error, failure->text) == 0) {
+                put_off(next);
+                (void)change_apply_certificate(job->manage, TAKE(next));
+        }
+        job_finish(job, failure);
+}
+
 static void mark_gone(Job *job, const Failure *why)
 {
         CLEANUP(certificate_freep) Certificate *next = NULL;
@@ -57,6 +89,8 @@ static void mark_gone(Job *job, const Failure *why)
 
         job->quiet = job->quiet && next->key_gone; /* the first time it is worth a write */
         next->key_gone = true;
+        next->last_refresh_sec = clock_realtime_sec();
+        put_off(next);
         conclude(job, TAKE(next));
 }
 
@@ -115,6 +149,7 @@ static void on_found(Job *job, const WireReply *reply)
         }
 
         job->quiet = job->quiet && !next->key_gone;
+        refresh_schedule(next, reply);
         r = renew_known(next, known, reply);
         if (r < 0)
                 answer_copy_failure(job, r);
@@ -131,7 +166,7 @@ static void on_reply(void *userdata, WireReply *reply)
         else if (reply->failure.status == CB_NOT_FOUND)
                 mark_gone(job, &reply->failure);
         else
-                job_finish(job, &reply->failure);
+                note_failure(job, &reply->failure);
 }
 
 static int submit(Job *job, Failure *failure)
@@ -174,23 +209,136 @@ static void run(void *userdata)
                 job_give_up(job, r, &failure);
 }
 
+/* --- the first asks, those who come meanwhile get its answer --- */
+
+typedef struct Follower Follower;
+
+struct Follower {
+        Follower *next;
+        manage_done done;
+        void *userdata;
+};
+
+typedef struct Refreshing {
+        Manage *manage;
+        char *id;
+        Follower *followers, **end;
+} Refreshing;
+
+static void refreshing_free(Refreshing *refreshing)
+{
+        while (refreshing->followers) {
+                Follower *follower = refreshing->followers;
+
+                refreshing->followers = follower->next;
+                free(follower);
+        }
+        free(refreshing->id);
+        free(refreshing);
+}
+
+void refreshing_deinit(Map *refreshing)
+{
+        MAP_FOREACH (refreshing, entry)
+                refreshing_free(entry->value);
+        map_deinit(refreshing);
+}
+
+/* It is out of the map before anybody is answered: who asks again from there asks anew. */
+static void on_refreshed(void *userdata, const Failure *failure)
+{
+        Refreshing *refreshing = userdata;
+
+        map_remove(&refreshing->manage->refreshing, refreshing->id);
+        for (Follower *follower = refreshing->followers; follower; follower = follower->next)
+                follower->done(follower->userdata, failure);
+        refreshing_free(refreshing);
+}
+
+static int follow(Refreshing *refreshing, manage_done done, void *userdata)
+{
+        Follower *follower = calloc(1, sizeof(*follower));
+
+        if (!follower)
+                return -ENOMEM;
+
+        *follower = (Follower){ .done = done, .userdata = userdata };
+        *refreshing->end = follower;
+        refreshing->end = &follower->next;
+        return 0;
+}
+
+static int lead(Manage *manage, const char *id, bool quiet, Refreshing **ret_refreshing,
+                Job **ret_job)
+{
+        Refreshing *refreshing = calloc(1, sizeof(*refreshing));
+        int r;
+
+        if (!refreshing)
+                return -ENOMEM;
+
+        refreshing->manage = manage;
+        refreshing->end = &refreshing->followers;
+        r = string_set(&refreshing->id, id);
+        if (r == 0)
+                r = job_new(manage, id, on_refreshed, refreshing, ret_job);
+        if (r == 0) {
+                (*ret_job)->quiet = quiet;
+                r = map_put(&manage->refreshing, id, refreshing);
+                if (r < 0)
+                        job_free(*ret_job);
+        }
+        if (r < 0)
+                refreshing_free(refreshing);
+        else
+                *ret_refreshing = refreshing;
+        return r;
+}
+
 void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done done,
                          void *userdata)
 {
+        Refreshing *refreshing = map_find(&manage->refreshing, id);
         Failure failure = { 0 };
         Job *job = NULL;
-        int r = job_new(manage, id, done, userdata, &job);
+        int r = 0;
 
-        if (r < 0) {
-                fail(&failure, r, "no memory to refresh certificate '%s'", id);
-                done(userdata, &failure);
+        if (!refreshing)
+                r = lead(manage, id, quiet, &refreshing, &job);
+        if (r == 0)
+                r = follow(refreshing, done, userdata);
+        if (job)
+                job_start(job, run);
+        if (r == 0)
                 return;
-        }
-        job->quiet = quiet;
-        job_start(job, run);
+
+        fail(&failure, r, "no memory to refresh certificate '%s'", id);
+        done(userdata, &failure);
 }
 
 void manage_refresh(Manage *manage, const char *id, manage_done done, void *userdata)
 {
         refresh_certificate(manage, id, false, done, userdata);
+}
+
+static void on_due_refreshed(void *userdata, const Failure *failure)
+{
+        (void)userdata;
+        (void)failure; /* it is in the certificate's LastError, or the source's */
+}
+
+void refresh_due(Manage *manage, uint64_t now_sec)
+{
+        CLEANUP(strv_freep) char **due = NULL;
+
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
+                const Certificate *certificate = entry->value;
+
+                if (certificate->next_refresh_sec != 0 &&
+                    certificate->next_refresh_sec <= now_sec &&
+                    strv_append(&due, certificate->id) < 0)
+                        break;
+        }
+        for (char **id = due; id && *id; id++)
+                refresh_certificate(manage, *id, true, on_due_refreshed, NULL);
 }

@@ -22,6 +22,7 @@ struct Manage {
         Map credentials; /* backend → what its credential was when it was last told, as text */
         Map states;      /* certificate → CertificateState as last told */
         Map sweeps;      /* source → Sweep */
+        Map refreshing;  /* certificate → Refreshing: the look-up that others join */
 };
 
 /* --- change.c: commit, then the catalog, then the observer, then `done` --- */
@@ -83,6 +84,11 @@ void publish_next(Manage *manage, const PublishRequest *request, Certificate *ne
 /* As manage_refresh(); quiet: nothing is written to the store unless something has changed. */
 void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done done,
                          void *userdata);
+void refreshing_deinit(Map *refreshing);
+/* When it was looked up, and when it is to be again, as the source has it. */
+void refresh_schedule(Certificate *next, const WireReply *reply);
+/* Starts those whose NextRefresh has come. */
+void refresh_due(Manage *manage, uint64_t now_sec);
 void sweep_deinit(Map *sweeps);
 
 /* --- job.c: one change of one certificate, from its turn to its answer --- */
