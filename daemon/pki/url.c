@@ -13,6 +13,7 @@
 
 typedef struct UrlParts {
         char *scheme, *user, *host, *fragment;
+        int port;
 } UrlParts;
 
 static void parts_deinit(UrlParts *parts)
@@ -31,6 +32,8 @@ static const char *refuse_parts(const UrlParts *parts)
                 return "must not hold a user name or password";
         if (!parts->host || !parts->host[0])
                 return "names no host";
+        if (parts->port < 1 || parts->port > 65535)
+                return "has no port from 1 to 65535";
         if (parts->fragment && parts->fragment[0])
                 return "must not have a fragment (#...)";
         return NULL;
@@ -50,8 +53,8 @@ const char *pki_url_refuse(const char *url)
         if (!strstr(url, "://"))
                 return "has no scheme";
 
-        if (OSSL_parse_url(url, &parts.scheme, &parts.user, &parts.host, NULL, NULL, NULL, NULL,
-                           &parts.fragment) != 1) {
+        if (OSSL_parse_url(url, &parts.scheme, &parts.user, &parts.host, NULL, &parts.port, NULL,
+                           NULL, &parts.fragment) != 1) {
                 ERR_clear_error();
                 return "is not a URL";
         }

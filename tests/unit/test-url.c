@@ -30,6 +30,7 @@ static void test_refused(void **state)
                 { "https://user:secret@orders.example/", "user name" },
                 { "https://", "host" },
                 { "https://orders.example:99999/", "URL" },
+                { "https://orders.example:0/", "port" },
                 { "https://orders example/", "character" },
                 { "https://orders.example/\n", "character" },
                 { "https://orders.example/\xff", "character" },
