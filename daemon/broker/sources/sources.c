@@ -110,7 +110,7 @@ static void sources_release(Source *source, pid_t *pids, size_t *n)
 }
 
 /* Closes all sockets first, so that all processes end at the same time; then waits for them. */
-static void sources_end_all(Sources *sources)
+void sources_stop(Sources *sources)
 {
         size_t n = 0;
         CLEANUP(freep) pid_t *pids = calloc(sources->n + leaving_count(sources) + 1, sizeof(*pids));
@@ -127,6 +127,7 @@ static void sources_end_all(Sources *sources)
 
         for (size_t i = 0; i < sources->n; i++)
                 source_free(sources->items[i]);
+        sources->n = 0;
         while (sources->leaving) {
                 Source *source = sources->leaving;
 
@@ -139,7 +140,7 @@ Sources *sources_free(Sources *sources)
 {
         if (!sources)
                 return NULL;
-        sources_end_all(sources);
+        sources_stop(sources);
         sd_event_source_disable_unref(sources->sweep);
         sd_event_unref(sources->event);
         free(sources->items);

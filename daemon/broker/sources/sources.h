@@ -26,7 +26,11 @@ typedef struct SourcesEvents {
 /* helper: path of certbroker-source. */
 int sources_new(sd_event *event, const char *helper, const SourcesEvents *events, void *userdata,
                 Sources **ret_sources);
-/* Asks each process to end, kills it after 2 s; requests in flight are answered with CB_SOURCE_UNAVAILABLE. */
+/*
+ * Asks each process to end, kills it after 2 s; requests in flight are answered with CB_SOURCE_UNAVAILABLE. There is
+ * no source afterwards. To be called while those who made the requests are still there; sources_free() does it too.
+ */
+void sources_stop(Sources *sources);
 Sources *sources_free(Sources *sources);
 DEFINE_CLEANUP(Sources, sources_free)
 
