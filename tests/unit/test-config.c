@@ -83,7 +83,9 @@ static void load_badly(const char *text, unsigned line, const char *part)
 static int setup(void **state)
 {
         (void)state;
-        (void)clearenv();
+        unsetenv("STATE_DIRECTORY");
+        unsetenv("RUNTIME_DIRECTORY");
+        unsetenv("CREDENTIALS_DIRECTORY");
         config = config_free(config);
         return 0;
 }
