@@ -189,10 +189,11 @@ static int send_call(cb_client *client, const cb_method *method, DBusMessage *ca
         if (r != CB_UNREACHABLE || again == AGAIN_NEVER)
                 return r;
         if (again == AGAIN_IF_REPEATABLE && !method->repeatable)
-                return error_set(error, r,
-                                 "The connection to certbrokerd broke before it answered %s; whether "
-                                 "that was done is not known. Look, then try again.",
-                                 method->member);
+                return error_set(
+                        error, r,
+                        "The connection to certbrokerd broke before it answered %s; whether "
+                        "that was done is not known. Look, then try again.",
+                        method->member);
         copy = dbus_message_copy(call);
         if (!copy)
                 return error_set(error, -ENOMEM, "Out of memory.");
@@ -226,20 +227,29 @@ int client_call(cb_client *client, const cb_method *method, DBusMessage **ret_re
         return r;
 }
 
-int cb_call(cb_client *client, const cb_method *method, cb_value **ret_reply, cb_error *error,
-            const char *signature, ...)
+int cb_call_v(cb_client *client, const cb_method *method, cb_value **ret_reply, cb_error *error,
+              const char *signature, va_list arguments)
 {
         CLEANUP(message_unrefp) DBusMessage *reply = NULL;
-        va_list args;
         int r;
 
-        va_start(args, signature);
-        r = client_call_v(client, method, &reply, error, signature, args);
-        va_end(args);
+        r = client_call_v(client, method, &reply, error, signature, arguments);
         if (r || !ret_reply)
                 return r;
         r = value_from_message(reply, ret_reply);
         if (r)
                 return error_set(error, r, "The answer cannot be read: %s", strerror(-r));
         return 0;
+}
+
+int cb_call(cb_client *client, const cb_method *method, cb_value **ret_reply, cb_error *error,
+            const char *signature, ...)
+{
+        va_list arguments;
+        int r;
+
+        va_start(arguments, signature);
+        r = cb_call_v(client, method, ret_reply, error, signature, arguments);
+        va_end(arguments);
+        return r;
 }

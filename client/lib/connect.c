@@ -243,7 +243,8 @@ static int known_channel(Pool *pool, uint64_t deadline, Link **ret_link, cb_erro
                 return error_set(error, r, "Out of memory.");
         if (!channel.addresses)
                 return CB_NOT_FOUND;
-        r = open_channel(channel.addresses, &channel.server_uid, 1, pool, deadline, ret_link, error);
+        r = open_channel(channel.addresses, &channel.server_uid, 1, pool, deadline, ret_link,
+                         error);
         free(channel.addresses);
         if (r <= 0 || r == CB_TIMED_OUT)
                 return r;

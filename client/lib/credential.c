@@ -109,8 +109,9 @@ static int bad_answer(cb_error *error, int r)
 {
         if (r == -ENOMEM)
                 return error_set(error, r, "Out of memory.");
-        return error_set(error, CB_FAILED,
-                         "certbrokerd's answer lacks something; are library and daemon of one version?");
+        return error_set(
+                error, CB_FAILED,
+                "certbrokerd's answer lacks something; are library and daemon of one version?");
 }
 
 int credential_from_value(const cb_value *dict, cb_credential **ret_credential, cb_error *error)
@@ -221,8 +222,10 @@ int cb_get_credential(cb_client *client, const char *backend, cb_credential **re
         if (r)
                 return r;
         r = cb_call(client,
-                    &(cb_method){ .path = path, .interface = BACKEND_INTERFACE,
-                                  .member = "GetCredential", .repeatable = true },
+                    &(cb_method){ .path = path,
+                                  .interface = BACKEND_INTERFACE,
+                                  .member = "GetCredential",
+                                  .repeatable = true },
                     &reply, error, "");
         if (r)
                 return r;
@@ -233,8 +236,10 @@ static int get_property(cb_client *client, const char *path, const char *name, c
                         cb_error *error)
 {
         return cb_call(client,
-                       &(cb_method){ .path = path, .interface = DBUS_INTERFACE_PROPERTIES,
-                                     .member = "Get", .repeatable = true },
+                       &(cb_method){ .path = path,
+                                     .interface = DBUS_INTERFACE_PROPERTIES,
+                                     .member = "Get",
+                                     .repeatable = true },
                        ret_reply, error, "ss", CERTIFICATE_INTERFACE, name);
 }
 
@@ -272,8 +277,10 @@ static int read_certificate(cb_client *client, const char *path, cb_credential *
         int r;
 
         r = cb_call(client,
-                    &(cb_method){ .path = path, .interface = DBUS_INTERFACE_PROPERTIES,
-                                  .member = "GetAll", .repeatable = true },
+                    &(cb_method){ .path = path,
+                                  .interface = DBUS_INTERFACE_PROPERTIES,
+                                  .member = "GetAll",
+                                  .repeatable = true },
                     &all, error, "s", CERTIFICATE_INTERFACE);
         if (r == 0)
                 r = get_property(client, path, "Chain", &chain, error);
@@ -353,8 +360,10 @@ int cb_sign(cb_client *client, const char *id, uint64_t generation, const char *
         if (r)
                 return r;
         r = client_call(client,
-                        &(cb_method){ .path = path, .interface = CERTIFICATE_INTERFACE,
-                                      .member = "Sign", .repeatable = true },
+                        &(cb_method){ .path = path,
+                                      .interface = CERTIFICATE_INTERFACE,
+                                      .member = "Sign",
+                                      .repeatable = true },
                         &reply, error, "tsay", generation, algorithm, input, n_input);
         return r ? r : take_signature(reply, signature, n_signature, error);
 }
@@ -373,8 +382,10 @@ int cb_sign_tls(cb_client *client, const char *id, uint64_t generation, const ch
         if (r)
                 return r;
         r = client_call(client,
-                        &(cb_method){ .path = path, .interface = CERTIFICATE_INTERFACE,
-                                      .member = "SignTls", .repeatable = true },
+                        &(cb_method){ .path = path,
+                                      .interface = CERTIFICATE_INTERFACE,
+                                      .member = "SignTls",
+                                      .repeatable = true },
                         &reply, error, "tssay", generation, algorithm, role, transcript_hash,
                         n_transcript_hash);
         return r ? r : take_signature(reply, signature, n_signature, error);

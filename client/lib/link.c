@@ -100,8 +100,8 @@ static void handle_events(Link *link, short revents)
 
                 if (!watch || !dbus_watch_get_enabled(watch))
                         continue;
-                flags = happened & (dbus_watch_get_flags(watch) | DBUS_WATCH_HANGUP |
-                                    DBUS_WATCH_ERROR);
+                flags = happened &
+                        (dbus_watch_get_flags(watch) | DBUS_WATCH_HANGUP | DBUS_WATCH_ERROR);
                 if (flags)
                         (void)dbus_watch_handle(watch, flags);
         }
@@ -152,7 +152,8 @@ int link_next(Link *link, uint64_t deadline, DBusMessage **ret_message, cb_error
                         r = link_poll(link, deadline);
                 }
                 if (r == -ETIMEDOUT)
-                        return error_set(error, CB_TIMED_OUT, "certbrokerd gave no answer in time.");
+                        return error_set(error, CB_TIMED_OUT,
+                                         "certbrokerd gave no answer in time.");
                 if (r == -ENOTCONN)
                         return error_set(error, CB_UNREACHABLE,
                                          "The connection to certbrokerd broke before its answer.");

@@ -35,7 +35,7 @@ int link_new(const char *addresses, const LinkRegister *fd_register, uint64_t de
 Link *link_free(Link *link);
 DEFINE_CLEANUP(Link *, link_free)
 
-bool link_is_bus(const Link *link);  /* else the other end is the broker itself */
+bool link_is_bus(const Link *link); /* else the other end is the broker itself */
 uid_t link_server_uid(const Link *link);
 uid_t link_own_uid(const Link *link); /* effective, when the connection was made */
 int link_fd(const Link *link);

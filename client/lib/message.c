@@ -370,9 +370,9 @@ static const struct {
         const char *signature;
         int (*add)(Arguments *args);
 } argument_types[] = {
-        { "s", add_string },  { "o", add_path },   { "b", add_boolean },   { "u", add_uint32 },
-        { "t", add_uint64 },  { "h", add_fd },     { "ay", add_bytes },    { "as", add_strings },
-        { "a{sv}", add_dict },
+        { "s", add_string }, { "o", add_path },     { "b", add_boolean },
+        { "u", add_uint32 }, { "t", add_uint64 },   { "h", add_fd },
+        { "ay", add_bytes }, { "as", add_strings }, { "a{sv}", add_dict },
 };
 
 static int add_arguments(Arguments *args, const char *signature)

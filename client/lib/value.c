@@ -153,8 +153,8 @@ static bool is_text_dict(DBusMessageIter *array)
 {
         DBusMessageIter entry;
         char *signature = dbus_message_iter_get_signature(array);
-        bool empty_dict = signature && (strncmp(signature, "{s", 2) == 0 ||
-                                        strncmp(signature, "{o", 2) == 0);
+        bool empty_dict =
+                signature && (strncmp(signature, "{s", 2) == 0 || strncmp(signature, "{o", 2) == 0);
         int type;
 
         dbus_free(signature);

@@ -30,11 +30,11 @@ struct cb_watch {
         char *path;
         uint64_t connect_usec, call_usec;
         Link *link;
-        pid_t pid;          /* whose the link is */
+        pid_t pid; /* whose the link is */
         bool must_look;
-        uint64_t look_at;   /* CLOCK_MONOTONIC, usec */
+        uint64_t look_at; /* CLOCK_MONOTONIC, usec */
         uint64_t pause_usec;
-        int told;           /* the outcome that was told last */
+        int told; /* the outcome that was told last */
         cb_credential *given;
 };
 

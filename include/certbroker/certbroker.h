@@ -30,6 +30,7 @@
  */
 #pragma once
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -261,6 +262,8 @@ typedef struct cb_method {
  */
 CB_API int cb_call(cb_client *client, const cb_method *method, cb_value **ret_reply,
                    cb_error *error, const char *signature, ...);
+CB_API int cb_call_v(cb_client *client, const cb_method *method, cb_value **ret_reply,
+                     cb_error *error, const char *signature, va_list arguments);
 
 /*
  * The path of the object of a kind ("certificate", "backend", "source") and a name; the name is escaped

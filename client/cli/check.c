@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `backend check`: one TLS connection to a backend, with its credential, as a gateway would make it. The
+ * backend's certificate is judged by the credential's settings before ours is presented; a request
+ * (HEAD) shows whether the backend accepts it. OpenSSL runs in a library context of its own, with the
+ * default provider and ours, so that no openssl.cnf has a say. Nothing is ever verified less than the
+ * credential says.
+ */
+#include "check.h"
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/provider.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include "build-config.h"
+#include "keyfile.h"
+#include "show.h"
+#include "text.h"
+
+#define CONNECT_SECONDS 10
+#define THUMBPRINT_MAX  65
+
+typedef struct Check {
+        const char *name; /* of the backend */
+        cb_credential *credential;
+        char *host, *port, *path;
+
+        OSSL_LIB_CTX *context;
+        OSSL_PROVIDER *providers[2];
+        SSL_CTX *tls;
+        SSL *ssl;
+        X509 *certificate; /* ours */
+        STACK_OF(X509) * chain;
+        EVP_PKEY *key;
+
+        /* what was seen */
+        char *subject, *issuer;
+        char thumbprint[THUMBPRINT_MAX];
+        bool presented, self_signed, accepted, asked, refused_by_us;
+        const char *chain_result, *name_result, *pin_result; /* "ok", "not verified", or why not */
+        char *matched_name;
+        char answer[128]; /* the first line of what the backend answered */
+} Check;
+
+static void check_deinit(Check *c)
+{
+        SSL_free(c->ssl);
+        SSL_CTX_free(c->tls);
+        EVP_PKEY_free(c->key);
+        X509_free(c->certificate);
+        sk_X509_pop_free(c->chain, X509_free);
+        for (size_t i = 0; i < ELEMENTSOF(c->providers); i++)
+                if (c->providers[i])
+                        (void)OSSL_PROVIDER_unload(c->providers[i]);
+        OSSL_LIB_CTX_free(c->context);
+        cb_credential_free(c->credential);
+        free(c->host);
+        free(c->port);
+        free(c->path);
+        free(c->subject);
+        free(c->issuer);
+        free(c->matched_name);
+}
+
+/* The last thing that OpenSSL complained of, for a person. */
+static const char *openssl_reason(void)
+{
+        unsigned long code = ERR_peek_last_error();
+        const char *reason = code ? ERR_reason_error_string(code) : NULL;
+        const char *data = NULL;
+        int flags = 0;
+
+        (void)ERR_peek_last_error_data(&data, &flags);
+        if (data && *data && (flags & ERR_TXT_STRING))
+                return data;
+        return reason ? reason : "no reason given";
+}
+
+/* ------------------------------------------------------------------ the URL */
+
+static int parse_url(Cli *cli, Check *c, const char *url)
+{
+        static const char scheme[] = "https://";
+        const char *host, *end, *port, *path;
+        bool bracketed;
+
+        if (strncasecmp(url, scheme, strlen(scheme)) != 0)
+                return cli_fail(cli, CB_FAILED, "The URL of %s is not https: %s", c->name, url);
+        host = url + strlen(scheme);
+        bracketed = *host == '[';
+        host += bracketed;
+        end = bracketed ? strchr(host, ']') : host + strcspn(host, ":/?#");
+        if (!end || end == host)
+                return cli_fail(cli, CB_FAILED, "The URL of %s has no host: %s", c->name, url);
+        port = end + bracketed;
+        path = port + strcspn(port, "/?#");
+        if (*port == ':')
+                port++;
+
+        c->host = strndup(host, (size_t)(end - host));
+        c->port = path > port ? strndup(port, (size_t)(path - port)) : strdup("443");
+        c->path = *path == '/' ? strndup(path, strcspn(path, "#")) : strdup("/");
+        return c->host && c->port && c->path ? 0 : cli_out_of_memory(cli);
+}
+
+/* ------------------------------------------------------------------ our side */
+
+static int load_providers(Cli *cli, Check *c)
+{
+        c->context = OSSL_LIB_CTX_new();
+        if (!c->context)
+                return cli_out_of_memory(cli);
+        /* $OPENSSL_MODULES wins, as for any OpenSSL program; else the one that is installed with us. */
+        if (!secure_getenv("OPENSSL_MODULES"))
+                (void)OSSL_PROVIDER_set_default_search_path(c->context, MODULESDIR);
+        c->providers[0] = OSSL_PROVIDER_load(c->context, "default");
+        c->providers[1] = OSSL_PROVIDER_load(c->context, "certbroker");
+        if (!c->providers[0] || !c->providers[1])
+                return cli_fail(cli, CB_FAILED,
+                                "The OpenSSL provider certbroker cannot be loaded from %s: %s",
+                                secure_getenv("OPENSSL_MODULES") ? "$OPENSSL_MODULES" : MODULESDIR,
+                                openssl_reason());
+        return 0;
+}
+
+static int load_chain(Cli *cli, Check *c)
+{
+        c->chain = sk_X509_new_null();
+        if (!c->chain)
+                return cli_out_of_memory(cli);
+        for (size_t i = 0; i < c->credential->n_chain; i++) {
+                const unsigned char *der = c->credential->chain[i].data;
+                X509 *x = X509_new_ex(c->context, NULL);
+
+                if (!x || !d2i_X509(&x, &der, (long)c->credential->chain[i].n)) {
+                        /* d2i frees what it could not fill */
+                        return cli_fail(cli, CB_FAILED, "Certificate %zu of %s cannot be read.", i,
+                                        c->credential->id);
+                }
+                if (i == 0)
+                        c->certificate = x;
+                else if (!sk_X509_push(c->chain, x)) {
+                        X509_free(x);
+                        return cli_out_of_memory(cli);
+                }
+        }
+        return 0;
+}
+
+static int load_key(Cli *cli, Check *c)
+{
+        CLEANUP(free_text) char *pem = NULL;
+        size_t n;
+        BIO *bio;
+
+        if (keyfile_encode(c->credential->key, c->certificate, NULL, &pem, &n))
+                return cli_out_of_memory(cli);
+        bio = BIO_new_mem_buf(pem, (int)n);
+        if (bio)
+                c->key = PEM_read_bio_PrivateKey_ex(bio, NULL, NULL, NULL, c->context, NULL);
+        BIO_free(bio);
+        return c->key ? 0
+                      : cli_fail(cli, CB_FAILED, "The key %s cannot be loaded: %s",
+                                 c->credential->key, openssl_reason());
+}
+
+/* ------------------------------------------------------------------ judging the backend's certificate */
+
+static char *name_text(const X509_NAME *name)
+{
+        BIO *bio = BIO_new(BIO_s_mem());
+        char *data = NULL, *text = NULL;
+        long n;
+
+        if (bio && X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
+                n = BIO_get_mem_data(bio, &data);
+                text = strndup(data, (size_t)n);
+        }
+        BIO_free(bio);
+        return text;
+}
+
+static void note_presented(Check *c, X509 *leaf)
+{
+        unsigned char digest[EVP_MAX_MD_SIZE];
+        EVP_MD *md = EVP_MD_fetch(c->context, "SHA256", NULL);
+        unsigned n = 0;
+
+        c->presented = true;
+        c->subject = name_text(X509_get_subject_name(leaf));
+        c->issuer = name_text(X509_get_issuer_name(leaf));
+        c->self_signed = X509_self_signed(leaf, 1) == 1;
+        if (md && X509_digest(leaf, md, digest, &n))
+                for (unsigned i = 0; i < n; i++)
+                        (void)snprintf(c->thumbprint + 2 * i, 3, "%02X", digest[i]);
+        EVP_MD_free(md);
+}
+
+static bool is_pinned(const Check *c)
+{
+        for (char **pin = c->credential->server_thumbprints; *pin; pin++)
+                if (c->thumbprint[0] && strcasecmp(*pin, c->thumbprint) == 0)
+                        return true;
+        return false;
+}
+
+static bool matches_name(X509 *leaf, const char *name)
+{
+        ASN1_OCTET_STRING *address = a2i_IPADDRESS(name);
+
+        if (address) {
+                ASN1_OCTET_STRING_free(address);
+                return X509_check_ip_asc(leaf, name, 0) == 1;
+        }
+        return X509_check_host(leaf, name, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1;
+}
+
+static bool judge_name(Check *c, X509 *leaf)
+{
+        const char *name = NULL;
+
+        if (!c->credential->validate_name) {
+                c->name_result = "not verified";
+                return true;
+        }
+        if (matches_name(leaf, c->host))
+                name = c->host;
+        for (char **other = c->credential->server_names; !name && *other; other++)
+                if (matches_name(leaf, *other))
+                        name = *other;
+        c->matched_name = name ? strdup(name) : NULL;
+        c->name_result = name ? "ok" : "no name of the certificate is one that is expected";
+        return name != NULL;
+}
+
+static bool judge_chain(Check *c, X509_STORE_CTX *store)
+{
+        bool pinned = c->credential->server_thumbprints[0] != NULL, ok;
+
+        if (pinned) {
+                ok = is_pinned(c);
+                c->pin_result = ok ? "ok" : "it is none of the pinned certificates";
+                c->chain_result = "not needed, the certificate is pinned";
+                return ok;
+        }
+        c->pin_result = NULL;
+        if (!c->credential->validate_chain) {
+                c->chain_result = "not verified";
+                return true;
+        }
+        ok = X509_verify_cert(store) == 1;
+        c->chain_result =
+                ok ? "ok" : X509_verify_cert_error_string(X509_STORE_CTX_get_error(store));
+        return ok;
+}
+
+/* In place of OpenSSL's own verification: 1 lets the handshake go on. */
+static int on_verify(X509_STORE_CTX *store, void *argument)
+{
+        Check *c = argument;
+        X509 *leaf = X509_STORE_CTX_get0_cert(store);
+        bool chain_ok, name_ok;
+
+        note_presented(c, leaf);
+        chain_ok = judge_chain(c, store);
+        name_ok = judge_name(c, leaf);
+        c->accepted = chain_ok && name_ok;
+        c->refused_by_us = !c->accepted;
+        if (!c->accepted && X509_STORE_CTX_get_error(store) == X509_V_OK)
+                X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+        return c->accepted;
+}
+
+/* The backend asks for a certificate. */
+static int on_asked(SSL *ssl, void *argument)
+{
+        Check *c = argument;
+
+        c->asked = true;
+        return SSL_use_cert_and_key(ssl, c->certificate, c->key, c->chain, 1);
+}
+
+/* ------------------------------------------------------------------ the connection */
+
+static int set_trust(Cli *cli, Check *c)
+{
+        const char *file = c->credential->ca_file;
+
+        if (!file || !*file) {
+                if (!SSL_CTX_set_default_verify_paths(c->tls))
+                        return cli_fail(cli, CB_FAILED, "The system's authorities: %s",
+                                        openssl_reason());
+                return 0;
+        }
+        if (!SSL_CTX_load_verify_file(c->tls, file))
+                return cli_fail(cli, CB_FAILED, "The authorities in %s cannot be read: %s", file,
+                                openssl_reason());
+        return 0;
+}
+
+static int make_tls(Cli *cli, Check *c)
+{
+        int r;
+
+        c->tls = SSL_CTX_new_ex(c->context, NULL, TLS_client_method());
+        if (!c->tls || !SSL_CTX_set_min_proto_version(c->tls, TLS1_2_VERSION))
+                return cli_fail(cli, CB_FAILED, "TLS: %s", openssl_reason());
+        SSL_CTX_set_verify(c->tls, SSL_VERIFY_PEER, NULL);
+        SSL_CTX_set_cert_verify_callback(c->tls, on_verify, c);
+        SSL_CTX_set_cert_cb(c->tls, on_asked, c);
+        /* A pin needs no authorities: then it does not matter whether they can be read. */
+        r = c->credential->server_thumbprints[0] || !c->credential->validate_chain
+                    ? 0
+                    : set_trust(cli, c);
+        if (r)
+                return r;
+        c->ssl = SSL_new(c->tls);
+        return c->ssl ? 0 : cli_out_of_memory(cli);
+}
+
+static bool is_address(const char *host)
+{
+        ASN1_OCTET_STRING *address = a2i_IPADDRESS(host);
+
+        ASN1_OCTET_STRING_free(address);
+        return address != NULL;
+}
+
+static int tcp_connect(Cli *cli, Check *c)
+{
+        const struct timeval timeout = { .tv_sec = CONNECT_SECONDS };
+        BIO *bio = BIO_new(BIO_s_connect());
+        int fd = -1;
+
+        if (!bio)
+                return cli_out_of_memory(cli);
+        (void)BIO_set_conn_hostname(bio, c->host);
+        (void)BIO_set_conn_port(bio, c->port);
+        (void)BIO_set_nbio(bio, 1);
+        ERR_clear_error();
+        if (BIO_do_connect_retry(bio, CONNECT_SECONDS, 50) <= 0) {
+                BIO_free_all(bio);
+                return cli_fail(cli, CB_FAILED, "Cannot connect to %s port %s: %s", c->host,
+                                c->port, openssl_reason());
+        }
+        (void)BIO_get_fd(bio, &fd);
+        (void)BIO_socket_nbio(fd, 0);
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+        SSL_set_bio(c->ssl, bio, bio);
+        return 0;
+}
+
+static int handshake(Cli *cli, Check *c)
+{
+        if (!is_address(c->host) && !SSL_set_tlsext_host_name(c->ssl, c->host))
+                return cli_out_of_memory(cli);
+        ERR_clear_error();
+        errno = 0;
+        if (SSL_connect(c->ssl) == 1)
+                return 0;
+        if (c->refused_by_us)
+                return CB_FAILED; /* the report says more than OpenSSL can */
+        if (errno == EAGAIN)
+                return cli_fail(cli, CB_FAILED, "%s gave no answer within %d s.", c->host,
+                                CONNECT_SECONDS);
+        return cli_fail(cli, CB_FAILED, "The TLS handshake with %s failed%s: %s", c->host,
+                        c->asked ? ", after it had asked for a certificate" : "", openssl_reason());
+}
+
+/* In TLS 1.3 the backend's verdict on our certificate comes only after the handshake. */
+static int request(Cli *cli, Check *c)
+{
+        CLEANUP(free_text) char *text = NULL;
+        int n;
+
+        if (asprintf(&text,
+                     "HEAD %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: certbroker\r\n"
+                     "Connection: close\r\n\r\n",
+                     c->path, c->host) < 0) {
+                text = NULL;
+                return cli_out_of_memory(cli);
+        }
+        ERR_clear_error();
+        n = SSL_write(c->ssl, text, (int)strlen(text));
+        if (n > 0)
+                n = SSL_read(c->ssl, c->answer, sizeof(c->answer) - 1);
+        if (n <= 0 && SSL_get_error(c->ssl, n) == SSL_ERROR_SSL)
+                return cli_fail(cli, CB_FAILED, "%s broke the connection off%s: %s", c->host,
+                                c->asked ? " after our certificate was presented" : "",
+                                openssl_reason());
+        c->answer[n > 0 ? n : 0] = '\0';
+        c->answer[strcspn(c->answer, "\r\n")] = '\0';
+        return 0;
+}
+
+/* ------------------------------------------------------------------ telling */
+
+static json_t *names_json(const Check *c)
+{
+        json_t *names = json_array();
+        const STACK_OF(X509_NAME) *asked = c->ssl ? SSL_get0_peer_CA_list(c->ssl) : NULL;
+
+        for (int i = 0; names && i < sk_X509_NAME_num(asked); i++) {
+                char *text = name_text(sk_X509_NAME_value(asked, i));
+
+                (void)json_array_append_new(names, json_string(text ? text : ""));
+                free(text);
+        }
+        return names;
+}
+
+static json_t *json_text(const char *text)
+{
+        json_t *json = text ? json_string(text) : NULL;
+
+        return json ? json : json_null();
+}
+
+static int tell_json(Cli *cli, const Check *c, int outcome, const char *why)
+{
+        json_t *presented = json_pack("{s:o, s:o, s:o, s:b}", "subject", json_text(c->subject),
+                                      "issuer", json_text(c->issuer), "thumbprint-sha256",
+                                      json_text(c->thumbprint), "self-signed", c->self_signed);
+        json_t *verified = json_pack("{s:o, s:o, s:o}", "chain", json_text(c->chain_result), "name",
+                                     json_text(c->name_result), "pin", json_text(c->pin_result));
+
+        return show_document(
+                cli,
+                json_pack("{s:s, s:s, s:b, s:o, s:s, s:I, s:o, s:o, s:b, s:o, s:o}", "backend",
+                          c->name, "url", c->credential->url, "ok", outcome == 0, "reason",
+                          json_text(outcome ? why : NULL), "certificate", c->credential->id,
+                          "generation", (json_int_t)c->credential->generation, "presented",
+                          c->presented ? presented : json_null(), "verified", verified,
+                          "asked-for-certificate", c->asked, "asked-for-issuers", names_json(c),
+                          "answer", json_text(c->answer[0] ? c->answer : NULL)));
+}
+
+static int tell_lines(Table *sheet, const Check *c)
+{
+        const char *version = c->accepted && c->ssl ? SSL_get_version(c->ssl) : NULL;
+        const struct {
+                const char *title, *text;
+                bool shown;
+        } lines[] = {
+                { "Backend:", c->name, true },
+                { "URL:", c->credential->url, true },
+                { "Our certificate:", c->credential->id, true },
+                { "It presented:", c->subject, c->presented },
+                { "  issued by:", c->self_signed ? "itself (self-signed)" : c->issuer,
+                  c->presented },
+                { "  thumbprint:", c->thumbprint, c->presented },
+                { "Chain:", c->chain_result, c->presented },
+                { "Pin:", c->pin_result, c->presented && c->pin_result },
+                { "Name:", c->matched_name ? c->matched_name : c->name_result, c->presented },
+                { "Protocol:", version, version != NULL },
+                { "It asked for:",
+                  c->asked ? "a certificate; ours was presented" : "no certificate", c->accepted },
+                { "It answered:", c->answer, c->answer[0] != '\0' },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
+                const char *cells[] = { lines[i].title, lines[i].text };
+
+                if (lines[i].shown && table_add(sheet, cells))
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+static int tell(Cli *cli, const Check *c, int outcome, const char *why)
+{
+        CLEANUP(table_free_p) Table *sheet = NULL;
+
+        if (cli->arguments->json)
+                return tell_json(cli, c, outcome, why);
+        if (table_new(NULL, 2, &sheet) || tell_lines(sheet, c))
+                return cli_out_of_memory(cli);
+        table_print(sheet, stdout);
+        return 0;
+}
+
+/* Why we did not accept it, and what to do: the pin first, since it takes nothing away. */
+static int refused(Cli *cli, const Check *c)
+{
+        bool pinned = c->credential->server_thumbprints[0] != NULL;
+        bool chain_failed =
+                !pinned && c->credential->validate_chain && strcmp(c->chain_result, "ok") != 0;
+
+        if (pinned && !is_pinned(c))
+                return cli_fail(
+                        cli, CB_FAILED,
+                        "%s presented another certificate than the pinned one. If it has been "
+                        "renewed: certbroker backend set %s --server-thumbprint %s",
+                        c->host, c->name, c->thumbprint);
+        if (chain_failed)
+                return cli_fail(
+                        cli, CB_FAILED,
+                        "The certificate of %s is not trusted (%s). If it is the right one, pin "
+                        "it: certbroker backend set %s --server-thumbprint %s; or name its "
+                        "authority with --ca-file.",
+                        c->host, c->self_signed ? "it is self-signed" : c->chain_result, c->name,
+                        c->thumbprint);
+        return cli_fail(
+                cli, CB_FAILED,
+                "The certificate of %s is for other names. If it is the right one: certbroker "
+                "backend set %s --server-name NAME",
+                c->host, c->name);
+}
+
+static int connect_and_ask(Cli *cli, Check *c)
+{
+        int r;
+
+        r = tcp_connect(cli, c);
+        if (r == 0)
+                r = handshake(cli, c);
+        if (r && c->refused_by_us)
+                return refused(cli, c);
+        return r ? r : request(cli, c);
+}
+
+int verb_backend_check(Cli *cli, const Arguments *arguments)
+{
+        CLEANUP(check_deinit) Check check = { .name = arguments->positionals[0] };
+        cb_error error;
+        int r, told;
+
+        r = cb_get_credential(cli->client, check.name, &check.credential, &cli->error);
+        if (r == 0)
+                r = parse_url(cli, &check, check.credential->url);
+        if (r == 0)
+                r = load_providers(cli, &check);
+        if (r == 0)
+                r = load_chain(cli, &check);
+        if (r == 0)
+                r = load_key(cli, &check);
+        if (r == 0)
+                r = make_tls(cli, &check);
+        if (r)
+                return r;
+
+        r = connect_and_ask(cli, &check);
+        error = cli->error;
+        told = tell(cli, &check, r, error.text);
+        if (told)
+                return told;
+        cli->error = error;
+        return r;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every verb has at hand: the client, how to answer, and how to fail. */
+#pragma once
+
+#include <stdint.h>
+#include <stdio.h>
+
+#include <certbroker/certbroker.h>
+
+#include "arguments.h"
+#include "macro.h"
+
+/* An outcome of the tool's own, beside enum cb_status: it was called in a wrong way. */
+#define CLI_USAGE (_CB_STATUS_N + 1)
+
+struct Cli {
+        cb_client *client;
+        const Arguments *arguments;
+        cb_error error; /* of a verb that does not give 0 */
+};
+
+DEFINE_CLEANUP(cb_value *, cb_value_free)
+DEFINE_CLEANUP(cb_dict *, cb_dict_free)
+DEFINE_CLEANUP(cb_credential *, cb_credential_free)
+
+/* The tables of the nouns, each in a file of its own. */
+extern const Verb status_verbs[], certificate_verbs[], backend_verbs[], source_verbs[],
+        policy_verbs[], metrics_verbs[];
+
+int cli_fail(Cli *cli, int status, const char *format, ...) PRINTF(3, 4); /* returns status */
+int cli_usage(Cli *cli, const char *format, ...) PRINTF(2, 3);            /* returns CLI_USAGE */
+int cli_out_of_memory(Cli *cli);                                          /* returns -ENOMEM */
+int cli_exit_status(int r);
+
+/* ------------------------------------------------------------------ asking the broker (ask.c) */
+
+/* Properties of an object, a dict; kind is "certificate", "backend" or "source". */
+int ask_properties(Cli *cli, const char *kind, const char *name, cb_value **ret_reply,
+                   const cb_value **ret_properties);
+/* The same for whatever GetCertificate takes. */
+int ask_certificate(Cli *cli, const char *selector, cb_value **ret_reply,
+                    const cb_value **ret_properties);
+/* Everything that may be read: a dict of paths, of interfaces, of properties. */
+int ask_objects(Cli *cli, cb_value **ret_reply, const cb_value **ret_objects);
+/* The properties that an object of ask_objects() has of org.certbroker1.INTERFACE, or NULL. */
+const cb_value *object_properties(const cb_value *object, const char *interface);
+/* A method of an object; the answer may not matter (NULL). */
+int ask_object(Cli *cli, const char *kind, const char *name, const char *member,
+               cb_value **ret_reply, const char *signature, ...);

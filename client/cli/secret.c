@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Secrets on their way to the broker. They are never arguments, never in the environment, and lie in
+ * one buffer that is locked, left out of dumps and wiped; what the broker gets is a memfd that nobody
+ * can change any more. A file's bytes are handed on as they are (who reads them drops one newline).
+ */
+#include "secret.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <termios.h>
+#include <unistd.h>
+
+#define SECRET_MAX 4096
+
+static int write_all(int fd, const char *data, size_t n)
+{
+        while (n > 0) {
+                ssize_t written = write(fd, data, n);
+
+                if (written < 0 && errno == EINTR)
+                        continue;
+                if (written <= 0)
+                        return written < 0 ? -errno : -EIO;
+                data += written;
+                n -= (size_t)written;
+        }
+        return 0;
+}
+
+static int seal(const char *data, size_t n, int *ret_fd)
+{
+        int fd = memfd_create("certbroker-secret", MFD_CLOEXEC | MFD_ALLOW_SEALING), r;
+
+        if (fd < 0)
+                return -errno;
+        r = write_all(fd, data, n);
+        if (r == 0 &&
+            (lseek(fd, 0, SEEK_SET) < 0 ||
+             fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
+                r = -errno;
+        if (r) {
+                (void)close(fd);
+                return r;
+        }
+        *ret_fd = fd;
+        return 0;
+}
+
+/* Up to SECRET_MAX bytes; -E2BIG for more. */
+static int read_file(int fd, char *buffer, size_t *ret_n)
+{
+        size_t n = 0;
+
+        for (;;) {
+                ssize_t got = read(fd, buffer + n, SECRET_MAX + 1 - n);
+
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got < 0)
+                        return -errno;
+                n += (size_t)got;
+                if (n > SECRET_MAX)
+                        return -E2BIG;
+                if (got == 0)
+                        break;
+        }
+        *ret_n = n;
+        return 0;
+}
+
+static int from_file(Cli *cli, const char *name, char *buffer, size_t *ret_n)
+{
+        bool is_input = strcmp(name, "-") == 0;
+        int fd = is_input ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY), r;
+
+        if (fd < 0)
+                return cli_fail(cli, -errno, "The secret's file %s cannot be opened: %s", name,
+                                strerror(errno));
+        r = read_file(fd, buffer, ret_n);
+        if (!is_input)
+                (void)close(fd);
+        if (r == -E2BIG)
+                return cli_fail(cli, r, "The secret in %s is longer than %d bytes.", name,
+                                SECRET_MAX);
+        return r ? cli_fail(cli, r, "The secret's file %s cannot be read: %s", name, strerror(-r))
+                 : 0;
+}
+
+/* One line, without its newline, and without it appearing. */
+static int read_line(int terminal, const char *prompt, char *buffer, size_t *ret_n)
+{
+        struct termios before, silent;
+        size_t n = 0;
+        int r;
+
+        if (tcgetattr(terminal, &before) < 0)
+                return -errno;
+        silent = before;
+        silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK);
+        r = write_all(terminal, prompt, strlen(prompt));
+        if (r)
+                return r;
+        if (tcsetattr(terminal, TCSAFLUSH, &silent) < 0)
+                return -errno;
+
+        while (n <= SECRET_MAX) {
+                ssize_t got = read(terminal, buffer + n, 1);
+
+                if (got <= 0 || buffer[n] == '\n')
+                        break;
+                n++;
+        }
+        (void)tcsetattr(terminal, TCSAFLUSH, &before);
+        (void)write_all(terminal, "\n", 1);
+        if (n > SECRET_MAX)
+                return -E2BIG;
+        *ret_n = n;
+        return 0;
+}
+
+static int from_terminal(Cli *cli, int terminal, const char *prompt, bool twice, char *buffer,
+                         size_t *ret_n)
+{
+        char *again = buffer + SECRET_MAX + 1;
+        size_t n_again = 0;
+        int r;
+
+        r = read_line(terminal, prompt, buffer, ret_n);
+        if (r == 0 && twice) {
+                r = read_line(terminal, "Again: ", again, &n_again);
+                if (r == 0 && (n_again != *ret_n || memcmp(buffer, again, n_again) != 0))
+                        return cli_fail(cli, CB_INVALID_ARGUMENT, "The two are not the same.");
+        }
+        if (r)
+                return cli_fail(cli, r, "The terminal cannot be read: %s", strerror(-r));
+        return 0;
+}
+
+static int get_secret(Cli *cli, const char *prompt, bool wanted, bool twice, char *buffer,
+                      size_t *ret_n)
+{
+        const char *file = arguments_value(cli->arguments, "--passphrase-file");
+        int terminal, r;
+
+        *ret_n = 0;
+        if (file)
+                return from_file(cli, file, buffer, ret_n);
+        if (!wanted)
+                return 0;
+        terminal = isatty(STDIN_FILENO) ? open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
+        if (terminal < 0)
+                return 0;
+        r = from_terminal(cli, terminal, prompt, twice, buffer, ret_n);
+        (void)close(terminal);
+        return r;
+}
+
+int secret_open(Cli *cli, const char *prompt, bool wanted, bool twice, int *ret_fd)
+{
+        size_t n_buffer = 2 * (SECRET_MAX + 1), n = 0;
+        char *buffer =
+                mmap(NULL, n_buffer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        int r;
+
+        if (buffer == MAP_FAILED)
+                return cli_out_of_memory(cli);
+        (void)mlock(buffer, n_buffer); /* as well as it goes: a user's limit may be small */
+        (void)madvise(buffer, n_buffer, MADV_DONTDUMP);
+
+        r = get_secret(cli, prompt, wanted, twice, buffer, &n);
+        if (r == 0) {
+                r = seal(buffer, n, ret_fd);
+                if (r)
+                        (void)cli_fail(cli, r, "The secret cannot be handed on: %s", strerror(-r));
+        }
+        explicit_bzero(buffer, n_buffer);
+        (void)munmap(buffer, n_buffer);
+        return r;
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the broker's values reach people and programs: dicts of properties become rows, sheets or JSON, by
+ * tables of fields. In JSON the properties have the names that they have on D-Bus, with all of them there,
+ * whatever the tables for people leave out.
+ */
+#include "show.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "text.h"
+
+/* ------------------------------------------------------------------ JSON */
+
+static json_t *json_bytes(const cb_bytes *bytes)
+{
+        unsigned char *text = malloc(4 * ((bytes->n + 2) / 3) + 1);
+        json_t *json;
+
+        if (!text)
+                return NULL;
+        (void)EVP_EncodeBlock(text, bytes->data, (int)bytes->n);
+        json = json_string((const char *)text);
+        free(text);
+        return json;
+}
+
+static json_t *json_list(const cb_value *value)
+{
+        json_t *array = json_array();
+
+        for (size_t i = 0; array && i < value->as.list.n; i++)
+                if (json_array_append_new(array, show_json(&value->as.list.items[i]))) {
+                        json_decref(array);
+                        return NULL;
+                }
+        return array;
+}
+
+static json_t *json_dict(const cb_value *value)
+{
+        json_t *object = json_object();
+
+        for (size_t i = 0; object && i < value->as.list.n; i++)
+                if (json_object_set_new(object, value->as.list.keys[i],
+                                        show_json(&value->as.list.items[i]))) {
+                        json_decref(object);
+                        return NULL;
+                }
+        return object;
+}
+
+json_t *show_json(const cb_value *value)
+{
+        if (!value)
+                return json_null();
+        switch (value->type) {
+        case CB_TYPE_STRING:
+                return json_string(value->as.string);
+        case CB_TYPE_NUMBER:
+                return json_integer((json_int_t)value->as.number);
+        case CB_TYPE_INTEGER:
+                return json_integer((json_int_t)value->as.integer);
+        case CB_TYPE_DOUBLE:
+                return json_real(value->as.real);
+        case CB_TYPE_BOOLEAN:
+                return json_boolean(value->as.boolean);
+        case CB_TYPE_BYTES:
+                return json_bytes(&value->as.bytes);
+        case CB_TYPE_LIST:
+                return json_list(value);
+        case CB_TYPE_DICT:
+                return json_dict(value);
+        case CB_TYPE_FD:
+        case _CB_TYPE_N:
+                break;
+        }
+        return json_null();
+}
+
+int show_document(Cli *cli, json_t *json)
+{
+        CLEANUP(json_free_p) json_t *document = json;
+
+        if (!document)
+                return cli_out_of_memory(cli);
+        /* ASCII only: a label from a token shall not reach the terminal by this way either. */
+        if (json_dumpf(document, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII | JSON_ENCODE_ANY))
+                return cli_fail(cli, -EIO, "The answer could not be written.");
+        (void)putchar('\n');
+        return 0;
+}
+
+/* ------------------------------------------------------------------ text */
+
+static void format_list(const cb_value *list, FILE *to)
+{
+        for (size_t i = 0; i < cb_value_length(list); i++)
+                (void)fprintf(to, "%s%s", i > 0 ? ", " : "",
+                              cb_value_string(cb_value_at(list, i), "?"));
+}
+
+/* (generation, thumbprint, usable until), 0 for the current one. */
+static void format_generations(const cb_value *list, FILE *to)
+{
+        for (size_t i = 0; i < cb_value_length(list); i++) {
+                const cb_value *generation = cb_value_at(list, i);
+                uint64_t until = cb_value_number(cb_value_at(generation, 2), 0);
+                char text[TIME_TEXT_MAX];
+
+                time_format(until, text);
+                (void)fprintf(to, "%s%" PRIu64, i > 0 ? ", " : "",
+                              cb_value_number(cb_value_at(generation, 0), 0));
+                if (until == 0)
+                        (void)fputs(" (current)", to);
+                else
+                        (void)fprintf(to, " (signs until %s)", text);
+        }
+}
+
+static void format_value(const cb_value *value, Format format, FILE *to)
+{
+        uint64_t number = cb_value_number(value, 0);
+        char text[TIME_TEXT_MAX];
+
+        if (format == FORMAT_NEVER && number == 0) {
+                (void)fputs("never", to);
+        } else if (format == FORMAT_TIME || format == FORMAT_NEVER) {
+                time_format(number, text);
+                (void)fputs(text, to);
+        } else if (format == FORMAT_GENERATIONS) {
+                format_generations(value, to);
+        } else if (value && value->type == CB_TYPE_STRING) {
+                (void)fputs(value->as.string, to);
+        } else if (value && value->type == CB_TYPE_BOOLEAN) {
+                (void)fputs(value->as.boolean ? "yes" : "no", to);
+        } else if (value && value->type == CB_TYPE_NUMBER) {
+                (void)fprintf(to, "%" PRIu64, number);
+        } else if (value && value->type == CB_TYPE_LIST) {
+                format_list(value, to);
+        }
+}
+
+static char *value_text(const cb_value *value, Format format)
+{
+        char *text = NULL;
+        size_t n;
+        FILE *to = open_memstream(&text, &n);
+
+        if (!to)
+                return NULL;
+        format_value(value, format, to);
+        if (fclose(to)) {
+                free(text);
+                return NULL;
+        }
+        return text;
+}
+
+static size_t count_fields(const Field *fields)
+{
+        size_t n = 0;
+
+        while (fields[n].title)
+                n++;
+        return n;
+}
+
+static int add_row(Table *table, const Field *fields, size_t n_fields, const cb_value *dict)
+{
+        char *cells[COLUMNS_MAX] = { 0 };
+        int r = 0;
+
+        for (size_t i = 0; i < n_fields && r == 0; i++) {
+                cells[i] = value_text(cb_value_get(dict, fields[i].property), fields[i].format);
+                if (!cells[i])
+                        r = -ENOMEM;
+        }
+        if (r == 0)
+                r = table_add(table, (const char *const *)cells);
+        for (size_t i = 0; i < n_fields; i++)
+                free(cells[i]);
+        return r;
+}
+
+static json_t *dicts_json(const cb_value *const *dicts, size_t n_dicts)
+{
+        json_t *array = json_array();
+
+        for (size_t i = 0; array && i < n_dicts; i++)
+                if (json_array_append_new(array, show_json(dicts[i]))) {
+                        json_decref(array);
+                        return NULL;
+                }
+        return array;
+}
+
+int show_list(Cli *cli, const Field *fields, const cb_value *const *dicts, size_t n_dicts)
+{
+        CLEANUP(table_free_p) Table *table = NULL;
+        const char *titles[COLUMNS_MAX];
+        size_t n_fields = count_fields(fields);
+        int r;
+
+        if (cli->arguments->json)
+                return show_document(cli, dicts_json(dicts, n_dicts));
+
+        for (size_t i = 0; i < n_fields; i++)
+                titles[i] = fields[i].title;
+        r = table_new(titles, n_fields, &table);
+        for (size_t i = 0; i < n_dicts && r == 0; i++)
+                r = add_row(table, fields, n_fields, dicts[i]);
+        if (r)
+                return cli_out_of_memory(cli);
+        table_print(table, stdout);
+        return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+        const cb_value *const *x = a, *const *y = b;
+
+        return strcmp(cb_value_string(cb_value_get(*x, "Name"), ""),
+                      cb_value_string(cb_value_get(*y, "Name"), ""));
+}
+
+int show_objects(Cli *cli, const char *interface, const Field *fields)
+{
+        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        const cb_value *objects, **dicts;
+        size_t n = 0;
+        int r;
+
+        r = ask_objects(cli, &reply, &objects);
+        if (r)
+                return r;
+        dicts = calloc(cb_value_length(objects) + 1, sizeof(*dicts));
+        if (!dicts)
+                return cli_out_of_memory(cli);
+        for (size_t i = 0; i < cb_value_length(objects); i++) {
+                dicts[n] = object_properties(cb_value_at(objects, i), interface);
+                n += dicts[n] != NULL;
+        }
+        qsort(dicts, n, sizeof(*dicts), compare_names);
+        r = show_list(cli, fields, dicts, n);
+        free(dicts);
+        return r;
+}
+
+static int add_line(Table *sheet, const Field *field, const cb_value *value)
+{
+        char *text = value_text(value, field->format);
+        const char *cells[] = { field->title, text };
+        int r;
+
+        if (!text)
+                return -ENOMEM;
+        r = table_add(sheet, cells);
+        free(text);
+        return r;
+}
+
+static int add_lines(Table *sheet, const Field *field, const cb_value *value)
+{
+        size_t n = cb_value_length(value);
+        int r = 0;
+
+        if (field->format != FORMAT_PLENTY || n < 2)
+                return add_line(sheet, field, value);
+        for (size_t i = 0; i < n && r == 0; i++) {
+                const char *cells[] = { i == 0 ? field->title : " ",
+                                        cb_value_string(cb_value_at(value, i), "?") };
+
+                r = table_add(sheet, cells);
+        }
+        return r;
+}
+
+int show_sheet(Cli *cli, const Field *fields, const cb_value *dict)
+{
+        CLEANUP(table_free_p) Table *sheet = NULL;
+        int r;
+
+        if (cli->arguments->json)
+                return show_document(cli, show_json(dict));
+
+        r = table_new(NULL, 2, &sheet);
+        for (const Field *field = fields; field->title && r == 0; field++)
+                r = add_lines(sheet, field, cb_value_get(dict, field->property));
+        if (r)
+                return cli_out_of_memory(cli);
+        table_print(sheet, stdout);
+        return 0;
+}
+
+int show_done(Cli *cli, const char *kind, const char *name, const char *format, ...)
+{
+        CLEANUP(free_text) char *text = NULL;
+        CLEANUP(free_text) char *escaped = NULL;
+        va_list list;
+        int n;
+
+        va_start(list, format);
+        n = vasprintf(&text, format, list);
+        va_end(list);
+        if (n < 0) {
+                text = NULL;
+                return cli_out_of_memory(cli);
+        }
+        if (cli->arguments->json)
+                return show_document(cli, json_pack("{s:s, s:s, s:s}", "kind", kind, "name", name,
+                                                    "done", text));
+        escaped = text_escape(text);
+        if (!escaped)
+                return cli_out_of_memory(cli);
+        (void)puts(escaped);
+        return 0;
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `certbroker status`: what needs attention comes first, then how much of everything there is. All of it is
+ * read from what the caller may see; what he may not see is not counted.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "show.h"
+#include "text.h"
+
+#define EXPIRING_SOON (30 * UINT64_C(86400))
+
+typedef struct Status {
+        const char *version;
+        uint64_t now;
+        size_t n_certificates, n_backends, n_sources;
+        size_t n_attention;
+        Table *attention; /* object, why */
+        json_t *json;     /* an array of { object, reason } */
+} Status;
+
+static int add_attention(Status *status, const char *kind, const char *name, const char *reason)
+{
+        CLEANUP(free_text) char *object = NULL;
+        const char *cells[2];
+        int r;
+
+        if (asprintf(&object, "%s/%s", kind, name) < 0) {
+                object = NULL;
+                return -1;
+        }
+        cells[0] = object;
+        cells[1] = reason;
+        status->n_attention++;
+        r = table_add(status->attention, cells);
+        if (r == 0)
+                r = json_array_append_new(
+                        status->json, json_pack("{s:s, s:s}", "object", object, "reason", reason));
+        return r;
+}
+
+static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
+        PRINTF(4, 5);
+static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
+{
+        CLEANUP(free_text) char *reason = NULL;
+        va_list list;
+        int n;
+
+        va_start(list, format);
+        n = vasprintf(&reason, format, list);
+        va_end(list);
+        if (n < 0) {
+                reason = NULL;
+                return -1;
+        }
+        return add_attention(status, kind, name, reason);
+}
+
+static const char *text_of(const cb_value *properties, const char *name)
+{
+        return cb_value_string(cb_value_get(properties, name), "");
+}
+
+static int look_at_source(Status *status, const cb_value *properties)
+{
+        const char *state = text_of(properties, "State"), *error = text_of(properties, "LastError");
+
+        status->n_sources++;
+        if (strcmp(state, "ready") == 0)
+                return 0;
+        return attend(status, "source", text_of(properties, "Name"), "%s%s%s", state,
+                      *error ? ": " : "", error);
+}
+
+static int look_at_certificate(Status *status, const cb_value *properties)
+{
+        const char *id = text_of(properties, "Id"), *state = text_of(properties, "State");
+        const char *error = text_of(properties, "LastError");
+        uint64_t not_after = cb_value_number(cb_value_get(properties, "NotAfter"), 0);
+        char text[TIME_TEXT_MAX];
+
+        status->n_certificates++;
+        time_format(not_after, text);
+        if (strcmp(state, "active") != 0)
+                return attend(status, "certificate", id, "%s%s%s", state, *error ? ": " : "",
+                              error);
+        if (not_after != 0 && not_after <= status->now + EXPIRING_SOON)
+                return attend(status, "certificate", id, "expires at %s", text);
+        return *error ? attend(status, "certificate", id, "%s", error) : 0;
+}
+
+static int look_at_backend(Status *status, const cb_value *properties)
+{
+        bool chain = cb_value_boolean(cb_value_get(properties, "ValidateChain"), true);
+        bool name = cb_value_boolean(cb_value_get(properties, "ValidateName"), true);
+        bool pinned = cb_value_length(cb_value_get(properties, "ServerThumbprints")) > 0;
+        uint64_t until = cb_value_number(cb_value_get(properties, "SkipUntil"), 0);
+        const char *reason = text_of(properties, "SkipReason");
+        char text[TIME_TEXT_MAX];
+
+        status->n_backends++;
+        if (until != 0 && until <= status->now)
+                return 0;
+        if ((chain || pinned) && name)
+                return 0;
+        time_format(until, text);
+        return attend(status, "backend", text_of(properties, "Name"), "%s not verified%s%s%s%s",
+                      !chain && !pinned ? (name ? "chain is" : "chain and name are") : "name is",
+                      until ? " until " : "", until ? text : "", *reason ? ": " : "", reason);
+}
+
+static const struct {
+        const char *interface;
+        int (*look)(Status *status, const cb_value *properties);
+} looks[] = {
+        { "Source", look_at_source },
+        { "Certificate", look_at_certificate },
+        { "Backend", look_at_backend },
+};
+
+static int look_at_all(Status *status, const cb_value *objects)
+{
+        for (size_t kind = 0; kind < ELEMENTSOF(looks); kind++)
+                for (size_t i = 0; i < cb_value_length(objects); i++) {
+                        const cb_value *properties =
+                                object_properties(cb_value_at(objects, i), looks[kind].interface);
+
+                        if (properties && looks[kind].look(status, properties))
+                                return -1;
+                }
+        return 0;
+}
+
+static int show_status(Cli *cli, const Status *status)
+{
+        CLEANUP(free_text) char *version = text_escape(status->version);
+
+        if (cli->arguments->json)
+                return show_document(
+                        cli, json_pack("{s:s, s:I, s:I, s:I, s:O}", "version", status->version,
+                                       "sources", (json_int_t)status->n_sources, "certificates",
+                                       (json_int_t)status->n_certificates, "backends",
+                                       (json_int_t)status->n_backends, "attention", status->json));
+        if (!version)
+                return cli_out_of_memory(cli);
+        (void)printf("certbrokerd %s is running.\n\n", version);
+        if (status->n_attention > 0) {
+                (void)puts("Needs attention:");
+                table_print(status->attention, stdout);
+                (void)putchar('\n');
+        } else {
+                (void)puts("Nothing needs attention.\n");
+        }
+        (void)printf("Sources %zu, certificates %zu, backends %zu (that you may see).\n",
+                     status->n_sources, status->n_certificates, status->n_backends);
+        return 0;
+}
+
+static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
+{
+        int r = cb_call(cli->client,
+                        &(cb_method){ .interface = "org.freedesktop.DBus.Properties",
+                                      .member = "Get",
+                                      .repeatable = true },
+                        ret_reply, &cli->error, "ss", "org.certbroker1.Manager", "Version");
+
+        if (r == 0)
+                *ret_version = cb_value_string(cb_value_at(*ret_reply, 0), "?");
+        return r;
+}
+
+static int verb_status(Cli *cli, const Arguments *arguments)
+{
+        CLEANUP(cb_value_free_p) cb_value *version = NULL;
+        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(table_free_p) Table *attention = NULL;
+        CLEANUP(json_free_p) json_t *json = json_array();
+        Status status = { .now = (uint64_t)time(NULL), .json = json };
+        const cb_value *objects;
+        int r;
+
+        if (!json || table_new(NULL, 2, &attention))
+                return cli_out_of_memory(cli);
+        status.attention = attention;
+        r = get_version(cli, &version, &status.version);
+        if (r == 0)
+                r = ask_objects(cli, &reply, &objects);
+        if (r)
+                return r;
+        if (look_at_all(&status, objects))
+                return cli_out_of_memory(cli);
+        return show_status(cli, &status);
+}
+
+const Verb status_verbs[] = {
+        { "",
+          { NULL },
+          NULL,
+          verb_status,
+          "Say how everything is, and what needs attention",
+          "Shows whether certbrokerd runs, which sources are not ready, which certificates expire "
+          "within\n"
+          "30 days or cannot be used, and for which backends a verification is switched off.",
+          "certbroker status" },
+        { NULL },
+};
