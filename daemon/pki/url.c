@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/http.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/macro.h"
@@ -13,7 +14,6 @@
 
 typedef struct UrlParts {
         char *scheme, *user, *host, *fragment;
-        int port;
 } UrlParts;
 
 static void parts_deinit(UrlParts *parts)
@@ -32,11 +32,20 @@ static const char *refuse_parts(const UrlParts *parts)
                 return "must not hold a user name or password";
         if (!parts->host || !parts->host[0])
                 return "names no host";
-        if (parts->port < 1 || parts->port > 65535)
-                return "has no port from 1 to 65535";
         if (parts->fragment && parts->fragment[0])
                 return "must not have a fragment (#...)";
         return NULL;
+}
+
+/* OpenSSL answers 0 both for no port and for port 0, which nobody can listen on. */
+static bool has_port_zero(const char *url)
+{
+        const char *authority = strstr(url, "://") + strlen("://");
+        size_t n = strcspn(authority, "/?#");
+
+        while (n > 0 && authority[n - 1] == '0')
+                n--;
+        return n > 0 && authority[n - 1] == ':' && authority[n] == '0';
 }
 
 const char *pki_url_refuse(const char *url)
@@ -53,10 +62,12 @@ const char *pki_url_refuse(const char *url)
         if (!strstr(url, "://"))
                 return "has no scheme";
 
-        if (OSSL_parse_url(url, &parts.scheme, &parts.user, &parts.host, NULL, &parts.port, NULL,
-                           NULL, &parts.fragment) != 1) {
+        if (OSSL_parse_url(url, &parts.scheme, &parts.user, &parts.host, NULL, NULL, NULL, NULL,
+                           &parts.fragment) != 1) {
                 ERR_clear_error();
                 return "is not a URL";
         }
+        if (has_port_zero(url))
+                return "has no port from 1 to 65535";
         return refuse_parts(&parts);
 }
