@@ -308,7 +308,7 @@ class Broker:
             self.kill()
             raise AssertionError("certbrokerd did not end within its 5 s") from None
         self.daemon = None
-        assert status == 0, f"certbrokerd ended with {status}: {self.log_text()}"
+        assert status == 0, f"certbrokerd ended with {status}: {self.log_text()}{self.sanitizer_text()}"
 
     def kill(self):
         if self.daemon:
@@ -328,8 +328,8 @@ class Broker:
         children = pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
-    def sanitizer_reports(self):
-        return [p.read_text(errors="replace") for p in sorted(self.sanitizer.iterdir())]
+    def sanitizer_text(self):
+        return "".join(p.read_text(errors="replace") for p in sorted(self.sanitizer.iterdir()))
 
     def close(self):
         """Ends everything; whatever a sanitizer found fails the test."""
@@ -338,8 +338,7 @@ class Broker:
         finally:
             self.kill()
             self.stop_bus()
-        reports = self.sanitizer_reports()
-        assert not reports, reports[0]
+        assert not self.sanitizer_text(), self.sanitizer_text()
 
     # calls
 

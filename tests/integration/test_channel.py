@@ -16,6 +16,13 @@ from broker import ERROR, GRANT_ALL, INTROSPECTABLE, ME, OBJECT_MANAGER, PEER, P
 from test_grants import credential, get, sign, words
 
 
+def peer(address, **how):
+    """A connection without a bus; descriptors can be sent on it only once it is authenticated."""
+    connection = dbus.connection.Connection(address, **how)
+    connection.call_blocking(None, ROOT, PEER, "Ping", "", ())
+    return connection
+
+
 def addresses(broker):
     return str(broker.get(ROOT, "Manager", "ChannelAddress")).split(";")
 
@@ -32,7 +39,7 @@ def test_addresses(broker):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_everything_works_as_on_the_bus(broker, which):
-    channel = dbus.connection.Connection(addresses(broker)[which])
+    channel = peer(addresses(broker)[which])
     cert = pki.certificate(pki.key("ec-p256"))
     path = broker.import_bundle("client", pki.p12(pki.key("ec-p256"), cert), b"secret", connection=channel)
     assert path == certificate_path("client")
@@ -50,7 +57,7 @@ def test_everything_works_as_on_the_bus(broker, which):
 
 
 def test_errors_are_those_of_the_bus(broker):
-    channel = dbus.connection.Connection(addresses(broker)[0])
+    channel = peer(addresses(broker)[0])
     broker.import_new("client")
     calls = [
         (certificate_path("nobody"), "org.certbroker1.Certificate", "Refresh", ""),
@@ -128,7 +135,7 @@ def test_garbage_on_the_channel(broker):
         except OSError:
             pass
         kept.append(s)
-    channel = dbus.connection.Connection(addresses(broker)[0])
+    channel = peer(addresses(broker)[0])
     broker.import_new("client", connection=channel)
     broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
     for s in kept:
@@ -142,7 +149,7 @@ def test_signals_on_the_channel(stopped, root):
     from gi.repository import GLib
     stopped.start()
     stopped.import_new("client")
-    channel = dbus.connection.Connection(addresses(stopped)[0], mainloop=dbus.mainloop.glib.DBusGMainLoop())
+    channel = peer(addresses(stopped)[0], mainloop=dbus.mainloop.glib.DBusGMainLoop())
     received = []
     channel.add_signal_receiver(lambda *a, member, path: received.append((str(path), str(member))),
                                 member_keyword="member", path_keyword="path")
@@ -160,7 +167,7 @@ def test_signals_on_the_channel(stopped, root):
 def test_bus_restarts_channel_goes_on(broker):
     """The bus is not in the way of the channel: its end does not disturb it."""
     broker.import_new("client")
-    channel = dbus.connection.Connection(addresses(broker)[0])
+    channel = peer(addresses(broker)[0])
     broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
     broker.stop_bus()
     status = None
@@ -182,9 +189,9 @@ def test_many_connections(broker):
     """More at once than a bus lets a user have."""
     broker.import_new("client")
     address = addresses(broker)[0]
-    channels = [dbus.connection.Connection(address) for _ in range(300)]
+    channels = [peer(address) for _ in range(300)]
     for channel in channels[::10] + channels[-1:]:
         broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
     for channel in channels:
         channel.close()
-    broker.sign("client", "ecdsa-sha256", bytes(32), connection=dbus.connection.Connection(address))
+    broker.sign("client", "ecdsa-sha256", bytes(32), connection=peer(address))

@@ -58,6 +58,9 @@ grant = {
 """)
     done = check(stopped)
     assert done.returncode == 0, done.stderr
+    # said, for it is not known outside of the unit
+    assert f"{stopped.config}:{line_of(stopped, 'pin-file')}: " in done.stderr
+    assert "CREDENTIALS_DIRECTORY" in done.stderr
 
 
 MISTAKES = {

@@ -221,6 +221,30 @@ def test_bad_input_is_judged_after_access(house):
     assert words(house.as_user("nobody", *calls)) == ["NotFound"] * 2
 
 
+def test_check_access(house):
+    """Says which grant allows, or what was missing; for those who may manage everything."""
+    import dbus
+    import pwd
+    house = house("""
+      web = { user = "www-data"; allow = "use"; certificate = "orders-*"; };
+    """)
+    uid = pwd.getpwnam("www-data").pw_uid
+
+    def ask(operation, id, uid=uid):
+        subject = dbus.Dictionary({"uid": dbus.UInt32(uid)}, signature="sv")
+        allowed, reason = house.manager("CheckAccess", "a{sv}so", subject, operation, certificate_path(id))
+        return bool(allowed), str(reason)
+
+    allowed, reason = ask("use", "orders-a")
+    assert allowed and "web" in reason
+    for operation, id in (("manage", "orders-a"), ("use", "billing"), ("export", "orders-a")):
+        allowed, reason = ask(operation, id)
+        assert not allowed and reason
+    [denied] = house.as_user("www-data", [ROOT, MANAGER, "CheckAccess", "a{sv}so", {}, "use",
+                                          certificate_path("orders-a")])
+    assert denied["error"] == ERROR + "AccessDenied"
+
+
 def test_manager_is_seen_by_all(house):
     house = house("")
     [answer] = house.as_user("nobody", [ROOT, PROPERTIES, "GetAll", "s", MANAGER])

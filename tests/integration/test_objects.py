@@ -303,6 +303,7 @@ def test_changes_are_told(broker, signals):
     assert properties["State"] == "disabled"
     assert "Chain" not in properties
     broker.certificate("client", "SetEnabled", "b", True)
+    seen.drain()
     seen.received.clear()
     broker.import_new("client", "ec-p256", replace=True)
     assert [tuple(map(int, s[3])) for s in seen.wait("Rotated", certificate_path("client"))] == [(2,)]

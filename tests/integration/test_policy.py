@@ -9,6 +9,8 @@ import dbus
 import pki
 import pytest
 
+from conftest import Signals
+
 from broker import DAEMON, GRANT_ALL, ME, NAME, PEER, ROOT, Failure, certificate_path, memfd, source_path
 
 POLICY = pathlib.Path(__file__).resolve().parents[2] / "policy"
@@ -88,8 +90,8 @@ def test_everyone_may_call(system):
     assert "error" not in answer
 
 
-def test_signals_arrive(system, signals):
-    seen = signals()
+def test_signals_arrive(system):
+    seen = Signals(system)
     system.import_new("client")
     seen.wait("InterfacesAdded")
 
@@ -130,6 +132,8 @@ def test_policy_as_it_ships_is_parsed(folder):
         daemon.terminate()
         complaints = daemon.communicate()[1]
     for line in complaints.splitlines():
+        if "fd limit" in line:  # a container's
+            continue
         assert "certbroker" in line and "nknown" in line, line  # Unknown username "certbroker"
 
 
@@ -188,5 +192,6 @@ def test_shipped_configuration_is_right(folder):
         path.write_text(content)
         done = subprocess.run([str(DAEMON), "--config", str(path), "--check-config"], capture_output=True, text=True,
                               check=False)
-        assert (done.returncode, done.stderr) == (0, ""), (name, content)
+        assert done.returncode == 0, (done.stderr, content)
+        assert (done.stderr == "") == (name == "as-shipped"), done.stderr  # of $CREDENTIALS_DIRECTORY
     assert NAME

@@ -59,7 +59,7 @@ def test_what_a_uri_may_not_say(prepared, refused):
     for query in ("pin-value=1234", "pin-source=/etc/passwd", "pin-source=file:/etc/passwd",
                   f"module-path={SOFTHSM}", "module-name=softhsm2", "module-path=/tmp/evil.so&pin-value=1"):
         message = refused("InvalidArgument", register, prepared, "bad", f"pkcs11:token=test;object=outside?{query}")
-        assert query.split("=")[0] in message
+        assert any(part.split("=")[0] in message for part in query.split("&"))
         assert "1234" not in message
     assert prepared.list_ids() == []
 

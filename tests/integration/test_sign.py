@@ -85,7 +85,7 @@ def test_digest_of_the_wrong_length(broker, refused):
 def test_unknown_algorithm(broker, refused):
     broker.import_new("rsa", "rsa-2048")
     for algorithm in ("", "rsa", "RSA-PKCS1-SHA256", "rsa-pkcs1-sha256 ", "rsa-pkcs1-md5", "rsa-pkcs1-sha224",
-                      "rsa-raw", "none", "ecdsa-sha3-256", "a" * 5000, "ä"):
+                      "rsa-raw", "none", "ecdsa-sha3-256", "a" * 1000, "ä"):
         refused("NotSupported", broker.sign, "rsa", algorithm, bytes(32))
 
 

@@ -11,7 +11,7 @@ import time
 import pki
 import pytest
 
-from broker import Failure, NAME, wait_until
+from broker import NAME, PATIENCE, Failure, wait_until
 
 
 def everything(broker):
@@ -44,7 +44,7 @@ def test_kill_while_writing(broker):
     bundle = pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")))
     answered, n = set(), 0
     for round in range(6):
-        stop = time.monotonic() + 0.15 + 0.1 * round
+        stop = time.monotonic() + (0.3 + 0.2 * round) * PATIENCE
         killer = threading.Timer(stop - time.monotonic(), lambda: broker.daemon.send_signal(signal.SIGKILL))
         killer.start()
         while True:
