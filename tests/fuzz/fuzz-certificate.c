@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates as gateways, vaults and tokens hand them over: one in DER, or a file of them that is then sorted
- * to a chain. Holds: nothing crashes or leaks, and whatever text comes out is UTF-8 on one line.
+ * Certificates as gateways, vaults and tokens hand them over: one in DER, or a file of them that is then
+ * sorted to a chain; and bare public keys. Holds: nothing crashes or leaks, and whatever text comes out is UTF-8 on one line.
  */
 #include "fuzz.h"
 
@@ -9,6 +9,7 @@
 
 #include "base/strings.h"
 #include "pki/context.h"
+#include "pki/signature.h"
 #include "pki/x509.h"
 
 static void check_text(const char *text)
@@ -54,10 +55,22 @@ static void try_chain(const uint8_t *data, size_t n)
                 check_text(missing);
 }
 
+static void try_key(const uint8_t *data, size_t n)
+{
+        CLEANUP(bytes_deinit) Bytes spki = { 0 };
+        Failure failure = { 0 };
+        KeyType type = KEY_TYPE_NONE;
+
+        FUZZ_CHECK(bytes_set(&spki, data, n) == 0);
+        if (pki_key_type(&spki, &type, &failure) == 0)
+                FUZZ_CHECK(type > KEY_TYPE_NONE && type < _KEY_TYPE_N);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         FUZZ_CHECK(pki_init() == 0);
         try_facts(data, n);
         try_chain(data, n);
+        try_key(data, n);
         return 0;
 }

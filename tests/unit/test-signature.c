@@ -248,6 +248,57 @@ static void explicit_curve_is_refused(void **state)
         EVP_PKEY_free(key);
 }
 
+/* The way for keys that are not written as everyone writes them. */
+static void compressed_point_verifies(void **state)
+{
+        EVP_PKEY *key = EVP_PKEY_dup(keys[KEY_TYPE_EC_P384]);
+        CLEANUP(bytes_deinit) Bytes input = input_for(ALGORITHM_ECDSA_SHA384);
+        CLEANUP(bytes_deinit) Bytes signature = sign(key, ALGORITHM_ECDSA_SHA384);
+        CLEANUP(bytes_deinit) Bytes spki = { 0 };
+
+        assert_true(
+                EVP_PKEY_set_utf8_string_param(key, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT,
+                                               OSSL_PKEY_EC_POINT_CONVERSION_FORMAT_COMPRESSED));
+        spki = issue_spki(key);
+        assert_true(spki.n < spkis[KEY_TYPE_EC_P384].n);
+        assert_int_equal(pki_verify(&spki, ALGORITHM_ECDSA_SHA384, &input, &signature), 0);
+        signature.data[20] ^= 1;
+        assert_int_equal(pki_verify(&spki, ALGORITHM_ECDSA_SHA384, &input, &signature),
+                         CB_KEY_MISMATCH);
+        EVP_PKEY_free(key);
+}
+
+static void point_off_the_curve_is_no_key(void **state)
+{
+        CLEANUP(bytes_deinit) Bytes spki = { 0 };
+        Failure failure = { 0 };
+        KeyType type;
+
+        assert_int_equal(bytes_set(&spki, spkis[KEY_TYPE_EC_P256].data, spkis[KEY_TYPE_EC_P256].n),
+                         0);
+        spki.data[spki.n - 1] ^= 1;
+        assert_int_equal(pki_key_type(&spki, &type, &failure), CB_BAD_BUNDLE);
+}
+
+/* No byte of a public key is read past its end, or taken for something else in silence. */
+static void every_byte_of_a_key_changed(void **state)
+{
+        for (KeyType t = 1; t < _KEY_TYPE_N; t++)
+                for (size_t i = 0; i < spkis[t].n && i < 60; i++) {
+                        CLEANUP(bytes_deinit) Bytes spki = { 0 };
+                        Failure failure = { 0 };
+                        KeyType type;
+                        int r;
+
+                        assert_int_equal(bytes_set(&spki, spkis[t].data, spkis[t].n), 0);
+                        spki.data[i] ^= 0x01;
+                        r = pki_key_type(&spki, &type, &failure);
+                        assert_true(r == 0 || r == CB_BAD_BUNDLE || r == CB_NOT_SUPPORTED);
+                        assert_int_equal(bytes_set(&spki, spkis[t].data, i), 0);
+                        assert_int_equal(pki_key_type(&spki, &type, &failure), CB_BAD_BUNDLE);
+                }
+}
+
 static void trailing_bytes_are_no_key(void **state)
 {
         CLEANUP(bytes_deinit) Bytes longer = { 0 };
@@ -416,6 +467,9 @@ int main(void)
                 cmocka_unit_test(empty_message_is_signed_by_ed25519),
                 cmocka_unit_test(key_types_are_told_apart),
                 cmocka_unit_test(explicit_curve_is_refused),
+                cmocka_unit_test(compressed_point_verifies),
+                cmocka_unit_test(point_off_the_curve_is_no_key),
+                cmocka_unit_test(every_byte_of_a_key_changed),
                 cmocka_unit_test(trailing_bytes_are_no_key),
                 cmocka_unit_test(digest_info_makes_pkcs1),
                 cmocka_unit_test(pss_encoding_verifies),
