@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Appending to the chain. The invariant: each line in the file holds the hash of the line before it, whatever happened
+ * in between, and no reply goes out whose line is not in the file. Writing is done on the loop (a line, into the page
+ * cache); making it durable is the lane's.
+ */
+#include "broker/audit/audit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/strings.h"
+#include "broker/audit/tail.h"
+
+#define ROTATED_MAX 9999
+
+typedef struct Waiter Waiter;
+
+/* A reply that waits for the disk. */
+struct Waiter {
+        Waiter *next;
+        uint64_t seq;
+        audit_done done;
+        void *userdata;
+};
+
+struct Audit {
+        char *path;
+        uint64_t max_size;
+        uint64_t sync_usec;
+        Lane *lane;
+        AuditEvents events;
+        void *userdata;
+        int fd;
+        uint64_t size;
+        AuditHead head;
+        uint64_t seq_synced;
+        bool is_syncing, sync_again, sync_planned;
+        Waiter *waiters, **waiters_end;
+        char problem[256];
+};
+
+/* One fsync on its way; the file may be rotated meanwhile, so it has a descriptor of its own. */
+typedef struct Sync {
+        Audit *audit;
+        int fd;
+        AuditHead head;
+} Sync;
+
+static void set_text(json_t *record, const char *key, const char *text)
+{
+        json_object_set_new(record, key, text && text[0] ? json_string(text) : json_null());
+}
+
+static void set_number(json_t *record, const char *key, uint64_t number)
+{
+        json_object_set_new(record, key, json_integer((json_int_t)number));
+}
+
+static char *now_text(char *ret_text, size_t n)
+{
+        struct timespec now;
+        struct tm broken;
+        char seconds[32];
+
+        clock_gettime(CLOCK_REALTIME, &now);
+        gmtime_r(&now.tv_sec, &broken);
+        strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &broken);
+        snprintf(ret_text, n, "%s.%06uZ", seconds, (unsigned)(now.tv_nsec / 1000) % 1000000);
+        return ret_text;
+}
+
+static char *format_record(const Audit *audit, const AuditRecord *record)
+{
+        json_t *json = json_object();
+        char time[48];
+        char *text;
+
+        set_text(json, "time", now_text(time, sizeof(time)));
+        set_number(json, "seq", audit->head.seq + 1);
+        set_text(json, "event", record->event);
+        set_number(json, "uid", record->uid);
+        set_number(json, "pid", record->pid);
+        set_text(json, "unit", record->unit);
+        set_text(json, "object", record->object);
+        set_number(json, "generation", record->generation);
+        set_text(json, "algorithm", record->algorithm);
+        set_text(json, "grant", record->grant);
+        set_text(json, "result", record->result);
+        set_text(json, "prev", audit->head.hash);
+        text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        json_decref(json);
+        return text;
+}
+
+/* All or nothing: what was written of a line that does not fit is taken back. */
+static int write_line(Audit *audit, char *line, size_t n)
+{
+        ssize_t written;
+        int r;
+
+        line[n] = '\n'; /* in place of the NUL: one write, one line */
+        do
+                written = write(audit->fd, line, n + 1);
+        while (written < 0 && errno == EINTR);
+        r = written < 0 ? -errno : 0;
+        line[n] = '\0';
+        if (written == (ssize_t)n + 1)
+                return 0;
+
+        if (written > 0 && ftruncate(audit->fd, (off_t)audit->size) < 0)
+                snprintf(audit->problem, sizeof(audit->problem),
+                         "%s ends within a line that could not be taken back", audit->path);
+        return r < 0 ? r : -ENOSPC;
+}
+
+static int append_line(Audit *audit, const AuditRecord *record)
+{
+        CLEANUP(freep) char *line = format_record(audit, record);
+        AuditHead head;
+        size_t n;
+        int r;
+
+        if (!line)
+                return -ENOMEM;
+
+        n = strlen(line);
+        head.seq = audit->head.seq + 1;
+        r = audit_hash_line(line, n, head.hash);
+        if (r < 0)
+                return r;
+
+        r = write_line(audit, line, n);
+        if (r < 0)
+                return r;
+
+        audit->size += n + 1;
+        audit->head = head;
+        return 0;
+}
+
+/* --- durability --- */
+
+static void start_sync(Audit *audit);
+
+static int sync_on_lane(void *userdata)
+{
+        Sync *sync = userdata;
+
+        return fdatasync(sync->fd) < 0 ? -errno : 0;
+}
+
+static void answer_waiters(Audit *audit, uint64_t seq, int r)
+{
+        while (audit->waiters && audit->waiters->seq <= seq) {
+                Waiter *waiter = audit->waiters;
+
+                audit->waiters = waiter->next;
+                if (!audit->waiters)
+                        audit->waiters_end = &audit->waiters;
+                waiter->done(waiter->userdata, r);
+                free(waiter);
+        }
+}
+
+static void on_synced(void *userdata, int r)
+{
+        Sync *sync = userdata;
+        Audit *audit = sync->audit;
+
+        audit->is_syncing = false;
+        if (r == 0) {
+                audit->seq_synced = sync->head.seq;
+                if (audit->events.synced)
+                        audit->events.synced(audit->userdata, &sync->head);
+        } else {
+                snprintf(audit->problem, sizeof(audit->problem), "%s cannot be made durable: %s",
+                         audit->path, strerror(-r));
+        }
+        answer_waiters(audit, sync->head.seq, r);
+        close_fd(sync->fd);
+        free(sync);
+
+        if (audit->sync_again) {
+                audit->sync_again = false;
+                start_sync(audit);
+        }
+}
+
+static void start_sync(Audit *audit)
+{
+        Sync *sync;
+
+        if (audit->is_syncing) {
+                audit->sync_again = true;
+                return;
+        }
+
+        sync = calloc(1, sizeof(*sync));
+        if (!sync)
+                return;
+
+        *sync = (Sync){ audit, fcntl(audit->fd, F_DUPFD_CLOEXEC, 3), audit->head };
+        if (sync->fd < 0 || lane_submit(audit->lane, sync_on_lane, on_synced, sync) < 0) {
+                close_fd(sync->fd);
+                free(sync);
+                if (audit->events.sync_in)
+                        audit->events.sync_in(audit->userdata, 100 * USEC_PER_MSEC);
+                return;
+        }
+        audit->is_syncing = true;
+}
+
+void audit_sync(Audit *audit)
+{
+        audit->sync_planned = false;
+        if (audit->seq_synced < audit->head.seq)
+                start_sync(audit);
+}
+
+static int wait_for_disk(Audit *audit, audit_done done, void *userdata)
+{
+        Waiter *waiter = calloc(1, sizeof(*waiter));
+
+        if (!waiter)
+                return -ENOMEM;
+
+        *waiter = (Waiter){ NULL, audit->head.seq, done, userdata };
+        *audit->waiters_end = waiter;
+        audit->waiters_end = &waiter->next;
+        start_sync(audit);
+        return 0;
+}
+
+static void plan_sync(Audit *audit)
+{
+        if (audit->sync_planned || !audit->events.sync_in)
+                return;
+
+        audit->sync_planned = true;
+        audit->events.sync_in(audit->userdata, audit->sync_usec);
+}
+
+/* --- rotation --- */
+
+static int rotated_path(const Audit *audit, unsigned number, char **ret_path)
+{
+        return asprintf(ret_path, "%s.%u", audit->path, number) < 0 ? -ENOMEM : 0;
+}
+
+static int rename_up(const Audit *audit, unsigned from)
+{
+        CLEANUP(freep) char *old = NULL;
+        CLEANUP(freep) char *new = NULL;
+
+        if (rotated_path(audit, from, &old) < 0 || rotated_path(audit, from + 1, &new) < 0)
+                return -ENOMEM;
+        return rename(old, new) < 0 ? -errno : 0;
+}
+
+/* .1 is the youngest: all move up by one, the oldest first. */
+static int make_room(const Audit *audit)
+{
+        unsigned last = 0;
+
+        for (unsigned i = 1; i <= ROTATED_MAX; i++) {
+                CLEANUP(freep) char *path = NULL;
+
+                if (rotated_path(audit, i, &path) < 0)
+                        return -ENOMEM;
+                if (access(path, F_OK) < 0)
+                        break;
+                last = i;
+        }
+        for (unsigned i = last; i >= 1; i--) {
+                int r = rename_up(audit, i);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int open_file(const Audit *audit)
+{
+        int fd = open(audit->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+        return fd < 0 ? -errno : fd;
+}
+
+static int rotate(Audit *audit)
+{
+        CLEANUP(freep) char *first = NULL;
+        int fd, r;
+
+        r = make_room(audit);
+        if (r < 0)
+                return r;
+
+        if (rotated_path(audit, 1, &first) < 0)
+                return -ENOMEM;
+        if (rename(audit->path, first) < 0)
+                return -errno;
+
+        fd = open_file(audit);
+        if (fd < 0)
+                return fd;
+
+        start_sync(audit); /* what is in the old file yet */
+        close_fd(audit->fd);
+        audit->fd = fd;
+        audit->size = 0;
+        return 0;
+}
+
+/* --- the door --- */
+
+void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata)
+{
+        int r = 0;
+
+        if (audit->size >= audit->max_size)
+                r = rotate(audit);
+        if (r == 0)
+                r = append_line(audit, record);
+        if (r == 0 && audit->sync_usec == 0 && wait_for_disk(audit, done, userdata) == 0)
+                return;
+
+        if (r < 0)
+                snprintf(audit->problem, sizeof(audit->problem), "%s cannot be written: %s",
+                         audit->path, strerror(-r));
+        else
+                plan_sync(audit);
+        done(userdata, r);
+}
+
+static void ignore(void *userdata, int r)
+{
+        (void)userdata;
+        (void)r;
+}
+
+static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail *tail)
+{
+        char object[160];
+
+        snprintf(audit->problem, sizeof(audit->problem),
+                 "%s does not go on from record %llu, which the store has as its last: it was %s; "
+                 "run `certbroker audit verify`",
+                 audit->path, (unsigned long long)expected->seq,
+                 tail->torn ? "torn by a crash or edited" : "cut, replaced or edited");
+        snprintf(object, sizeof(object), "expected %llu %s", (unsigned long long)expected->seq,
+                 expected->hash);
+        audit_append(audit, &(AuditRecord){ .event = "gap", .object = object, .result = "failed" },
+                     ignore, NULL);
+}
+
+/* A torn line is ended, so that the next one begins on a line of its own. */
+static int end_torn_line(Audit *audit)
+{
+        if (write(audit->fd, "\n", 1) != 1)
+                return -errno;
+        audit->size++;
+        return 0;
+}
+
+static int take_up(Audit *audit, const AuditHead *expected)
+{
+        AuditTail tail;
+        struct stat status;
+        int r;
+
+        r = audit_tail_read(audit->fd, expected, &tail);
+        if (r < 0)
+                return r;
+
+        if (fstat(audit->fd, &status) < 0)
+                return -errno;
+        audit->size = (uint64_t)status.st_size;
+
+        /* Rotated just before a crash: an empty file goes on from what the store has. */
+        if (tail.head.seq == 0 && status.st_size == 0) {
+                CLEANUP(freep) char *first = NULL;
+
+                if (rotated_path(audit, 1, &first) < 0)
+                        return -ENOMEM;
+                audit->head = *expected;
+                if (expected->seq > 0 && access(first, F_OK) < 0)
+                        report_gap(audit, expected, &tail);
+                return 0;
+        }
+
+        if (tail.torn) {
+                r = end_torn_line(audit);
+                if (r < 0)
+                        return r;
+        }
+        audit->head = tail.head;
+        audit->seq_synced = tail.head.seq;
+        if (tail.head.seq == 0)
+                audit->head = *expected;
+        if (tail.has_expected && !tail.torn)
+                return 0;
+
+        audit->head.seq = MAX(tail.head.seq, expected->seq); /* no number is used twice */
+        report_gap(audit, expected, &tail);
+        return 0;
+}
+
+int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *lane,
+               const AuditEvents *events, void *userdata, Audit **ret_audit, Failure *failure)
+{
+        CLEANUP(audit_freep) Audit *audit = calloc(1, sizeof(*audit));
+        int r;
+
+        if (!audit)
+                return fail(failure, -ENOMEM, "no memory for the audit log");
+
+        *audit = (Audit){
+                .max_size = settings->max_size,
+                .sync_usec = settings->sync_usec,
+                .lane = lane,
+                .events = *events,
+                .userdata = userdata,
+                .fd = -1,
+        };
+        audit->waiters_end = &audit->waiters;
+        memset(audit->head.hash, '0', 2 * SHA256_LENGTH);
+        if (string_set(&audit->path, settings->path) < 0)
+                return fail(failure, -ENOMEM, "no memory for the audit log");
+
+        audit->fd = open_file(audit);
+        r = audit->fd < 0 ? audit->fd : take_up(audit, expected);
+        if (r < 0)
+                return fail(
+                        failure, CB_FAILED,
+                        "audit log %s cannot be opened: %s; check `audit-log` and its directory",
+                        settings->path, strerror(-r));
+
+        *ret_audit = TAKE(audit);
+        return 0;
+}
+
+Audit *audit_free(Audit *audit)
+{
+        if (!audit)
+                return NULL;
+
+        if (audit->fd >= 0)
+                fdatasync(audit->fd);
+        close_fd(audit->fd);
+        free(audit->path);
+        free(audit);
+        return NULL;
+}
+
+const AuditHead *audit_head(const Audit *audit)
+{
+        return &audit->head;
+}
+
+const char *audit_problem(const Audit *audit)
+{
+        return audit->problem;
+}
+
+uint64_t audit_unsynced(const Audit *audit)
+{
+        return audit->head.seq - audit->seq_synced;
+}
+
+int audit_open_reader(const Audit *audit, int *ret_fd)
+{
+        int fd = open(audit->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+        if (fd < 0)
+                return -errno;
+        *ret_fd = fd;
+        return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The audit log: one JSON object a line, each holding the SHA-256 of the line before. A record is in the file before
+ * its reply goes out; when it is on the disk depends on `audit-sync`. It never holds an input, a signature or a secret.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/failure.h"
+#include "base/macro.h"
+#include "core/digest.h"
+#include "loop/lane.h"
+
+typedef struct Audit Audit;
+
+/* Where the chain stands: kept in the store too, so that a log that was cut short shows. */
+typedef struct AuditHead {
+        uint64_t seq;                     /* of the last record; 0: none yet */
+        char hash[2 * SHA256_LENGTH + 1]; /* of the last line, lower-case hex; zeros for none */
+} AuditHead;
+
+typedef struct AuditSettings {
+        const char *path;
+        uint64_t max_size;
+        uint64_t sync_usec; /* 0: each record is on the disk before its reply */
+} AuditSettings;
+
+typedef struct AuditEvents {
+        /* The file is synced up to this head: keep it in the store. On the loop. */
+        void (*synced)(void *userdata, const AuditHead *head);
+        /* Call audit_sync() in this many microseconds. */
+        void (*sync_in)(void *userdata, uint64_t usec);
+} AuditEvents;
+
+typedef struct AuditRecord {
+        const char *event;
+        uint32_t uid, pid;
+        const char *unit; /* NULL: none known; likewise below */
+        const char *object;
+        uint64_t generation; /* 0: none */
+        const char *algorithm;
+        const char *grant;
+        const char *
+                result; /* status_word(): "ok", "access-denied" …, or a detail of the record `gap` */
+} AuditRecord;
+
+/*
+ * Opens the file and holds its end against `expected`. One that does not fit is no failure: audit_problem() says what is
+ * wrong, a record `gap` is written, and the chain goes on from what is there.
+ */
+int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *lane,
+               const AuditEvents *events, void *userdata, Audit **ret_audit, Failure *failure);
+Audit *audit_free(Audit *audit); /* syncs */
+DEFINE_CLEANUP(Audit, audit_free)
+
+/*
+ * Writes one record; `done` is called when its reply may go out: from within, or, with audit-sync = "always", when it is
+ * on the disk. r below 0: it could not be written.
+ */
+typedef void (*audit_done)(void *userdata, int r);
+void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata);
+void audit_sync(Audit *audit);
+
+const AuditHead *audit_head(const Audit *audit);
+const char *audit_problem(const Audit *audit); /* "": none */
+uint64_t audit_unsynced(const Audit *audit);   /* records that are not known to be on the disk */
+int audit_open_reader(const Audit *audit,
+                      int *ret_fd); /* the present file, read-only; the caller's */

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The audit log: the chain, its end after a crash or an edit, rotation, and what waits for the disk. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-event.h>
+#include <unistd.h>
+
+#include "broker/audit/audit.h"
+#include "broker/audit/tail.h"
+
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+
+typedef struct Log {
+        char folder[64];
+        char path[96];
+        sd_event *event;
+        Lane *lane;
+        Audit *audit;
+        AuditHead stored;
+        unsigned n_done, n_failed, n_synced, n_planned;
+        int last;
+} Log;
+
+static void on_synced(void *userdata, const AuditHead *head)
+{
+        Log *log = userdata;
+
+        log->stored = *head;
+        log->n_synced++;
+}
+
+static void on_sync_in(void *userdata, uint64_t usec)
+{
+        Log *log = userdata;
+
+        assert_true(usec > 0);
+        log->n_planned++;
+}
+
+static void on_done(void *userdata, int r)
+{
+        Log *log = userdata;
+
+        log->last = r;
+        log->n_done++;
+        if (r != 0)
+                log->n_failed++;
+}
+
+static void open_log(Log *log, uint64_t max_size, uint64_t sync_usec)
+{
+        const AuditSettings settings = { log->path, max_size, sync_usec };
+        const AuditEvents events = { on_synced, on_sync_in };
+        Failure failure = { 0 };
+
+        assert_int_equal(
+                audit_open(&settings, &log->stored, log->lane, &events, log, &log->audit, &failure),
+                0);
+}
+
+static void close_log(Log *log)
+{
+        lane_drain(log->lane);
+        log->audit = audit_free(log->audit);
+}
+
+static void append(Log *log, const char *event)
+{
+        audit_append(log->audit,
+                     &(AuditRecord){
+                             .event = event, .uid = 33, .pid = 7, .object = "/o", .result = "ok" },
+                     on_done, log);
+}
+
+static void append_many(Log *log, unsigned n)
+{
+        for (unsigned i = 0; i < n; i++)
+                append(log, "Sign");
+        audit_sync(log->audit);
+        lane_drain(log->lane);
+}
+
+static int setup(void **state)
+{
+        Log *log = calloc(1, sizeof(*log));
+
+        strcpy(log->folder, "/tmp/cb-audit-XXXXXX");
+        assert_non_null(mkdtemp(log->folder));
+        snprintf(log->path, sizeof(log->path), "%s/audit.jsonl", log->folder);
+        strcpy(log->stored.hash, ZEROS);
+        assert_int_equal(sd_event_new(&log->event), 0);
+        assert_int_equal(lane_new(log->event, 64, &log->lane), 0);
+        *state = log;
+        return 0;
+}
+
+static int teardown(void **state)
+{
+        char command[96];
+        Log *log = *state;
+
+        if (log->audit)
+                close_log(log);
+        lane_free(log->lane);
+        sd_event_unref(log->event);
+        snprintf(command, sizeof(command), "rm -rf %s", log->folder);
+        assert_int_equal(system(command), 0);
+        free(log);
+        return 0;
+}
+
+/* Follows the chain through a file; returns the number of records, and the hash of the last one. */
+static unsigned follow(const char *path, char prev[65])
+{
+        FILE *file = fopen(path, "re");
+        unsigned n = 0;
+        char line[4096];
+
+        assert_non_null(file);
+        while (fgets(line, sizeof(line), file)) {
+                json_t *record;
+
+                assert_int_equal(line[strlen(line) - 1], '\n');
+                line[strlen(line) - 1] = '\0';
+                record = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+                assert_non_null(record);
+                assert_string_equal(json_string_value(json_object_get(record, "prev")), prev);
+                json_decref(record);
+                assert_int_equal(audit_hash_line(line, strlen(line), prev), 0);
+                n++;
+        }
+        fclose(file);
+        return n;
+}
+
+static void test_chain(void **state)
+{
+        char prev[65] = ZEROS;
+        Log *log = *state;
+        struct stat status;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 10);
+        assert_int_equal(log->n_done, 10);
+        assert_int_equal(log->n_failed, 0);
+        assert_int_equal(follow(log->path, prev), 10);
+        assert_string_equal(audit_head(log->audit)->hash, prev);
+        assert_int_equal(log->stored.seq, 10);
+        assert_int_equal(audit_unsynced(log->audit), 0);
+        assert_int_equal(stat(log->path, &status), 0);
+        assert_int_equal(status.st_mode & 0777, 0600);
+}
+
+static void test_goes_on_after_a_restart(void **state)
+{
+        char prev[65] = ZEROS;
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 3);
+        close_log(log);
+        open_log(log, 1 << 20, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+        append_many(log, 2);
+        assert_int_equal(follow(log->path, prev), 5);
+}
+
+static void test_store_behind_the_file_is_no_gap(void **state)
+{
+        char prev[65] = ZEROS;
+        AuditHead early;
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 3);
+        early = log->stored;
+        append_many(log, 3);
+        close_log(log);
+        log->stored = early;
+        open_log(log, 1 << 20, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+        assert_int_equal(audit_head(log->audit)->seq, 6);
+        append_many(log, 1);
+        assert_int_equal(follow(log->path, prev), 7);
+}
+
+static void assert_gap(Log *log)
+{
+        open_log(log, 1 << 20, 100000);
+        assert_string_not_equal(audit_problem(log->audit), "");
+        append_many(log, 1);
+        assert_int_equal(log->n_failed, 0);
+}
+
+static void test_cut_log_is_a_gap(void **state)
+{
+        char line[4096];
+        Log *log = *state;
+        FILE *file;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 5);
+        close_log(log);
+
+        file = fopen(log->path, "re");
+        assert_non_null(fgets(line, sizeof(line), file));
+        fclose(file);
+        assert_int_equal(truncate(log->path, (off_t)strlen(line)), 0);
+        assert_gap(log);
+        assert_int_equal(audit_head(log->audit)->seq,
+                         7); /* five, the gap, and one more: no number twice */
+        memset(line, '0', 64);
+        line[64] = '\0';
+        assert_int_equal(follow(log->path, line), 3); /* the first, the gap, and one more */
+}
+
+static void test_missing_log_is_a_gap(void **state)
+{
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 5);
+        close_log(log);
+        assert_int_equal(unlink(log->path), 0);
+        assert_gap(log);
+        assert_int_equal(audit_head(log->audit)->seq, 7); /* numbers are never used twice */
+}
+
+static void test_edited_last_line_is_a_gap(void **state)
+{
+        Log *log = *state;
+        int fd;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 5);
+        close_log(log);
+        fd = open(log->path, O_WRONLY | O_CLOEXEC);
+        assert_int_equal(pwrite(fd, "X", 1, lseek(fd, 0, SEEK_END) - 100), 1);
+        close(fd);
+        assert_gap(log);
+}
+
+static void test_torn_line_is_a_gap(void **state)
+{
+        Log *log = *state;
+        FILE *file;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 2);
+        close_log(log);
+        file = fopen(log->path, "ae");
+        fputs("{\"time\":\"20", file);
+        fclose(file);
+        assert_gap(log);
+}
+
+static void test_rotation(void **state)
+{
+        char prev[65] = ZEROS, path[128];
+        unsigned n = 0, last = 0;
+        Log *log = *state;
+
+        open_log(log, 1000, 100000);
+        append_many(log, 20);
+        assert_int_equal(log->n_failed, 0);
+        for (unsigned i = 1; i < 20; i++) {
+                snprintf(path, sizeof(path), "%s.%u", log->path, i);
+                if (access(path, F_OK) == 0)
+                        last = i;
+        }
+        assert_true(last >= 3);
+        for (unsigned i = last; i >= 1; i--) {
+                snprintf(path, sizeof(path), "%s.%u", log->path, i);
+                n += follow(path, prev);
+        }
+        n += follow(log->path, prev);
+        assert_int_equal(n, 20);
+        close_log(log);
+        open_log(log, 1000, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+}
+
+static void test_always_waits_for_the_disk(void **state)
+{
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 0);
+        append(log, "Sign");
+        append(log, "Sign");
+        assert_int_equal(log->n_done, 0);
+        lane_drain(log->lane);
+        assert_int_equal(log->n_done, 2);
+        assert_int_equal(log->n_failed, 0);
+        assert_int_equal(log->stored.seq, 2);
+}
+
+static void test_full_disk_fails_and_leaves_whole_lines(void **state)
+{
+        char prev[65] = ZEROS;
+        struct rlimit before, small = { 700, 700 };
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 1);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        small.rlim_max = before.rlim_max;
+        signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        append(log, "Sign");
+        append(log, "Sign");
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_true(log->n_failed >= 1);
+        assert_true(log->last < 0);
+        assert_string_not_equal(audit_problem(log->audit), "");
+        append(log, "Sign");
+        assert_int_equal(log->last, 0);
+        assert_int_equal(follow(log->path, prev), 4 - log->n_failed);
+}
+
+static void test_text_is_escaped(void **state)
+{
+        char prev[65] = ZEROS;
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        audit_append(
+                log->audit,
+                &(AuditRecord){ .event = "Sign", .unit = "a\"b\\c\nd.service", .result = "ok" },
+                on_done, log);
+        assert_int_equal(log->last, 0);
+        assert_int_equal(follow(log->path, prev), 1);
+}
+
+static void test_bad_directory(void **state)
+{
+        const AuditSettings settings = { "/nonexistent/audit.jsonl", 1 << 20, 0 };
+        Failure failure = { 0 };
+        Audit *audit = NULL;
+        Log *log = *state;
+
+        assert_int_equal(audit_open(&settings, &log->stored, log->lane, &(AuditEvents){ 0 }, NULL,
+                                    &audit, &failure),
+                         CB_FAILED);
+        assert_non_null(strstr(failure.text, "/nonexistent/audit.jsonl"));
+        assert_null(audit);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                CASE(test_chain),
+                CASE(test_goes_on_after_a_restart),
+                CASE(test_store_behind_the_file_is_no_gap),
+                CASE(test_cut_log_is_a_gap),
+                CASE(test_missing_log_is_a_gap),
+                CASE(test_edited_last_line_is_a_gap),
+                CASE(test_torn_line_is_a_gap),
+                CASE(test_rotation),
+                CASE(test_always_waits_for_the_disk),
+                CASE(test_full_disk_fails_and_leaves_whole_lines),
+                CASE(test_text_is_escaped),
+                CASE(test_bad_directory),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
