@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys and certificates out of a PEM bundle, in any order: PKCS#8, encrypted PKCS#8 and the older forms of one
- * key type each, those encrypted as RFC 1421 has it too. Invariant: what is decoded or decrypted is in
- * locked memory until libcrypto has it; nothing ever asks on a terminal.
+ * Keys and certificates out of a PEM bundle, in any order: PKCS#8, encrypted PKCS#8 and the older
+ * forms of one key type each, those encrypted as RFC 1421 has it too. Invariant: what is decoded or
+ * decrypted is in locked memory until libcrypto has it; nothing ever asks on a terminal.
  */
 #include <ctype.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A bundle: what it holds is read by pkcs12.c or bundle-pem.c, the one key with its chain is chosen here.
- * Invariant: a bundle that is handed out has a key of a type of ours, a leaf for that key, which has
- * verified a signature of the key, and a sorted chain. Secrets are in locked memory, or in libcrypto's
- * objects, which wipe theirs when freed (pki_init() has it wipe the rest).
+ * A bundle: what it holds is read by pkcs12.c or bundle-pem.c, the one key with its chain is chosen
+ * here. Invariant: a bundle that is handed out has a key of a type of ours, a leaf for that key,
+ * which has verified a signature of the key, and a sorted chain. Secrets are in locked memory, or
+ * in libcrypto's objects, which wipe theirs when freed (pki_init() has it wipe the rest).
  */
 #include "pki/bundle.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PKCS#12 and PEM bundles: a private key and its certificates. Used by a source's process alone; the
- * broker never sees what is in a bundle.
+ * PKCS#12 and PEM bundles: a private key and its certificates. Used by a source's process alone;
+ * the broker never sees what is in a bundle.
  */
 #pragma once
 
@@ -23,17 +23,18 @@ typedef struct PkiBundle {
 } PkiBundle;
 
 /*
- * The key has signed and its certificate has verified what it signed. passphrase NULL or empty: none; a bundle that
- * needs none is read whatever was given.
- * CB_BAD_PASSPHRASE, CB_BAD_BUNDLE (empty, truncated, no key, no certificate, several keys of which none
- * or more than one has a leaf), CB_KEY_MISMATCH, CB_NOT_SUPPORTED (key of no type of ours).
+ * The key has signed and its certificate has verified what it signed. passphrase NULL or empty:
+ * none; a bundle that needs none is read whatever was given. CB_BAD_PASSPHRASE, CB_BAD_BUNDLE
+ * (empty, truncated, no key, no certificate, several keys of which none or more than one has a
+ * leaf), CB_KEY_MISMATCH, CB_NOT_SUPPORTED (key of no type of ours).
  */
 int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure);
 void pki_bundle_deinit(PkiBundle *bundle);
 
 /*
- * The certificates alone, in the order in which they come, of a bundle that may have no key, as a vault gives it
- * for a key that it keeps; keys in it are not handed out. CB_BAD_BUNDLE where there is none.
+ * The certificates alone, in the order in which they come, of a bundle that may have no key, as a
+ * vault gives it for a key that it keeps; keys in it are not handed out. CB_BAD_BUNDLE where there
+ * is none.
  */
 int pki_bundle_certificates(Secret *data, Secret *passphrase, BytesList *ret_certificates,
                             Failure *failure);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates out of what people have: PEM files, DER, PKCS#7. Invariant: each that is handed out is one that
- * can be read, in DER, and there is at least one. Keys that lie between them are not looked at.
+ * Certificates out of what people have: PEM files, DER, PKCS#7. Invariant: each that is handed out
+ * is one that can be read, in DER, and there is at least one. Keys that lie between them are not
+ * looked at.
  */
 #include <errno.h>
 #include <openssl/err.h>

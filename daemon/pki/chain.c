@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Puts certificates into the order of a chain. Invariant: in what is handed out each certificate was really
- * signed by the next one's key, the first is the key's own, and none is there twice. Vaults and people
- * deliver them in any order, with strangers between. It judges neither validity nor trust.
+ * Puts certificates into the order of a chain. Invariant: in what is handed out each certificate
+ * was really signed by the next one's key, the first is the key's own, and none is there twice.
+ * Vaults and people deliver them in any order, with strangers between. It judges neither validity
+ * nor trust.
  */
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -112,8 +113,8 @@ static int find_last_issued(const Candidates *c, size_t *ret_leaf, Failure *fail
 }
 
 /*
- * SIZE_MAX: none. A cross-signed CA goes before its self-signed twin: whoever trusts the twin stops there, and
- * whoever trusts the other root can go on.
+ * SIZE_MAX: none. A cross-signed CA goes before its self-signed twin: whoever trusts the twin stops
+ * there, and whoever trusts the other root can go on.
  */
 static size_t find_issuer(const Candidates *c, X509 *subject)
 {

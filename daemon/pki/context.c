@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The library contexts, the one state that this room keeps: made once, never freed, immutable after.
- * Invariant: nothing here reads openssl.cnf, now or later in this process: the switch is thrown before
- * libcrypto would read it by itself.
+ * The library contexts, the one state that this room keeps: made once, never freed, immutable
+ * after. Invariant: nothing here reads openssl.cnf, now or later in this process: the switch is
+ * thrown before libcrypto would read it by itself.
  */
 #include "pki/context.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The library context of the daemon's own crypto: OpenSSL's default provider, and no openssl.cnf, so that
- * whatever a host's configuration activates (our own provider, for one) stays out of here.
+ * The library context of the daemon's own crypto: OpenSSL's default provider, and no openssl.cnf,
+ * so that whatever a host's configuration activates (our own provider, for one) stays out of here.
  */
 #pragma once
 
@@ -9,9 +9,9 @@
 typedef struct ossl_lib_ctx_st OSSL_LIB_CTX;
 
 /*
- * First of all in main(), before anything else uses libcrypto: from then on the memory that libcrypto frees
- * is wiped, which it does not do by itself for every copy of a key. -ENOMEM, or -ENOTSUP without a default
- * provider. May be called again. Thread-safe.
+ * First of all in main(), before anything else uses libcrypto: from then on the memory that
+ * libcrypto frees is wiped, which it does not do by itself for every copy of a key. -ENOMEM, or
+ * -ENOTSUP without a default provider. May be called again. Thread-safe.
  */
 int pki_init(void);
 
@@ -19,7 +19,7 @@ int pki_init(void);
 OSSL_LIB_CTX *pki_context(void);
 
 /*
- * The same with OpenSSL's legacy provider added if the host has it: old PKCS#12 files are encrypted with RC2.
- * Only for who reads bundles; the broker does not.
+ * The same with OpenSSL's legacy provider added if the host has it: old PKCS#12 files are encrypted
+ * with RC2. Only for who reads bundles; the broker does not.
  */
 OSSL_LIB_CTX *pki_context_legacy(void);

@@ -109,7 +109,9 @@ static EVP_PKEY *key_from_params(const char *name, OSSL_PARAM *params)
         return key;
 }
 
-/* SubjectPublicKeyInfo up to the point: the whole of it but the point is the same for each curve. */
+/*
+ * SubjectPublicKeyInfo up to the point: the whole of it but the point is the same for each curve.
+ */
 static const struct {
         const char *name, *group;
         size_t n_head, n_point;
@@ -216,7 +218,10 @@ static EVP_PKEY *key_from_rsa(const Bytes *spki)
         return params ? key_from_params("RSA", params) : NULL;
 }
 
-/* libcrypto's own way takes as long as four verifications: it is for keys written in some other form. */
+/*
+ * libcrypto's own way takes as long as four verifications: it is for keys written in some other
+ * form.
+ */
 static EVP_PKEY *key_from_any(const Bytes *spki)
 {
         const unsigned char *p = spki->data;

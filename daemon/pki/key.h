@@ -13,18 +13,19 @@ typedef struct evp_pkey_st EVP_PKEY;
 
 /* What to say of a key of none of our types. */
 #define PKI_KEY_TYPES_TEXT                                                                         \
-        "the key is of no supported type: RSA with 2048, 3072 or 4096 bits, EC on the named curves " \
+        "the key is of no supported type: RSA with 2048, 3072 or 4096 bits, EC on the named "      \
+        "curves "                                                                                  \
         "P-256, P-384 or P-521, or Ed25519"
 
 /*
- * KEY_TYPE_NONE for what is none of ours: RSA of another size than exactly 2048, 3072 or 4096 bits, or bound to PSS by
- * its identifier; EC on another curve, or with explicit parameters.
+ * KEY_TYPE_NONE for what is none of ours: RSA of another size than exactly 2048, 3072 or 4096 bits,
+ * or bound to PSS by its identifier; EC on another curve, or with explicit parameters.
  */
 KeyType key_type_of(const EVP_PKEY *key);
 
 /*
- * SubjectPublicKeyInfo, DER, in the one form that we compare by bytes: rsaEncryption with NULL parameters, EC
- * points uncompressed. 0, -ENOMEM, or CB_FAILED.
+ * SubjectPublicKeyInfo, DER, in the one form that we compare by bytes: rsaEncryption with NULL
+ * parameters, EC points uncompressed. 0, -ENOMEM, or CB_FAILED.
  */
 int key_spki(EVP_PKEY *key, Bytes *ret_spki);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What PKCS#12 and PEM bundles have in common: keys as they come out, and the limits of what a file may ask
- * for. Invariant: only keys of our types are kept; the work of deriving a key from a passphrase is bounded.
+ * What PKCS#12 and PEM bundles have in common: keys as they come out, and the limits of what a file
+ * may ask for. Invariant: only keys of our types are kept; the work of deriving a key from a
+ * passphrase is bounded.
  */
 #include "pki/parts.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A bounded reader of PEM. Own, because libcrypto's keeps copies of lines and of decoded bytes in memory
- * that it does not wipe, and asks on the terminal for what it lacks. Invariant: no byte outside the given
- * ones is read, and none is kept. It knows no label.
+ * A bounded reader of PEM. Own, because libcrypto's keeps copies of lines and of decoded bytes in
+ * memory that it does not wipe, and asks on the terminal for what it lacks. Invariant: no byte
+ * outside the given ones is read, and none is kept. It knows no label.
  */
 #include "pki/pem.h"
 

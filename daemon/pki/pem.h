@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside pki: a bounded reader of PEM (RFC 7468, and the older headers of RFC 1421). It copies nothing: the body's
- * bytes go where the caller says, which for a key is locked memory.
+ * Inside pki: a bounded reader of PEM (RFC 7468, and the older headers of RFC 1421). It copies
+ * nothing: the body's bytes go where the caller says, which for a key is locked memory.
  */
 #pragma once
 
@@ -19,7 +19,7 @@ typedef struct PemBlock {
         char label[PEM_LABEL_MAX];
         const char *headers; /* "Name: value" lines; NULL: none */
         size_t n_headers;
-        const char *body;    /* base64 and line ends */
+        const char *body; /* base64 and line ends */
         size_t n_body;
 } PemBlock;
 

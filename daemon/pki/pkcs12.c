@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys and certificates out of a PKCS#12 file (RFC 7292): OpenSSL's, Java's, Windows' and Azure Key Vault's,
- * the last with 3DES and a MAC over a NULL password. Invariant: nothing is read from a file whose MAC was
- * not verified, unless it has none; the work that it may ask for is bounded.
+ * Keys and certificates out of a PKCS#12 file (RFC 7292): OpenSSL's, Java's, Windows' and Azure Key
+ * Vault's, the last with 3DES and a MAC over a NULL password. Invariant: nothing is read from a
+ * file whose MAC was not verified, unless it has none; the work that it may ask for is bounded.
  */
 #include <errno.h>
 #include <openssl/err.h>
@@ -201,7 +201,10 @@ static int decode(Secret *data, PKCS12 **ret_p12, Failure *failure)
         p12 = PKCS12_init_ex(NID_pkcs7_data, pki_context_legacy(), NULL);
         if (!bio || !p12)
                 return fail(failure, -ENOMEM, "cannot read a bundle: %s", strerror(ENOMEM));
-        /* A line end that an editor or a shell has added does no harm; anything else may be a second file. */
+        /*
+         * A line end that an editor or a shell has added does no harm; anything else may be a
+         * second file.
+         */
         if (!d2i_PKCS12_bio(bio, &p12) || BIO_pending(bio) > 2)
                 return fail_damaged(failure);
         *ret_p12 = TAKE(p12);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Signatures: verification with a public key, and the forms that tokens, vaults and TLS each want.
- * Stateless. Invariant: 0 from pki_verify() means that libcrypto accepted the signature; whatever cannot be
- * checked is an error, never a yes. Sizes come from algorithm and key, not from the signature.
+ * Stateless. Invariant: 0 from pki_verify() means that libcrypto accepted the signature; whatever
+ * cannot be checked is an error, never a yes. Sizes come from algorithm and key, not from the
+ * signature.
  */
 #include "pki/signature.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One certificate: bytes in, facts out. Stateless. Invariant: every text that leaves is valid UTF-8 on one
- * line and bounded, and the facts are those of exactly the bytes given: what is followed by anything, or
- * would encode to other bytes, is refused. It judges no validity, use or trust: that is its caller's.
+ * One certificate: bytes in, facts out. Stateless. Invariant: every text that leaves is valid UTF-8
+ * on one line and bounded, and the facts are those of exactly the bytes given: what is followed by
+ * anything, or would encode to other bytes, is refused. It judges no validity, use or trust: that
+ * is its caller's.
  */
 #include "pki/x509.h"
 
@@ -78,8 +79,8 @@ bool x509_is_issued_by(X509 *subject, X509 *issuer)
 }
 
 /*
- * U+0080 to U+009F drive terminals, U+2028 to U+202E and U+2066 to U+2069 break or turn lines round.
- * ASCII's own controls are escaped by X509_NAME_print_ex().
+ * U+0080 to U+009F drive terminals, U+2028 to U+202E and U+2066 to U+2069 break or turn lines
+ * round. ASCII's own controls are escaped by X509_NAME_print_ex().
  */
 static bool has_tricky_characters(const char *text, size_t n)
 {
@@ -139,7 +140,9 @@ char *x509_name_text(const X509_NAME *name)
 
         if (!bio)
                 return NULL;
-        /* Characters as they are, where they are fit to be shown; else each byte as RFC 4514's \XX. */
+        /*
+         * Characters as they are, where they are fit to be shown; else each byte as RFC 4514's \XX.
+         */
         r = print_name(bio, name, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB, &text, &n);
         if (r < 0 || !utf8_is_valid(text, n) || has_tricky_characters(text, n))
                 r = print_name(bio, name, XN_FLAG_RFC2253, &text, &n);
@@ -156,7 +159,9 @@ char *pki_name_of(const void *der, size_t n)
         return x ? x509_name_text(X509_get_subject_name(x)) : NULL;
 }
 
-/* Upper-case hex of whole bytes, "-" ahead of a negative one, as `openssl x509 -serial` shows it. */
+/*
+ * Upper-case hex of whole bytes, "-" ahead of a negative one, as `openssl x509 -serial` shows it.
+ */
 static char *serial_text(const ASN1_INTEGER *serial)
 {
         size_t n = (size_t)ASN1_STRING_length(serial);

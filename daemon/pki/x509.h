@@ -21,20 +21,22 @@ int pki_certificate_facts(const void *der, size_t n, CertificateFacts *ret_facts
 
 /*
  * Puts the leaf (the one for this SubjectPublicKeyInfo; spki NULL: the one that issued none of the
- * others) first and each issuer after its subject; drops what is no part of the chain, and duplicates.
- * CB_KEY_MISMATCH: no leaf for the key. CB_BAD_BUNDLE: no certificate, one that is none, too many, or no
- * single leaf. *ret_missing is NULL, or the owned name of an issuer that should be there: the leaf is
- * neither self-signed nor has its issuer beside it. (That the issuer of a CA certificate is not there is
- * as it should be: it is taken for the root, which verifiers have.)
+ * others) first and each issuer after its subject; drops what is no part of the chain, and
+ * duplicates. CB_KEY_MISMATCH: no leaf for the key. CB_BAD_BUNDLE: no certificate, one that is
+ * none, too many, or no single leaf. *ret_missing is NULL, or the owned name of an issuer that
+ * should be there: the leaf is neither self-signed nor has its issuer beside it. (That the issuer
+ * of a CA certificate is not there is as it should be: it is taken for the root, which verifiers
+ * have.)
  */
 int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
                    char **ret_missing, Failure *failure);
 
 /*
- * PEM (any number, anything between) or DER (one, or PKCS#7) certificates, in the order in which they come.
- * CB_BAD_BUNDLE: none, or one that cannot be read.
+ * PEM (any number, anything between) or DER (one, or PKCS#7) certificates, in the order in which
+ * they come. CB_BAD_BUNDLE: none, or one that cannot be read.
  */
-int pki_certificates_parse(const void *data, size_t n, BytesList *ret_certificates, Failure *failure);
+int pki_certificates_parse(const void *data, size_t n, BytesList *ret_certificates,
+                           Failure *failure);
 
 /* RFC 4514, as properties show it: valid UTF-8, escaped, at most 1 KiB. Owned. */
 char *pki_name_of(const void *der, size_t n);

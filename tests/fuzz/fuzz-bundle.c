@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PKCS#12 and PEM bundles, as whoever may import hands them over; the passphrase is that of the seeds. Holds:
- * nothing crashes, leaks or works for minutes, and a bundle that is taken is whole.
+ * PKCS#12 and PEM bundles, as whoever may import hands them over; the passphrase is that of the
+ * seeds. Holds: nothing crashes, leaks or works for minutes, and a bundle that is taken is whole.
  */
 #include "fuzz.h"
 

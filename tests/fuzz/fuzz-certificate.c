@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates as gateways, vaults and tokens hand them over: one in DER, or a file of them that is then
- * sorted to a chain; and bare public keys. Holds: nothing crashes or leaks, and whatever text comes out is UTF-8 on one line.
+ * Certificates as gateways, vaults and tokens hand them over: one in DER, or a file of them that is
+ * then sorted to a chain; and bare public keys. Holds: nothing crashes or leaks, and whatever text
+ * comes out is UTF-8 on one line.
  */
 #include "fuzz.h"
 

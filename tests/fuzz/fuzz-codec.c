@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader and writer under everything of ours that is encoded. The first half of the input says which fields to
- * read, the rest is read. Holds: nothing crashes or leaks, limits are kept, errors stick, and fields that were
- * read, written again, are the bytes that they came from.
+ * The reader and writer under everything of ours that is encoded. The first half of the input says
+ * which fields to read, the rest is read. Holds: nothing crashes or leaks, limits are kept, errors
+ * stick, and fields that were read, written again, are the bytes that they came from.
  */
 #include "fuzz.h"
 

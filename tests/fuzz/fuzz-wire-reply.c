@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The broker decodes what a source's process sends, in which vendor code runs. Holds: nothing crashes or
- * leaks; every text that comes out is UTF-8, for libdbus aborts on others; encoded again it gives the same
- * bytes.
+ * The broker decodes what a source's process sends, in which vendor code runs. Holds: nothing
+ * crashes or leaks; every text that comes out is UTF-8, for libdbus aborts on others; encoded again
+ * it gives the same bytes.
  */
 #include "fuzz.h"
 

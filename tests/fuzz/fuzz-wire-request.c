@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A source's process decodes what its broker sends. Holds: nothing crashes or leaks, and what decodes is the
- * one way to write what it says: encoded again it gives the same bytes.
+ * A source's process decodes what its broker sends. Holds: nothing crashes or leaks, and what
+ * decodes is the one way to write what it says: encoded again it gives the same bytes.
  */
 #include "fuzz.h"
 

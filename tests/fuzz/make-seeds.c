@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writes the seeds that follow from our own encoding, so that they never lag behind it: wire requests of every
- * operation and replies, and a codec program, below the directory that is given.
+ * Writes the seeds that follow from our own encoding, so that they never lag behind it: wire
+ * requests of every operation and replies, and a codec program, below the directory that is given.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs a fuzz target over files, without a fuzzer: each argument is a file, or a directory of them. Every file is
- * also tried cut in half and with its middle byte changed, so that an empty pass is not mistaken for a good one.
- * Prints what it runs before it does, so that the last line of a crash names the input.
+ * Runs a fuzz target over files, without a fuzzer: each argument is a file, or a directory of them.
+ * Every file is also tried cut in half and with its middle byte changed, so that an empty pass is
+ * not mistaken for a good one. Prints what it runs before it does, so that the last line of a crash
+ * names the input.
  */
 #include "fuzz.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys and certificates for tests, made by libcrypto as they are needed. Everything asserts: a test that cannot be
- * set up has failed. All in pki_context(), so that a test may cut off the default context.
+ * Keys and certificates for tests, made by libcrypto as they are needed. Everything asserts: a test
+ * that cannot be set up has failed. All in pki_context(), so that a test may cut off the default
+ * context.
  */
 #pragma once
 

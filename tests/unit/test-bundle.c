@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bundles: every form that holds a key, what is wrong with others, and what stays behind in memory. */
+/*
+ * Bundles: every form that holds a key, what is wrong with others, and what stays behind in memory.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -481,8 +483,8 @@ static void line_ends_around_a_bundle(void **state)
 }
 
 /*
- * The fixed keys' first 16 secret bytes, inverted, so that this file's own constants are not found; libcrypto
- * keeps numbers with the last byte first, so both ways are looked for.
+ * The fixed keys' first 16 secret bytes, inverted, so that this file's own constants are not found;
+ * libcrypto keeps numbers with the last byte first, so both ways are looked for.
  */
 static const uint8_t ec_inverted[16] = { 0x11, 0xb7, 0xc4, 0xda, 0xac, 0x12, 0xe0, 0x6f,
                                          0x1c, 0x85, 0x48, 0x66, 0x12, 0x08, 0x94, 0x65 };
