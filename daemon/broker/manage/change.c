@@ -115,6 +115,7 @@ static void apply_removals(Change *change)
         if (change->removed_certificate) {
                 catalog_remove_certificate(manage->catalog, change->removed_certificate);
                 notice_forget(&manage->states, change->removed_certificate);
+                expiry_forget(manage, change->removed_certificate);
                 if (manage->events.certificate_removed)
                         manage->events.certificate_removed(manage->events_userdata,
                                                            change->removed_certificate);

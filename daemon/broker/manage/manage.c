@@ -32,6 +32,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
         map_init(&manage->states);
         map_init(&manage->sweeps);
         map_init(&manage->refreshing);
+        map_init(&manage->warned);
         *ret_manage = manage;
         return 0;
 }
@@ -46,6 +47,8 @@ Manage *manage_free(Manage *manage)
         notice_deinit(&manage->states);
         sweep_deinit(&manage->sweeps);
         refreshing_deinit(&manage->refreshing);
+        notice_deinit(&manage->warned);
+        free(manage->warnings_sec);
         free(manage);
         return NULL;
 }
@@ -54,6 +57,8 @@ void manage_configure(Manage *manage, const Config *config)
 {
         manage->grace_usec = config->rotation_grace_usec;
         manage->timeout_usec = config->request_timeout_usec;
+        if (expiry_configure(manage, config) == 0)
+                notice_rearm(manage);
 }
 
 void manage_observe(Manage *manage, const ManageEvents *events, void *userdata)
@@ -132,9 +137,18 @@ static int on_backend(void *userdata, Backend *backend)
         return r;
 }
 
+static int on_note(void *userdata, const char *key, const char *value)
+{
+        Loading *loading = userdata;
+
+        return expiry_read_note(loading->manage, key, value);
+}
+
 int manage_load(Manage *manage, Failure *failure)
 {
-        static const StoreReader reader = { .certificate = on_certificate, .backend = on_backend };
+        static const StoreReader reader = { .certificate = on_certificate,
+                                            .backend = on_backend,
+                                            .note = on_note };
         Loading loading = { manage, failure };
         int r;
 

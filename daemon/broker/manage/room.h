@@ -22,7 +22,10 @@ struct Manage {
         Map credentials; /* backend → what its credential was when it was last told, as text */
         Map states;      /* certificate → CertificateState as last told */
         Map sweeps;      /* source → Sweep */
-        Map refreshing;  /* certificate → Refreshing: the look-up that others join */
+        Map warned;      /* certificate → Warned: expiry.c */
+        uint64_t *warnings_sec;
+        size_t n_warnings;
+        Map refreshing; /* certificate → Refreshing: the look-up that others join */
 };
 
 /* --- change.c: commit, then the catalog, then the observer, then `done` --- */
@@ -44,6 +47,15 @@ void notice_all(Manage *manage);                         /* without telling anyb
 void notice_rearm(Manage *manage);
 void notice_forget(Map *map, const char *key);
 void notice_deinit(Map *map);
+
+/* --- expiry.c: ExpiryWarning --- */
+
+int expiry_configure(Manage *manage, const Config *config);
+int expiry_read_note(Manage *manage, const char *key, const char *value);
+void expiry_check(Manage *manage, uint64_t now_sec);
+void expiry_forget(Manage *manage, const char *id); /* the certificate is gone */
+/* When the next warning is due; 0: none. */
+uint64_t expiry_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec);
 
 /* --- publish.c: a new generation, from what a source answered --- */
 

@@ -324,3 +324,12 @@ int store_read(Store *store, const StoreReader *reader, void *userdata, Failure 
                             strerror(-r));
         return r;
 }
+
+int store_read_notes(Store *store, int (*note)(void *userdata, const char *key, const char *value),
+                     void *userdata, Failure *failure)
+{
+        const StoreReader reader = { .note = note };
+
+        assert_always(lane_pending(store->lane) == 0);
+        return read_all(store, STATEMENT_READ_NOTES, hand_out_note, &reader, userdata, failure);
+}

@@ -34,6 +34,10 @@ typedef struct StoreReader {
 } StoreReader;
 int store_read(Store *store, const StoreReader *reader, void *userdata, Failure *failure);
 
+/* The notes alone. Not on the loop: before it. */
+int store_read_notes(Store *store, int (*note)(void *userdata, const char *key, const char *value),
+                     void *userdata, Failure *failure);
+
 /* One transaction: any number of changes, all or nothing. Copies what it is given. */
 typedef struct StoreChange StoreChange;
 int store_change_new(Store *store, StoreChange **ret_change);
