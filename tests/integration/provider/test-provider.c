@@ -34,14 +34,15 @@
 #include <unistd.h>
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
-#define NOBODY "unix:path=/nonexistent/bus"
+#define NOBODY   "unix:path=/nonexistent/bus"
 
 static const uint8_t message[] = "What the broker never sees, but for its digest";
 static OSSL_LIB_CTX *judge;
 
 /* ------------------------------------------------------------------ helpers */
 
-static void print_errors_and_fail(const char *what) {
+static void print_errors_and_fail(const char *what)
+{
         ERR_print_errors_fp(stderr);
         fail_msg("%s", what);
 }
@@ -52,7 +53,8 @@ static void print_errors_and_fail(const char *what) {
                         print_errors_and_fail(#condition);                                         \
         } while (0)
 
-static const char *file(const char *name, const char *suffix) {
+static const char *file(const char *name, const char *suffix)
+{
         static __thread char path[4][512];
         static __thread unsigned next;
         char *place = path[next++ % 4];
@@ -61,7 +63,8 @@ static const char *file(const char *name, const char *suffix) {
         return place;
 }
 
-static EVP_PKEY *load_in(OSSL_LIB_CTX *libctx, const char *path) {
+static EVP_PKEY *load_in(OSSL_LIB_CTX *libctx, const char *path)
+{
         BIO *bio = BIO_new_file(path, "r");
         EVP_PKEY *key;
 
@@ -71,14 +74,16 @@ static EVP_PKEY *load_in(OSSL_LIB_CTX *libctx, const char *path) {
         return key;
 }
 
-static EVP_PKEY *load(const char *name) {
+static EVP_PKEY *load(const char *name)
+{
         EVP_PKEY *key = load_in(NULL, file(name, ".key"));
 
         MUST(key);
         return key;
 }
 
-static X509 *load_certificate(const char *name) {
+static X509 *load_certificate(const char *name)
+{
         BIO *bio = BIO_new_file(file(name, ".crt"), "r");
         X509 *certificate;
 
@@ -90,7 +95,8 @@ static X509 *load_certificate(const char *name) {
 }
 
 /* The public key of a certificate in the judge's context. */
-static EVP_PKEY *load_public(const char *name) {
+static EVP_PKEY *load_public(const char *name)
+{
         X509 *certificate = X509_new_ex(judge, NULL);
         BIO *bio = BIO_new_file(file(name, ".crt"), "r");
         EVP_PKEY *key;
@@ -104,13 +110,15 @@ static EVP_PKEY *load_public(const char *name) {
         return key;
 }
 
-static const char *provider_of(const EVP_PKEY *key) {
+static const char *provider_of(const EVP_PKEY *key)
+{
         return OSSL_PROVIDER_get0_name(EVP_PKEY_get0_provider(key));
 }
 
 /* Whether the judge accepts it. params: for PSS. */
-static int is_right(const char *name, const char *digest, const OSSL_PARAM *params, const uint8_t *given,
-                    size_t n_given) {
+static int is_right(const char *name, const char *digest, const OSSL_PARAM *params,
+                    const uint8_t *given, size_t n_given)
+{
         EVP_PKEY *public = load_public(name);
         EVP_MD_CTX *context = EVP_MD_CTX_new();
         int ok;
@@ -122,7 +130,9 @@ static int is_right(const char *name, const char *digest, const OSSL_PARAM *para
         return ok;
 }
 
-static int sign_with(EVP_PKEY *key, const char *digest, const OSSL_PARAM *params, uint8_t *out, size_t *n) {
+static int sign_with(EVP_PKEY *key, const char *digest, const OSSL_PARAM *params, uint8_t *out,
+                     size_t *n)
+{
         EVP_MD_CTX *context = EVP_MD_CTX_new();
         int ok;
 
@@ -132,14 +142,16 @@ static int sign_with(EVP_PKEY *key, const char *digest, const OSSL_PARAM *params
         return ok;
 }
 
-static int signs(EVP_PKEY *key, const char *name, const char *digest) {
+static int signs(EVP_PKEY *key, const char *name, const char *digest)
+{
         uint8_t out[1024];
         size_t n = sizeof(out);
 
         return sign_with(key, digest, NULL, out, &n) && is_right(name, digest, NULL, out, n);
 }
 
-static unsigned count_descriptors(void) {
+static unsigned count_descriptors(void)
+{
         DIR *directory = opendir("/proc/self/fd");
         unsigned n = 0;
 
@@ -150,19 +162,22 @@ static unsigned count_descriptors(void) {
         return n;
 }
 
-static uint64_t now_msec(void) {
+static uint64_t now_msec(void)
+{
         struct timespec now;
 
         clock_gettime(CLOCK_MONOTONIC, &now);
         return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void assert_no_errors(void) {
+static void assert_no_errors(void)
+{
         if (ERR_peek_error())
                 print_errors_and_fail("an error was left behind");
 }
 
-static int child_status(pid_t child) {
+static int child_status(pid_t child)
+{
         int status;
 
         assert_int_equal(waitpid(child, &status, 0), child);
@@ -184,7 +199,8 @@ static const struct {
 /* ------------------------------------------------------------------ loading */
 
 /* Run with a bus that is not there: see main(). */
-static void load_needs_no_broker(void **state) {
+static void load_needs_no_broker(void **state)
+{
         unsigned before;
 
         setenv("CERTBROKER_BUS", NOBODY, 1);
@@ -201,7 +217,8 @@ static void load_needs_no_broker(void **state) {
         assert_int_equal(count_descriptors(), before);
 }
 
-static void parameters_are_answered_locally(void **state) {
+static void parameters_are_answered_locally(void **state)
+{
         setenv("CERTBROKER_BUS", NOBODY, 1);
 
         for (size_t i = 0; i < N(keys); i++) {
@@ -222,7 +239,8 @@ static void parameters_are_answered_locally(void **state) {
         }
 }
 
-static void certificate_matches_its_key(void **state) {
+static void certificate_matches_its_key(void **state)
+{
         for (size_t i = 0; i < N(keys); i++) {
                 X509 *certificate = load_certificate(keys[i].name);
                 EVP_PKEY *key = load(keys[i].name), *twin = load(keys[i].name);
@@ -246,7 +264,8 @@ static void certificate_matches_its_key(void **state) {
         }
 }
 
-static void private_half_is_refused(void **state) {
+static void private_half_is_refused(void **state)
+{
         for (size_t i = 0; i < N(keys); i++) {
                 EVP_PKEY *key = load(keys[i].name);
                 OSSL_PARAM *params = NULL;
@@ -269,18 +288,21 @@ static void private_half_is_refused(void **state) {
         }
 }
 
-static void copies_sign_like_the_first(void **state) {
+static void copies_sign_like_the_first(void **state)
+{
         for (size_t i = 0; i < N(keys); i++) {
                 EVP_PKEY *key = load(keys[i].name), *copy = EVP_PKEY_dup(key);
 
                 MUST(copy);
                 EVP_PKEY_free(key);
-                MUST(signs(copy, keys[i].name, keys[i].base_id == EVP_PKEY_ED25519 ? NULL : "SHA256"));
+                MUST(signs(copy, keys[i].name,
+                           keys[i].base_id == EVP_PKEY_ED25519 ? NULL : "SHA256"));
                 EVP_PKEY_free(copy);
         }
 }
 
-static char *slurp(const char *path) {
+static char *slurp(const char *path)
+{
         static char text[65536];
         FILE *f = fopen(path, "r");
         size_t n;
@@ -292,7 +314,8 @@ static char *slurp(const char *path) {
         return strdup(text);
 }
 
-static EVP_PKEY *parse(const char *pem) {
+static EVP_PKEY *parse(const char *pem)
+{
         BIO *bio = BIO_new_mem_buf(pem, -1);
         EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL);
 
@@ -300,12 +323,16 @@ static EVP_PKEY *parse(const char *pem) {
         return key;
 }
 
-static void files_may_hold_more(void **state) {
+static void files_may_hold_more(void **state)
+{
         char *reference = slurp(file("ec", ".key")), *chain = slurp(file("ec", ".crt"));
         char *plain = slurp(file("rsa", ".private"));
         const char *const mixes[][3] = {
-                { chain, reference, "" },      { reference, chain, "" },      { "some text\n\n", reference, chain },
-                { chain, "text\n", reference }, { reference, plain, "" },
+                { chain, reference, "" },
+                { reference, chain, "" },
+                { "some text\n\n", reference, chain },
+                { chain, "text\n", reference },
+                { reference, plain, "" },
         };
         char all[65536];
         EVP_PKEY *key;
@@ -330,14 +357,18 @@ static void files_may_hold_more(void **state) {
         free(plain);
 }
 
-static void broken_files_are_refused(void **state) {
+static void broken_files_are_refused(void **state)
+{
         char *reference = slurp(file("ec", ".key")), *body = strstr(reference, "-----\n") + 6;
         size_t n_body = (size_t)(strstr(body, "-----END") - body);
         static const char *const wholes[] = {
                 "-----BEGIN CERTBROKER KEY REFERENCE-----\n",
-                "-----BEGIN CERTBROKER KEY REFERENCE-----\n-----END CERTBROKER KEY REFERENCE-----\n",
-                "-----BEGIN CERTBROKER KEY REFERENCE-----\n!!!!\n-----END CERTBROKER KEY REFERENCE-----\n",
-                "-----BEGIN CERTBROKER KEY REFERENCE-----\nMAA=\n-----END CERTBROKER KEY REFERENCE-----\n",
+                "-----BEGIN CERTBROKER KEY REFERENCE-----\n-----END CERTBROKER KEY "
+                "REFERENCE-----\n",
+                "-----BEGIN CERTBROKER KEY REFERENCE-----\n!!!!\n-----END CERTBROKER KEY "
+                "REFERENCE-----\n",
+                "-----BEGIN CERTBROKER KEY REFERENCE-----\nMAA=\n-----END CERTBROKER KEY "
+                "REFERENCE-----\n",
                 "",
         };
 
@@ -356,7 +387,8 @@ static void broken_files_are_refused(void **state) {
         free(reference);
 }
 
-static void der_is_read_too(void **state) {
+static void der_is_read_too(void **state)
+{
         char *reference = slurp(file("rsa", ".key"));
         BIO *bio = BIO_new_mem_buf(reference, -1);
         char *name, *header;
@@ -382,7 +414,8 @@ static void der_is_read_too(void **state) {
 
 /* ------------------------------------------------------------------ signing */
 
-static void messages_are_signed(void **state) {
+static void messages_are_signed(void **state)
+{
         static const char *const digests[] = { "SHA256", "SHA384", "SHA512", "SHA1", "SHA2-256" };
 
         for (size_t i = 0; i < N(keys); i++) {
@@ -399,7 +432,8 @@ static void messages_are_signed(void **state) {
         }
 }
 
-static void messages_come_in_parts(void **state) {
+static void messages_come_in_parts(void **state)
+{
         for (size_t i = 0; i < N(keys); i++) {
                 EVP_MD_CTX *context = EVP_MD_CTX_new();
                 EVP_PKEY *key = load(keys[i].name);
@@ -422,7 +456,8 @@ static void messages_come_in_parts(void **state) {
         }
 }
 
-static void size_is_told_locally(void **state) {
+static void size_is_told_locally(void **state)
+{
         setenv("CERTBROKER_BUS", NOBODY, 1);
 
         for (size_t i = 0; i < N(keys); i++) {
@@ -432,7 +467,8 @@ static void size_is_told_locally(void **state) {
                 uint8_t out[1024];
                 size_t n = 0;
 
-                MUST(EVP_DigestSignInit_ex(context, NULL, ed25519 ? NULL : "SHA256", NULL, NULL, key, NULL));
+                MUST(EVP_DigestSignInit_ex(context, NULL, ed25519 ? NULL : "SHA256", NULL, NULL,
+                                           key, NULL));
                 MUST(EVP_DigestSign(context, NULL, &n, message, sizeof(message)));
                 assert_int_equal(n, keys[i].size);
                 n--;
@@ -453,10 +489,12 @@ static void size_is_told_locally(void **state) {
         }
 }
 
-static void pss_takes_numbers_and_words(void **state) {
+static void pss_takes_numbers_and_words(void **state)
+{
         EVP_PKEY *key = load("rsa");
         int six = RSA_PKCS1_PSS_PADDING, minus_one = -1, exact = 32, minus_two = -2;
-        char word[] = "pss", digest[] = "digest", auto_[] = "auto", number[] = "32", mgf1[] = "SHA256";
+        char word[] = "pss", digest[] = "digest", auto_[] = "auto", number[] = "32",
+             mgf1[] = "SHA256";
         OSSL_PARAM judged[] = {
                 OSSL_PARAM_construct_utf8_string("pad-mode", word, 0),
                 OSSL_PARAM_construct_int("saltlen", &exact),
@@ -488,7 +526,8 @@ static void pss_takes_numbers_and_words(void **state) {
         EVP_PKEY_free(key);
 }
 
-static void other_pss_is_refused(void **state) {
+static void other_pss_is_refused(void **state)
+{
         EVP_PKEY *key = load("rsa");
         int six = RSA_PKCS1_PSS_PADDING, salt = 20, none = RSA_NO_PADDING;
         char max[] = "max", mgf1[] = "SHA512";
@@ -501,8 +540,8 @@ static void other_pss_is_refused(void **state) {
         uint8_t out[1024];
 
         for (size_t i = 0; i < N(bad); i++) {
-                OSSL_PARAM params[] = { i < 3 ? OSSL_PARAM_construct_int("pad-mode", &six) : bad[i], bad[i],
-                                        OSSL_PARAM_construct_end() };
+                OSSL_PARAM params[] = { i < 3 ? OSSL_PARAM_construct_int("pad-mode", &six) : bad[i],
+                                        bad[i], OSSL_PARAM_construct_end() };
                 size_t n = sizeof(out);
 
                 assert_false(sign_with(key, "SHA256", params, out, &n));
@@ -513,7 +552,8 @@ static void other_pss_is_refused(void **state) {
 }
 
 /* libssl sets these through controls. */
-static void pss_by_controls(void **state) {
+static void pss_by_controls(void **state)
+{
         EVP_PKEY *key = load("rsa");
         EVP_MD_CTX *context = EVP_MD_CTX_new();
         EVP_PKEY_CTX *inner;
@@ -537,8 +577,9 @@ static void pss_by_controls(void **state) {
         EVP_PKEY_free(key);
 }
 
-static int raw_sign(EVP_PKEY *key, const EVP_MD *md, int padding, const uint8_t *input, size_t n_input, uint8_t *out,
-                    size_t *n) {
+static int raw_sign(EVP_PKEY *key, const EVP_MD *md, int padding, const uint8_t *input,
+                    size_t n_input, uint8_t *out, size_t *n)
+{
         EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(key, NULL);
         int ok;
 
@@ -550,17 +591,23 @@ static int raw_sign(EVP_PKEY *key, const EVP_MD *md, int padding, const uint8_t 
         return ok;
 }
 
-static void digests_are_signed(void **state) {
+static void digests_are_signed(void **state)
+{
         static const struct {
                 const char *key, *digest;
                 int padding;
                 bool set;
         } cases[] = {
-                { "rsa", "SHA256", RSA_PKCS1_PADDING, true }, { "rsa", "SHA512", RSA_PKCS1_PSS_PADDING, true },
-                { "rsa", "SHA1", RSA_PKCS1_PADDING, true },   { "rsa", "SHA384", RSA_PKCS1_PSS_PADDING, false },
-                { "ec", "SHA256", 0, true },                  { "ec", "SHA512", 0, true },
-                { "ec", "SHA256", 0, false },                 { "ec384", "SHA384", 0, false },
-                { "ec521", "SHA512", 0, false },              { "ec", "SHA1", 0, false },
+                { "rsa", "SHA256", RSA_PKCS1_PADDING, true },
+                { "rsa", "SHA512", RSA_PKCS1_PSS_PADDING, true },
+                { "rsa", "SHA1", RSA_PKCS1_PADDING, true },
+                { "rsa", "SHA384", RSA_PKCS1_PSS_PADDING, false },
+                { "ec", "SHA256", 0, true },
+                { "ec", "SHA512", 0, true },
+                { "ec", "SHA256", 0, false },
+                { "ec384", "SHA384", 0, false },
+                { "ec521", "SHA512", 0, false },
+                { "ec", "SHA1", 0, false },
         };
 
         for (size_t i = 0; i < N(cases); i++) {
@@ -575,19 +622,23 @@ static void digests_are_signed(void **state) {
                 if (cases[i].padding == six)
                         judged[0] = OSSL_PARAM_construct_int("pad-mode", &six);
                 EVP_Digest(message, sizeof(message), digest, &n_digest, md, NULL);
-                MUST(raw_sign(key, cases[i].set ? md : NULL, cases[i].padding, digest, n_digest, out, &n));
+                MUST(raw_sign(key, cases[i].set ? md : NULL, cases[i].padding, digest, n_digest,
+                              out, &n));
                 MUST(is_right(cases[i].key, cases[i].digest, judged, out, n));
 
                 n = sizeof(out);
-                assert_false(raw_sign(key, cases[i].set ? md : NULL, cases[i].padding, digest, n_digest - 1, out, &n));
+                assert_false(raw_sign(key, cases[i].set ? md : NULL, cases[i].padding, digest,
+                                      n_digest - 1, out, &n));
                 ERR_clear_error();
                 EVP_PKEY_free(key);
         }
 }
 
-static void a_digest_info_is_signed(void **state) {
-        static const uint8_t prefix[] = { 0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01,
-                                          0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20 };
+static void a_digest_info_is_signed(void **state)
+{
+        static const uint8_t prefix[] = { 0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60,
+                                          0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02,
+                                          0x01, 0x05, 0x00, 0x04, 0x20 };
         EVP_PKEY *key = load("rsa");
         uint8_t info[sizeof(prefix) + 32], out[256];
         size_t n = sizeof(out);
@@ -607,8 +658,10 @@ static void a_digest_info_is_signed(void **state) {
         EVP_PKEY_free(key);
 }
 
-static void other_digests_are_refused(void **state) {
-        static const char *const digests[] = { "MD5-SHA1", "MD5", "SHA224", "SHA3-256", "SHA512-256" };
+static void other_digests_are_refused(void **state)
+{
+        static const char *const digests[] = { "MD5-SHA1", "MD5", "SHA224", "SHA3-256",
+                                               "SHA512-256" };
 
         for (size_t i = 0; i < N(keys); i++) {
                 EVP_PKEY *key = load(keys[i].name);
@@ -618,7 +671,8 @@ static void other_digests_are_refused(void **state) {
                         size_t n = sizeof(out);
 
                         assert_false(sign_with(key, digests[j], NULL, out, &n));
-                        assert_false(EVP_PKEY_digestsign_supports_digest(key, NULL, digests[j], NULL) == 1);
+                        assert_false(EVP_PKEY_digestsign_supports_digest(key, NULL, digests[j],
+                                                                         NULL) == 1);
                         ERR_clear_error();
                 }
                 if (keys[i].base_id != EVP_PKEY_ED25519)
@@ -627,7 +681,8 @@ static void other_digests_are_refused(void **state) {
         }
 }
 
-static void the_handle_verifies(void **state) {
+static void the_handle_verifies(void **state)
+{
         for (size_t i = 0; i < N(keys); i++) {
                 const char *digest = keys[i].base_id == EVP_PKEY_ED25519 ? NULL : "SHA256";
                 EVP_PKEY *key = load(keys[i].name);
@@ -640,14 +695,16 @@ static void the_handle_verifies(void **state) {
                 MUST(EVP_DigestVerify(context, out, n, message, sizeof(message)) == 1);
                 out[n - 1] ^= 1;
                 MUST(EVP_DigestVerifyInit_ex(context, NULL, digest, NULL, NULL, key, NULL) > 0);
-                assert_int_not_equal(EVP_DigestVerify(context, out, n, message, sizeof(message)), 1);
+                assert_int_not_equal(EVP_DigestVerify(context, out, n, message, sizeof(message)),
+                                     1);
                 ERR_clear_error();
                 EVP_MD_CTX_free(context);
                 EVP_PKEY_free(key);
         }
 }
 
-static void nobody_there_fails_fast(void **state) {
+static void nobody_there_fails_fast(void **state)
+{
         EVP_PKEY *key;
         uint8_t out[1024];
         size_t n = sizeof(out);
@@ -670,7 +727,8 @@ static void nobody_there_fails_fast(void **state) {
 
 /* ------------------------------------------------------------------ forks, threads, contexts */
 
-static pid_t spawn(EVP_PKEY *key, const char *name, unsigned times) {
+static pid_t spawn(EVP_PKEY *key, const char *name, unsigned times)
+{
         pid_t child = fork();
 
         assert_true(child >= 0);
@@ -685,7 +743,8 @@ static pid_t spawn(EVP_PKEY *key, const char *name, unsigned times) {
         return child;
 }
 
-static void workers_sign_with_the_masters_key(void **state) {
+static void workers_sign_with_the_masters_key(void **state)
+{
         EVP_PKEY *key = load("ec");
         pid_t children[4];
 
@@ -704,7 +763,8 @@ static void workers_sign_with_the_masters_key(void **state) {
 }
 
 /* A worker that leaves by exit() runs libcrypto's clean-up. */
-static void workers_exit_cleanly(void **state) {
+static void workers_exit_cleanly(void **state)
+{
         EVP_PKEY *key = load("rsa");
         pid_t child;
 
@@ -732,7 +792,8 @@ typedef struct Job {
         atomic_uint *done, *failed;
 } Job;
 
-static void *run_job(void *argument) {
+static void *run_job(void *argument)
+{
         const Job *job = argument;
 
         for (unsigned i = 0; job->stop ? !atomic_load(job->stop) : i < 40; i++) {
@@ -745,7 +806,8 @@ static void *run_job(void *argument) {
         return NULL;
 }
 
-static void threads_share_a_key(void **state) {
+static void threads_share_a_key(void **state)
+{
         EVP_PKEY *rsa = load("rsa"), *ec = load("ec");
         pthread_t threads[12];
         Job jobs[N(threads)];
@@ -763,7 +825,8 @@ static void threads_share_a_key(void **state) {
         EVP_PKEY_free(ec);
 }
 
-static void forks_while_threads_sign(void **state) {
+static void forks_while_threads_sign(void **state)
+{
         EVP_PKEY *key = load("ec");
         atomic_uint done = 0, failed = 0;
         atomic_bool stop = false;
@@ -795,7 +858,8 @@ static void forks_while_threads_sign(void **state) {
 }
 
 /* Contexts come and go; nothing of them stays: neither memory (the sanitizer tells) nor descriptors. */
-static void contexts_come_and_go(void **state) {
+static void contexts_come_and_go(void **state)
+{
         unsigned before = 0;
 
         for (unsigned i = 0; i < 10; i++) {
@@ -829,7 +893,8 @@ static void contexts_come_and_go(void **state) {
 
 /* ------------------------------------------------------------------ the program's other keys */
 
-static void others_stay_where_they_are(OSSL_LIB_CTX *libctx) {
+static void others_stay_where_they_are(OSSL_LIB_CTX *libctx)
+{
         EVP_PKEY *rsa = EVP_PKEY_Q_keygen(libctx, NULL, "RSA", (size_t)2048), *loaded;
         EVP_PKEY *ec = EVP_PKEY_Q_keygen(libctx, NULL, "EC", "P-256");
         EVP_PKEY *peer = EVP_PKEY_Q_keygen(libctx, NULL, "EC", "P-256");
@@ -867,7 +932,8 @@ static void others_stay_where_they_are(OSSL_LIB_CTX *libctx) {
 }
 
 /* OpenSSL 3.0 sorts its providers by name when it looks for one: certbroker then comes before default. */
-static void other_keys_are_left_alone(void **state) {
+static void other_keys_are_left_alone(void **state)
+{
         OSSL_PROVIDER *base = OSSL_PROVIDER_load(NULL, "base");
 
         MUST(base);
@@ -878,7 +944,8 @@ static void other_keys_are_left_alone(void **state) {
         OSSL_PROVIDER_unload(base);
 }
 
-static void order_of_providers_does_not_matter(void **state) {
+static void order_of_providers_does_not_matter(void **state)
+{
         for (unsigned key_first = 0; key_first < 2; key_first++) {
                 OSSL_LIB_CTX *libctx = OSSL_LIB_CTX_new();
                 OSSL_PROVIDER *first = OSSL_PROVIDER_load(libctx, "certbroker");
@@ -901,7 +968,8 @@ static void order_of_providers_does_not_matter(void **state) {
 
 /* ------------------------------------------------------------------ the store */
 
-static void store_counts(const char *uri, int expect, unsigned n_keys, unsigned n_certificates) {
+static void store_counts(const char *uri, int expect, unsigned n_keys, unsigned n_certificates)
+{
         OSSL_STORE_CTX *store = OSSL_STORE_open(uri, NULL, NULL, NULL, NULL);
         unsigned keys_seen = 0, certificates_seen = 0;
 
@@ -924,7 +992,8 @@ static void store_counts(const char *uri, int expect, unsigned n_keys, unsigned 
         assert_int_equal(certificates_seen, n_certificates);
 }
 
-static void store_gives_what_is_expected(void **state) {
+static void store_gives_what_is_expected(void **state)
+{
         static const char *const uris[] = {
                 "certbroker:certificate/rsa",
                 "certbroker://certificate/ec",
@@ -940,7 +1009,8 @@ static void store_gives_what_is_expected(void **state) {
         }
 }
 
-static void store_key_signs(void **state) {
+static void store_key_signs(void **state)
+{
         for (size_t i = 0; i < N(keys); i++) {
                 char uri[128];
                 OSSL_STORE_CTX *store;
@@ -957,12 +1027,14 @@ static void store_key_signs(void **state) {
                 OSSL_STORE_close(store);
                 MUST(key);
                 assert_string_equal(provider_of(key), "certbroker");
-                MUST(signs(key, keys[i].name, keys[i].base_id == EVP_PKEY_ED25519 ? NULL : "SHA256"));
+                MUST(signs(key, keys[i].name,
+                           keys[i].base_id == EVP_PKEY_ED25519 ? NULL : "SHA256"));
                 EVP_PKEY_free(key);
         }
 }
 
-static void store_refuses_bad_uris(void **state) {
+static void store_refuses_bad_uris(void **state)
+{
         static const struct {
                 const char *uri, *reason;
         } cases[] = {
@@ -972,7 +1044,8 @@ static void store_refuses_bad_uris(void **state) {
                 { "certbroker:certificate/r%73a", "not a certbroker URI" },
                 { "certbroker:certificate/rsa?generation=", "not a certbroker URI" },
                 { "certbroker:certificate/rsa?generation=0", "not a certbroker URI" },
-                { "certbroker:certificate/rsa?generation=99999999999999999999", "not a certbroker URI" },
+                { "certbroker:certificate/rsa?generation=99999999999999999999",
+                  "not a certbroker URI" },
                 { "certbroker:certificate/rsa?generation=3&x", "not a certbroker URI" },
                 { "certbroker:certificate/rsa#x", "not a certbroker URI" },
                 { "certbroker:backend/to-rsa?generation=3", "not a certbroker URI" },
@@ -999,11 +1072,13 @@ static void store_refuses_bad_uris(void **state) {
 
 /* ------------------------------------------------------------------ TLS */
 
-static SSL_CTX *tls_context(const char *name, int version, bool is_server) {
+static SSL_CTX *tls_context(const char *name, int version, bool is_server)
+{
         SSL_CTX *context = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
 
         MUST(context);
-        MUST(SSL_CTX_set_min_proto_version(context, version) && SSL_CTX_set_max_proto_version(context, version));
+        MUST(SSL_CTX_set_min_proto_version(context, version) &&
+             SSL_CTX_set_max_proto_version(context, version));
         MUST(SSL_CTX_load_verify_locations(context, file("ca", ".crt"), NULL));
         SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
         MUST(SSL_CTX_use_certificate_chain_file(context, file(name, ".crt")) == 1);
@@ -1013,7 +1088,8 @@ static SSL_CTX *tls_context(const char *name, int version, bool is_server) {
         return context;
 }
 
-static void shake_hands(SSL_CTX *server_context, SSL_CTX *client_context) {
+static void shake_hands(SSL_CTX *server_context, SSL_CTX *client_context)
+{
         SSL *server = SSL_new(server_context), *client = SSL_new(client_context);
         BIO *server_bio, *client_bio;
         int s = 0, c = 0;
@@ -1034,16 +1110,19 @@ static void shake_hands(SSL_CTX *server_context, SSL_CTX *client_context) {
         SSL_free(client);
 }
 
-static void tls_with_keys_on_both_sides(void **state) {
+static void tls_with_keys_on_both_sides(void **state)
+{
         static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
 
         for (size_t v = 0; v < N(versions); v++)
                 for (size_t i = 0; i < N(keys); i++) {
                         SSL_CTX *server = tls_context(keys[i].name, versions[v], true);
-                        SSL_CTX *client = tls_context(keys[N(keys) - 1 - i].name, versions[v], false);
+                        SSL_CTX *client =
+                                tls_context(keys[N(keys) - 1 - i].name, versions[v], false);
 
                         /* P-256 for the exchange: a key of the program's that is of a type that we have too. */
-                        MUST(SSL_CTX_set1_groups_list(client, i % 2 ? "P-256:P-384:P-521" : "X25519:P-256:P-384:P-521"));
+                        MUST(SSL_CTX_set1_groups_list(client, i % 2 ? "P-256:P-384:P-521"
+                                                                    : "X25519:P-256:P-384:P-521"));
                         shake_hands(server, client);
                         SSL_CTX_free(server);
                         SSL_CTX_free(client);
@@ -1052,42 +1131,32 @@ static void tls_with_keys_on_both_sides(void **state) {
 
 /* ------------------------------------------------------------------ */
 
-#define CASE(function) { #function, function, NULL, NULL, NULL }
+#define CASE(function)                                                                             \
+        {                                                                                          \
+#function, function, NULL, NULL, NULL                                              \
+        }
 
 static const struct CMUnitTest cases[] = {
-        CASE(load_needs_no_broker),
-        CASE(parameters_are_answered_locally),
-        CASE(certificate_matches_its_key),
-        CASE(private_half_is_refused),
-        CASE(copies_sign_like_the_first),
-        CASE(files_may_hold_more),
-        CASE(broken_files_are_refused),
-        CASE(der_is_read_too),
-        CASE(messages_are_signed),
-        CASE(messages_come_in_parts),
-        CASE(size_is_told_locally),
-        CASE(pss_takes_numbers_and_words),
-        CASE(other_pss_is_refused),
-        CASE(pss_by_controls),
-        CASE(digests_are_signed),
-        CASE(a_digest_info_is_signed),
-        CASE(other_digests_are_refused),
-        CASE(the_handle_verifies),
-        CASE(nobody_there_fails_fast),
-        CASE(workers_sign_with_the_masters_key),
-        CASE(workers_exit_cleanly),
-        CASE(threads_share_a_key),
-        CASE(forks_while_threads_sign),
-        CASE(contexts_come_and_go),
-        CASE(other_keys_are_left_alone),
-        CASE(order_of_providers_does_not_matter),
-        CASE(store_gives_what_is_expected),
-        CASE(store_key_signs),
-        CASE(store_refuses_bad_uris),
-        CASE(tls_with_keys_on_both_sides),
+        CASE(load_needs_no_broker),         CASE(parameters_are_answered_locally),
+        CASE(certificate_matches_its_key),  CASE(private_half_is_refused),
+        CASE(copies_sign_like_the_first),   CASE(files_may_hold_more),
+        CASE(broken_files_are_refused),     CASE(der_is_read_too),
+        CASE(messages_are_signed),          CASE(messages_come_in_parts),
+        CASE(size_is_told_locally),         CASE(pss_takes_numbers_and_words),
+        CASE(other_pss_is_refused),         CASE(pss_by_controls),
+        CASE(digests_are_signed),           CASE(a_digest_info_is_signed),
+        CASE(other_digests_are_refused),    CASE(the_handle_verifies),
+        CASE(nobody_there_fails_fast),      CASE(workers_sign_with_the_masters_key),
+        CASE(workers_exit_cleanly),         CASE(threads_share_a_key),
+        CASE(forks_while_threads_sign),     CASE(contexts_come_and_go),
+        CASE(other_keys_are_left_alone),    CASE(order_of_providers_does_not_matter),
+        CASE(store_gives_what_is_expected), CASE(store_key_signs),
+        CASE(store_refuses_bad_uris),       CASE(tls_with_keys_on_both_sides),
 };
 
-int main(int argc, char **argv) {
+int main(int argc, char **argv)
+{
+        OSSL_PROVIDER *provider;
         int failed;
 
         if (argc == 2 && strcmp(argv[1], "--list") == 0) {
@@ -1101,10 +1170,12 @@ int main(int argc, char **argv) {
         }
 
         judge = OSSL_LIB_CTX_new();
-        if (!judge || !OSSL_PROVIDER_load(judge, "default"))
+        provider = OSSL_PROVIDER_load(judge, "default");
+        if (!provider)
                 return 2;
         cmocka_set_test_filter(argv[1]);
         failed = cmocka_run_group_tests_name("provider", cases, NULL, NULL);
+        OSSL_PROVIDER_unload(provider);
         OSSL_LIB_CTX_free(judge);
         return failed;
 }
