@@ -18,13 +18,15 @@
 #include "broker/config/config.h"
 #include "broker/directory.h"
 #include "broker/manage/manage.h"
+#include "broker/shutdown.h"
 #include "broker/sign/sign.h"
+#include "broker/source-view.h"
 #include "broker/sources/sources.h"
 #include "broker/store/store.h"
+#include "broker/wake.h"
 #include "loop/lane.h"
 
-#define LANE_QUEUE_MAX    4096
-#define STOP_TIMEOUT_USEC (5 * USEC_PER_SEC)
+#define LANE_QUEUE_MAX 4096
 
 struct Broker {
         BrokerOptions options;
@@ -37,10 +39,9 @@ struct Broker {
         Signer *signer;
         Manage *manage;
         Bus *bus;
-        sd_event_source *tick;  /* when manage wants to be woken */
-        sd_event_source *idle;  /* while stopping: looks whether all is done */
-        sd_event_source *limit; /* while stopping: the 5 s */
-        bool is_stopping;
+        Wake *tick; /* when manage wants to be woken */
+        Shutdown shutdown;
+        int lock_fd; /* of the state directory: one broker to each */
 };
 
 /* --- between rooms --- */
@@ -77,63 +78,18 @@ static const SourcesEvents sources_events = {
         .removed = on_source_removed,
 };
 
-static void show_source(const Source *source, BusSource *ret_source)
-{
-        *ret_source = (BusSource){
-                .name = source_name(source),
-                .driver = source_driver(source),
-                .uri = source_uri(source),
-                .state = source_state_name(source_state(source)),
-                .last_error = source_last_error(source),
-                .last_ready_sec = source_last_ready_sec(source),
-        };
-}
-
-static size_t host_source_count(void *userdata)
-{
-        Broker *broker = userdata;
-
-        return sources_count(broker->sources);
-}
-
-static void host_source_at(void *userdata, size_t index, BusSource *ret_source)
-{
-        Broker *broker = userdata;
-
-        show_source(sources_at(broker->sources, index), ret_source);
-}
-
-static bool host_source_find(void *userdata, const char *name, BusSource *ret_source)
-{
-        Broker *broker = userdata;
-        Source *source = sources_find(broker->sources, name);
-
-        if (source)
-                show_source(source, ret_source);
-        return source != NULL;
-}
-
-static int on_tick(sd_event_source *source, uint64_t usec, void *userdata)
+static void on_tick(void *userdata)
 {
         Broker *broker = userdata;
 
         manage_tick(broker->manage);
-        return 0;
 }
 
-/* CLOCK_REALTIME, so that it comes with the date even when someone sets the clock. */
 static void host_wake_at(void *userdata, uint64_t realtime_sec)
 {
         Broker *broker = userdata;
 
-        if (realtime_sec == 0) {
-                (void)sd_event_source_set_enabled(broker->tick, SD_EVENT_OFF);
-                return;
-        }
-        if (realtime_sec > UINT64_MAX / USEC_PER_SEC - 1)
-                realtime_sec = UINT64_MAX / USEC_PER_SEC - 1;
-        (void)sd_event_source_set_time(broker->tick, realtime_sec * USEC_PER_SEC);
-        (void)sd_event_source_set_enabled(broker->tick, SD_EVENT_ONESHOT);
+        wake_at(broker->tick, realtime_sec);
 }
 
 /* --- configuration --- */
@@ -188,37 +144,21 @@ static int host_reload(void *userdata, Failure *failure)
 
 /* --- the end --- */
 
-static int on_limit(sd_event_source *source, uint64_t usec, void *userdata)
+static bool is_done(void *userdata)
 {
         Broker *broker = userdata;
 
-        log_warning("requests are still in flight after 5 s: ending without them");
-        return sd_event_exit(broker->event, BROKER_EXIT_OK);
-}
-
-static int on_idle(sd_event_source *source, void *userdata)
-{
-        Broker *broker = userdata;
-
-        return bus_is_idle(broker->bus) ? sd_event_exit(broker->event, BROKER_EXIT_OK) : 0;
+        return bus_is_idle(broker->bus);
 }
 
 static int broker_stop(Broker *broker)
 {
-        int r;
-
-        if (broker->is_stopping)
+        if (broker->shutdown.has_begun)
                 return 0;
-        broker->is_stopping = true;
         sd_notify(0, "STOPPING=1");
         log_info("stopping");
         bus_stop(broker->bus);
-
-        r = sd_event_add_post(broker->event, &broker->idle, on_idle, broker);
-        if (r >= 0)
-                r = sd_event_add_time_relative(broker->event, &broker->limit, CLOCK_MONOTONIC,
-                                               STOP_TIMEOUT_USEC, USEC_PER_MSEC, on_limit, broker);
-        return r < 0 ? sd_event_exit(broker->event, BROKER_EXIT_INTERNAL) : 0;
+        return shutdown_begin(&broker->shutdown, broker->event, is_done, broker);
 }
 
 static int on_stop_signal(sd_event_source *source, const struct signalfd_siginfo *info,
@@ -233,7 +173,7 @@ static int on_reload_signal(sd_event_source *source, const struct signalfd_sigin
         Failure failure = { 0 };
         Broker *broker = userdata;
 
-        if (!broker->is_stopping)
+        if (!broker->shutdown.has_begun)
                 (void)host_reload(broker, &failure);
         return 0;
 }
@@ -248,16 +188,13 @@ static void host_ended(void *userdata, BusEnd end, const char *text)
 {
         Broker *broker = userdata;
 
-        if (broker->is_stopping)
+        if (broker->shutdown.has_begun)
                 return;
         log_error("%s", text);
         (void)sd_event_exit(broker->event, BROKER_EXIT_BUS);
 }
 
 static const BusHost bus_host = {
-        .source_count = host_source_count,
-        .source_at = host_source_at,
-        .source_find = host_source_find,
         .reload = host_reload,
         .wake_at = host_wake_at,
         .ready = host_ready,
@@ -280,10 +217,7 @@ static int make_loop(Broker *broker)
         if (r >= 0)
                 r = sd_event_add_signal(broker->event, NULL, SIGHUP, on_reload_signal, broker);
         if (r >= 0)
-                r = sd_event_add_time(broker->event, &broker->tick, CLOCK_REALTIME, 0, USEC_PER_SEC,
-                                      on_tick, broker);
-        if (r >= 0)
-                r = sd_event_source_set_enabled(broker->tick, SD_EVENT_OFF);
+                r = wake_new(broker->event, on_tick, broker, &broker->tick);
         if (r >= 0)
                 r = lane_new(broker->event, LANE_QUEUE_MAX, &broker->lane);
         return r < 0 ? r : 0;
@@ -306,6 +240,7 @@ static int make_rooms(Broker *broker)
                 .event = broker->event,
                 .catalog = broker->catalog,
                 .sources = broker->sources,
+                .source_view = &source_view,
                 .manage = broker->manage,
                 .signer = broker->signer,
         };
@@ -316,11 +251,6 @@ static int make_all(Broker *broker, Config *config, Failure *failure)
 {
         int r;
 
-        r = directory_prepare(config->state_directory, 0700, failure);
-        if (r == 0)
-                r = directory_prepare(config->runtime_directory, 0755, failure);
-        if (r != 0)
-                return r;
         r = make_loop(broker);
         if (r == 0)
                 r = catalog_new(&broker->catalog);
@@ -362,6 +292,11 @@ int broker_new(const BrokerOptions *options, Broker **ret_broker, Failure *failu
                 return BROKER_EXIT_INTERNAL;
         }
         broker->options = *options;
+        broker->lock_fd = -1;
+        r = directories_prepare(config->state_directory, config->runtime_directory,
+                                &broker->lock_fd, failure);
+        if (r != 0)
+                return r == CB_ALREADY_EXISTS ? BROKER_EXIT_BUS : BROKER_EXIT_INTERNAL;
         if (make_all(broker, config, failure) != 0 || put_in_force(broker, config, failure) != 0)
                 return BROKER_EXIT_INTERNAL;
         TAKE(config);
@@ -379,10 +314,23 @@ int broker_run(Broker *broker)
         return r < 0 ? BROKER_EXIT_INTERNAL : r;
 }
 
+/*
+ * What is still in flight is answered while those who asked are there: first what a source owes, then what waits for
+ * the disk, which may come of it.
+ */
+static void settle(Broker *broker)
+{
+        if (broker->sources)
+                sources_stop(broker->sources);
+        if (broker->lane)
+                lane_drain(broker->lane);
+}
+
 Broker *broker_free(Broker *broker)
 {
         if (!broker)
                 return NULL;
+        settle(broker);
         bus_free(broker->bus);
         manage_free(broker->manage);
         signer_free(broker->signer);
@@ -390,11 +338,11 @@ Broker *broker_free(Broker *broker)
         store_free(broker->store);
         catalog_free(broker->catalog);
         lane_free(broker->lane);
-        sd_event_source_disable_unref(broker->limit);
-        sd_event_source_disable_unref(broker->idle);
-        sd_event_source_disable_unref(broker->tick);
+        shutdown_deinit(&broker->shutdown);
+        wake_free(broker->tick);
         sd_event_unref(broker->event);
         config_free(broker->config);
+        close_fd(broker->lock_fd);
         free(broker);
         return NULL;
 }

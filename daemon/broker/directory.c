@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -61,5 +62,43 @@ int directory_prepare(const char *path, mode_t mode, Failure *failure)
         if ((st.st_mode & 07777) != mode && fchmod(fd, mode) < 0)
                 return fail(failure, -errno, "the mode of directory %s cannot be set: %s", path,
                             strerrordesc_np(errno));
+        return 0;
+}
+
+int directory_lock(const char *path, int *ret_fd, Failure *failure)
+{
+        CLEANUP(closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        if (fd < 0)
+                return fail(failure, -errno, "directory %s cannot be opened: %s", path,
+                            strerrordesc_np(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno == EWOULDBLOCK)
+                        return fail(failure, CB_ALREADY_EXISTS,
+                                    "another certbrokerd has the directory %s; give each its own",
+                                    path);
+                return fail(failure, -errno, "directory %s cannot be locked: %s", path,
+                            strerrordesc_np(errno));
+        }
+        *ret_fd = fd;
+        fd = -1;
+        return 0;
+}
+
+int directories_prepare(const char *state, const char *runtime, int *ret_lock_fd, Failure *failure)
+{
+        CLEANUP(closep) int lock_fd = -1;
+        int r;
+
+        r = directory_prepare(state, 0700, failure);
+        /* Before anything else: a second broker must touch neither store nor token of the one that runs. */
+        if (r == 0)
+                r = directory_lock(state, &lock_fd, failure);
+        if (r == 0)
+                r = directory_prepare(runtime, 0755, failure);
+        if (r != 0)
+                return r;
+        *ret_lock_fd = lock_fd;
+        lock_fd = -1;
         return 0;
 }

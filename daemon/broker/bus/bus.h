@@ -24,6 +24,13 @@ typedef struct BusSource {
         uint64_t last_ready_sec;
 } BusSource;
 
+/* How the bus looks at sources, of which it knows nothing else. */
+typedef struct BusSourceView {
+        size_t (*count)(const Sources *sources);
+        void (*at)(const Sources *sources, size_t index, BusSource *ret_source);
+        bool (*find)(const Sources *sources, const char *name, BusSource *ret_source);
+} BusSourceView;
+
 typedef enum BusEnd {
         BUS_NO_CONNECTION, /* at start only: later it is tried again for ever */
         BUS_NAME_TAKEN,
@@ -32,9 +39,6 @@ typedef enum BusEnd {
 
 /* What the bus asks its owner for, and tells it. All on the loop. */
 typedef struct BusHost {
-        size_t (*source_count)(void *userdata);
-        void (*source_at)(void *userdata, size_t index, BusSource *ret_source);
-        bool (*source_find)(void *userdata, const char *name, BusSource *ret_source);
         /* Reads the configuration again; calls bus_configure() if it is good. */
         int (*reload)(void *userdata, Failure *failure);
         /* Call manage_tick() then: see ManageEvents. */
@@ -49,6 +53,7 @@ typedef struct BusRooms {
         sd_event *event;
         Catalog *catalog;
         Sources *sources; /* only to pass on */
+        const BusSourceView *source_view;
         Manage *manage;
         Signer *signer;
 } BusRooms;

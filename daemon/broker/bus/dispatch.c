@@ -100,11 +100,17 @@ static const char *first_text(DBusMessage *message)
         return text;
 }
 
+/* Where a text is only looked up in a table, whoever looks says that it is not in it. */
+static bool takes_any_text(MethodId method)
+{
+        return method == METHOD_CERTIFICATE_SIGN;
+}
+
 static bool check_texts(Call *call, DBusMessage *message)
 {
         DBusMessageIter iter;
 
-        if (!dbus_message_iter_init(message, &iter))
+        if (takes_any_text(call->method) || !dbus_message_iter_init(message, &iter))
                 return true;
         do {
                 const char *text = "";

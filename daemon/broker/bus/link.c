@@ -263,7 +263,11 @@ static int link_open(Link *link, Failure *failure)
         dbus_connection_set_exit_on_disconnect(link->connection, FALSE);
         /* Peer is answered as any call is: who pings us has called us, and gets signals. */
         dbus_connection_set_route_peer_messages(link->connection, TRUE);
-        dbus_connection_set_max_message_size(link->connection, MESSAGE_SIZE_MAX);
+        /*
+         * The size of one message is the bus's to limit: libdbus ends a connection over one that is larger
+         * than ours, and that would be everybody's.
+         */
+        dbus_connection_set_max_message_size(link->connection, DBUS_MAXIMUM_MESSAGE_LENGTH);
         dbus_connection_set_max_received_size(link->connection, BUS_RECEIVED_SIZE_MAX);
         dbus_connection_set_max_received_unix_fds(link->connection, BUS_RECEIVED_FDS_MAX);
         if (!dbus_connection_add_filter(link->connection, on_message, link, NULL))

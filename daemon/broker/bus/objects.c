@@ -21,7 +21,7 @@ static bool fill(const Bus *bus, ObjectKind kind, const char *name, Object *obje
                 object->backend = catalog_find_backend(bus->rooms.catalog, name);
                 return object->backend != NULL;
         case OBJECT_SOURCE:
-                return bus->host.source_find(bus->userdata, name, &object->source);
+                return bus->rooms.source_view->find(bus->rooms.sources, name, &object->source);
         case _OBJECT_KIND_N:
                 break;
         }
@@ -61,10 +61,10 @@ static bool visit(Object *object, object_each each, void *userdata)
 static bool visit_sources(Object *object, object_each each, void *userdata)
 {
         const Bus *bus = object->bus;
-        size_t n = bus->host.source_count(bus->userdata);
+        size_t n = bus->rooms.source_view->count(bus->rooms.sources);
 
         for (size_t i = 0; i < n; i++) {
-                bus->host.source_at(bus->userdata, i, &object->source);
+                bus->rooms.source_view->at(bus->rooms.sources, i, &object->source);
                 object->name = object->source.name;
                 if (!visit(object, each, userdata))
                         return false;

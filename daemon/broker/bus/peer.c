@@ -346,7 +346,7 @@ static dbus_bool_t let_in(DBusConnection *connection, unsigned long uid, void *u
 
 static void bound_connection(DBusConnection *connection)
 {
-        dbus_connection_set_max_message_size(connection, MESSAGE_SIZE_MAX);
+        dbus_connection_set_max_message_size(connection, CHANNEL_MESSAGE_SIZE_MAX);
         dbus_connection_set_max_received_size(connection, CHANNEL_RECEIVED_SIZE_MAX);
         dbus_connection_set_max_message_unix_fds(connection, 4);
         dbus_connection_set_max_received_unix_fds(connection, CHANNEL_RECEIVED_FDS_MAX);

@@ -15,7 +15,7 @@
 #include "loop/bus-loop.h"
 
 #define BUS_NAME                  "org.certbroker1"
-#define MESSAGE_SIZE_MAX          (2 * 1024 * 1024)
+#define CHANNEL_MESSAGE_SIZE_MAX          (2 * 1024 * 1024)
 #define CHANNEL_RECEIVED_SIZE_MAX (8 * 1024 * 1024)
 #define CHANNEL_RECEIVED_FDS_MAX  32
 /*
@@ -25,7 +25,7 @@
 #define BUS_RECEIVED_SIZE_MAX (32 * 1024 * 1024)
 #define BUS_RECEIVED_FDS_MAX  512
 #define OUTGOING_SIGNALS_MAX  (4 * 1024 * 1024)  /* a peer that reads too slowly gets no signals */
-#define OUTGOING_SIZE_MAX     (48 * 1024 * 1024) /* and then, on the channel, is dropped */
+#define OUTGOING_SIZE_MAX     (16 * 1024 * 1024) /* and then, on the channel, is dropped */
 #define PEERS_MAX             4096               /* of each kind, bus and channel */
 #define PEERS_PER_UID_MAX     512                /* on the channel; a bus has its own limit */
 #define WAITING_PER_PEER_MAX  64

@@ -360,7 +360,7 @@ const ManageEvents signals_of_manage = {
 static bool find_source(Bus *bus, const char *name, Object *ret_object)
 {
         *ret_object = object_of(bus, OBJECT_SOURCE, name);
-        return bus->host.source_find(bus->userdata, name, &ret_object->source);
+        return bus->rooms.source_view->find(bus->rooms.sources, name, &ret_object->source);
 }
 
 void bus_source_added(Bus *bus, const char *name)
