@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "source/pkcs11/facts.h"
+#include "source/pkcs11/keeper.h"
 #include "source/pkcs11/keys.h"
 #include "source/pkcs11/sign.h"
 #include "source/pkcs11/store.h"
@@ -36,7 +37,7 @@ static int p11_configure(char *const *settings, const DriverHost *host, void **r
 
 static int p11_start(void *instance)
 {
-        return token_start(instance);
+        return keeper_start(instance);
 }
 
 static void p11_wipe(void *instance)

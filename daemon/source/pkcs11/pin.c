@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/hex.h"
@@ -270,11 +271,17 @@ int pins_copy_kept(Pins *pins, Secret **ret_pin)
         return r;
 }
 
-/* Without the lock: the process ends, and a thread may hang with it. */
+/* The process ends: a thread that has the lock for long keeps nobody from that. */
 void pins_wipe(Pins *pins)
 {
-        Secret *kept = pins->kept;
+        const struct timespec moment = { .tv_nsec = 1000000 };
 
-        if (kept)
-                explicit_bzero(secret_data(kept), secret_length(kept));
+        for (unsigned i = 0; i < 100; i++) {
+                if (pthread_rwlock_trywrlock(&pins->lock) == 0) {
+                        pins->kept = secret_free(pins->kept);
+                        pthread_rwlock_unlock(&pins->lock);
+                        return;
+                }
+                (void)nanosleep(&moment, NULL);
+        }
 }

@@ -38,7 +38,7 @@ static int reserve_locked(Token *token, uint64_t deadline_usec, CK_SESSION_HANDL
                                             "source '%s': the token has no session left for us",
                                             token->name);
                 }
-                if (token_wait_locked(token, deadline_usec - ANSWER_USEC) == 0)
+                if (token_wait_locked(token, &token->given, deadline_usec - ANSWER_USEC) == 0)
                         continue;
                 if (token->state == SOURCE_STARTING)
                         return token_refuse_locked(token, failure);
@@ -81,7 +81,7 @@ static void release(Session *session, bool closed)
                 token->n_open--;
         else
                 token->idle[token->n_idle++] = session->handle;
-        pthread_cond_broadcast(&token->changed);
+        pthread_cond_broadcast(&token->given);
         pthread_mutex_unlock(&token->lock);
 }
 
@@ -90,7 +90,7 @@ static void shrink(Token *token)
 {
         pthread_mutex_lock(&token->lock);
         token->n_open_max = MIN(token->n_open_max, token->n_open);
-        pthread_cond_broadcast(&token->changed);
+        pthread_cond_broadcast(&token->given);
         pthread_mutex_unlock(&token->lock);
 }
 

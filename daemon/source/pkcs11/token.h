@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The token: its state, its keeper, and what the workers share. Private to this driver; the struct is open
- * to the driver's files because pool (session.c) and keeper (token.c) live under one lock.
+ * to the driver's files because pool (session.c) and keeper (keeper.c) live under one lock.
  *
  * The keeper is one thread. It alone loads, initialises and finalises the module, finds the token, logs in
  * and watches it. Workers take a session, call, and give it back; what they cannot do they ask the keeper
@@ -39,9 +39,8 @@ typedef struct Token {
 
         /* the keeper's own */
         Modules *modules;
-        Pins pins; /* but for the kept PIN, which has its own lock */
-        unsigned long
-                login_session; /* never used for work: the last session to close would log out */
+        Pins pins;                   /* but for the kept PIN, which has its own lock */
+        unsigned long login_session; /* never for work: the last session to close logs out */
         bool has_login_session;
         Backoff backoff;
         uint64_t ready_since_usec;
@@ -56,10 +55,11 @@ typedef struct Token {
 
         pthread_mutex_t call_lock; /* held around every call where slot.serial */
         pthread_mutex_t
-                login_lock; /* one log-in for a single signature at a time: a wrong PIN is tried once */
+                login_lock; /* one log-in for a signature at a time: a wrong PIN is tried once */
 
         pthread_mutex_t lock;
-        pthread_cond_t changed;
+        pthread_cond_t changed; /* state, wishes, answers */
+        pthread_cond_t given;   /* a session was given back; and what `changed` tells of states */
         /* all below: under `lock` */
         SourceState state;
         char text[512];
@@ -72,14 +72,14 @@ typedef struct Token {
         uint64_t n_logins;
         unsigned n_faults; /* in a row */
         unsigned n_taken;
-        unsigned n_open, n_open_max;
+        unsigned n_open, n_open_max; /* the latter shrinks for a while when the token has no more */
+        unsigned n_open_limit;
         unsigned long idle[SESSIONS_MAX];
         unsigned n_idle;
         Map keys; /* locator → KeyEntry */
 } Token;
 
 int token_init(Token *token, char *const *settings, const DriverHost *host, Failure *failure);
-int token_start(Token *token);
 
 /*
  * Asks the keeper and waits for its answer; then the state decides: 0 where the token serves, else
@@ -97,6 +97,14 @@ void token_note_success(Token *token);
 
 /* The failure of a token that does not serve. Call with the lock held. */
 int token_refuse_locked(Token *token, Failure *failure);
-int token_wait_locked(Token *token, uint64_t deadline_usec); /* -ETIMEDOUT */
+/* -ETIMEDOUT */
+int token_wait_locked(Token *token, pthread_cond_t *condition, uint64_t deadline_usec);
+
+/* A state was changed. */
+void token_tell_locked(Token *token);
+
+/* Around each call of the keeper's, for modules that cannot lock. */
+void token_call_begin(Token *token);
+void token_call_end(Token *token);
 
 bool token_same(const CK_TOKEN_INFO *a, const CK_TOKEN_INFO *b);
