@@ -15,7 +15,7 @@
 #include "loop/bus-loop.h"
 
 #define BUS_NAME                  "org.certbroker1"
-#define CHANNEL_MESSAGE_SIZE_MAX          (2 * 1024 * 1024)
+#define CHANNEL_MESSAGE_SIZE_MAX  (2 * 1024 * 1024)
 #define CHANNEL_RECEIVED_SIZE_MAX (8 * 1024 * 1024)
 #define CHANNEL_RECEIVED_FDS_MAX  32
 /*

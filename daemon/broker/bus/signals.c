@@ -233,22 +233,27 @@ static void tell_removed(Bus *bus, ObjectKind kind, const char *name)
         dbus_message_unref(signal);
 }
 
-/* --- signals of one number: Rotated, CredentialChanged --- */
+/* --- signals of numbers: Rotated, CredentialChanged, ExpiryWarning --- */
 
-static void tell_number(Bus *bus, ObjectKind kind, const char *name, const char *member,
-                        uint64_t number)
+static void tell_numbers(Bus *bus, ObjectKind kind, const char *name, const char *member,
+                         const uint64_t *numbers, size_t n)
 {
-        const Value value = value_u64(number);
         char path[OBJECT_PATH_MAX];
         DBusMessageIter iter;
         DBusMessage *signal;
+        bool ok = true;
 
         object_path_encode(kind, name, path);
         signal = new_signal(path, interface_table[node_own_interface(kind)].name, member);
         if (!signal)
                 return;
         dbus_message_iter_init_append(signal, &iter);
-        if (value_append(&iter, &value))
+        for (size_t i = 0; ok && i < n; i++) {
+                const Value value = value_u64(numbers[i]);
+
+                ok = value_append(&iter, &value);
+        }
+        if (ok)
                 send_signal(bus, kind, name, signal);
         dbus_message_unref(signal);
 }
@@ -329,12 +334,21 @@ static void on_backend_removed(void *userdata, const char *name, const char *cer
 
 static void on_credential_changed(void *userdata, const char *name, uint64_t generation)
 {
-        tell_number(userdata, OBJECT_BACKEND, name, "CredentialChanged", generation);
+        tell_numbers(userdata, OBJECT_BACKEND, name, "CredentialChanged", &generation, 1);
 }
 
 static void on_rotated(void *userdata, const char *id, uint64_t generation)
 {
-        tell_number(userdata, OBJECT_CERTIFICATE, id, "Rotated", generation);
+        tell_numbers(userdata, OBJECT_CERTIFICATE, id, "Rotated", &generation, 1);
+}
+
+static void on_expiry_warning(void *userdata, const char *id, uint64_t not_after_sec,
+                              uint64_t left_sec)
+{
+        const uint64_t numbers[] = { not_after_sec, left_sec };
+
+        tell_numbers(userdata, OBJECT_CERTIFICATE, id, "ExpiryWarning", numbers,
+                     ELEMENTSOF(numbers));
 }
 
 static void on_wake_at(void *userdata, uint64_t realtime_sec)
@@ -352,6 +366,7 @@ const ManageEvents signals_of_manage = {
         .backend_removed = on_backend_removed,
         .credential_changed = on_credential_changed,
         .rotated = on_rotated,
+        .expiry_warning = on_expiry_warning,
         .wake_at = on_wake_at,
 };
 
