@@ -2,9 +2,9 @@
 /*
  * Requests in flight: a table of slots, and a binary heap of slot numbers by due time.
  *
- * Invariant: a slot's number is in the low bits of its id, and the rest of an id is never used again, so
- * an answer that comes too late finds nothing rather than another's request. Each slot in use is in the
- * heap once, at its heap_index.
+ * Invariant: a slot's number is in the low bits of its id, and the rest of an id is never used
+ * again, so an answer that comes too late finds nothing rather than another's request. Each slot in
+ * use is in the heap once, at its heap_index.
  */
 #include "broker/sources/pending.h"
 

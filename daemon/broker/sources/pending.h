@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The requests in flight to one source: found by the wire's id, and by which is due first. Bounded; one
- * allocation for all of them.
+ * The requests in flight to one source: found by the wire's id, and by which is due first. Bounded;
+ * one allocation for all of them.
  */
 #pragma once
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One process of certbroker-source: how it is started, and how all of them are waited for at the end.
+ * One process of certbroker-source: how it is started, and how all of them are waited for at the
+ * end.
  *
- * Invariant: the child has descriptors 0 to 3 and no other, an empty signal mask and default signals,
- * and never learns of the sockets that systemd gave to us. Nothing secret is in arguments or
- * environment. It dies with us: its socket reports the end, whatever ended us.
+ * Invariant: the child has descriptors 0 to 3 and no other, an empty signal mask and default
+ * signals, and never learns of the sockets that systemd gave to us. Nothing secret is in arguments
+ * or environment. It dies with us: its socket reports the end, whatever ended us.
  */
 #include "broker/sources/process.h"
 

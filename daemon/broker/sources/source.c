@@ -2,10 +2,10 @@
 /*
  * One source: its process, what it said last about itself, and the requests in flight to it.
  *
- * Two things have a state. The SourceState is what the process says of its token, and what a caller is
- * shown; the Phase is where the process itself is in its life. Invariants: requests are in flight only
- * while there is a socket; a process that is given up is answered for (its requests, its state) before
- * anything else happens; at most one process of a source exists at a time.
+ * Two things have a state. The SourceState is what the process says of its token, and what a caller
+ * is shown; the Phase is where the process itself is in its life. Invariants: requests are in
+ * flight only while there is a socket; a process that is given up is answered for (its requests,
+ * its state) before anything else happens; at most one process of a source exists at a time.
  *
  * It knows no driver and no secret: settings go through as they are.
  */
@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <systemd/sd-event.h>
 #include <time.h>
@@ -28,50 +27,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
-#include "broker/sources/pending.h"
 #include "broker/sources/process.h"
-#include "wire/packet.h"
-
-#define SOURCE_DEATHS_MAX 5
-/* Packets received in one turn of the loop: then others have theirs. */
-#define SOURCE_TURN_MAX 32
-#define SOURCE_TEXT_MAX 400
-
-typedef enum Phase {
-        PHASE_WAITING,     /* no process; the timer starts the next */
-        PHASE_CONFIGURING, /* started, and sent its settings */
-        PHASE_RUNNING,
-        PHASE_STOPPING, /* asked to end, or killed: not reaped yet */
-        _PHASE_N
-} Phase;
-
-struct Source {
-        Sources *sources;
-        SourceConfig *config;
-        SourceState state;
-        char *last_error; /* printable UTF-8; "": none */
-        uint64_t last_ready_sec;
-
-        Phase phase;
-        pid_t pid; /* 0: none */
-        int fd;    /* -1: none */
-        sd_event_source *io, *child, *phase_timer, *deadline_timer;
-        bool at_eof;
-        bool answering; /* what was in flight: nothing new is taken meanwhile */
-        Pending *pending;
-
-        Backoff backoff;
-        uint64_t started_usec;
-        uint64_t deaths_usec[SOURCE_DEATHS_MAX]; /* a ring */
-        unsigned n_deaths;
-        uint64_t restart_usec; /* delay: for the next PHASE_WAITING */
-
-        bool leaving;
-        Source *next_leaving;
-};
-
-static void source_spawn(Source *source);
-static void source_lost(Source *source, const char *why);
 
 /* --- state, as callers see it --- */
 
@@ -92,15 +48,15 @@ static void source_set_state(Source *source, SourceState state, const char *text
         source->last_error = TAKE(escaped);
         if (source->leaving)
                 return;
-        log_line(source_state_serves(state) || state == SOURCE_STARTING ? LOG_LEVEL_INFO
-                                                                        : LOG_LEVEL_WARNING,
+        log_line(state == SOURCE_READY || state == SOURCE_STARTING ? LOG_LEVEL_INFO
+                                                                   : LOG_LEVEL_WARNING,
                  "source '%s' is %s%s%s", source_name(source), source_state_name(state),
                  *source_last_error(source) ? ": " : "", source_last_error(source));
         if (source->sources->events.changed)
                 source->sources->events.changed(source->sources->userdata, source);
 }
 
-static void source_on_event(Source *source, const WireReply *reply)
+void source_on_event(Source *source, const WireReply *reply)
 {
         /* Above all: a new process says that it starts; what a person must unlock stays locked. */
         if (!source_state_may_follow(source->state, reply->state)) {
@@ -123,7 +79,7 @@ static const bool phase_may_follow[_PHASE_N][_PHASE_N] = {
 };
 /* clang-format on */
 
-static void source_arm_phase(Source *source, uint64_t delay_usec)
+void source_arm_phase(Source *source, uint64_t delay_usec)
 {
         (void)sd_event_source_set_time_relative(source->phase_timer, delay_usec);
         (void)sd_event_source_set_enabled(source->phase_timer, SD_EVENT_ONESHOT);
@@ -177,179 +133,11 @@ static int source_on_phase_time(sd_event_source *event_source, uint64_t usec, vo
         return 0;
 }
 
-static bool source_has_socket(const Source *source)
-{
-        return source->fd >= 0;
-}
-
 static void source_close(Source *source)
 {
         source->io = sd_event_source_disable_unref(source->io);
         source->fd = close_fd(source->fd);
         source->at_eof = false;
-}
-
-/* --- requests in flight --- */
-
-static void source_answer(PendingEntry *entry, int status, const char *text)
-{
-        WireReply reply;
-
-        wire_reply_init(&reply, entry->id);
-        fail(&reply.failure, status, "%s", text);
-        entry->done(entry->userdata, &reply);
-        wire_reply_deinit(&reply);
-}
-
-static void source_answer_all(Source *source, const char *why)
-{
-        char text[SOURCE_TEXT_MAX + 200];
-        PendingEntry *first;
-
-        snprintf(text, sizeof(text), "source '%s' gave no answer: %s; try again",
-                 source_name(source), why);
-        source->answering = true;
-        while ((first = pending_first(source->pending))) {
-                PendingEntry entry = *first;
-
-                pending_remove(source->pending, first);
-                if (!entry.timed_out)
-                        source_answer(&entry, CB_SOURCE_UNAVAILABLE, text);
-        }
-        source->answering = false;
-}
-
-static void source_arm_deadline(Source *source)
-{
-        PendingEntry *first = pending_first(source->pending);
-
-        if (!first) {
-                (void)sd_event_source_set_enabled(source->deadline_timer, SD_EVENT_OFF);
-                return;
-        }
-        (void)sd_event_source_set_time(source->deadline_timer, first->due_usec);
-        (void)sd_event_source_set_enabled(source->deadline_timer, SD_EVENT_ONESHOT);
-}
-
-static void source_hung(Source *source, const PendingEntry *entry)
-{
-        char why[160];
-
-        snprintf(why, sizeof(why),
-                 "its process hung (no answer to a %s within %" PRIu64 " ms) and was killed",
-                 wire_operation_name(entry->operation), entry->timeout_usec / USEC_PER_MSEC);
-        source_lost(source, why);
-}
-
-static void source_time_out(Source *source, PendingEntry *entry)
-{
-        PendingEntry copy = *entry;
-        char text[SOURCE_TEXT_MAX];
-
-        entry->timed_out = true;
-        pending_postpone(source->pending, entry,
-                         entry->due_usec + source->sources->timing.hang_grace_usec);
-        snprintf(text, sizeof(text),
-                 "source '%s' gave no answer to a %s within %" PRIu64
-                 " ms; see its state, and try again",
-                 source_name(source), wire_operation_name(copy.operation),
-                 copy.timeout_usec / USEC_PER_MSEC);
-        source_answer(&copy, CB_TIMED_OUT, text);
-}
-
-static int source_on_deadline(sd_event_source *event_source, uint64_t usec, void *userdata)
-{
-        Source *source = userdata;
-        uint64_t now_usec = clock_monotonic_usec();
-        PendingEntry *entry;
-
-        (void)event_source;
-        (void)usec;
-        while ((entry = pending_first(source->pending)) && entry->due_usec <= now_usec) {
-                if (entry->timed_out) {
-                        source_hung(source, entry);
-                        break;
-                }
-                source_time_out(source, entry);
-        }
-        source_arm_deadline(source);
-        return 0;
-}
-
-/* --- receiving --- */
-
-/* Takes the reply's members along, but does not free them. */
-static void source_on_reply(Source *source, WireReply *reply)
-{
-        PendingEntry *found, entry;
-
-        if (reply->id == 0) {
-                source_on_event(source, reply);
-                return;
-        }
-        found = pending_find(source->pending, reply->id);
-        if (!found)
-                return;
-        entry = *found;
-        pending_remove(source->pending, found);
-        if (!entry.timed_out)
-                entry.done(entry.userdata, reply);
-}
-
-/* 1: one packet was taken; 0: none is there now; -errno: the process is of no use any more. */
-static int source_receive(Source *source)
-{
-        int fds[WIRE_FDS_MAX];
-        WireReply reply;
-        ssize_t n;
-        int r;
-
-        n = wire_receive(source->fd, source->sources->buffer, WIRE_PACKET_MAX, fds, MSG_DONTWAIT);
-        if (n == -EAGAIN)
-                return 0;
-        if (n == 0 || n == -ECONNRESET) {
-                source->at_eof = true;
-                return 0;
-        }
-        if (n < 0)
-                return (int)n;
-        r = wire_reply_decode(source->sources->buffer, (size_t)n, &reply);
-        if (r < 0) {
-                for (size_t i = 0; i < WIRE_FDS_MAX; i++)
-                        close_fd(fds[i]);
-                return r;
-        }
-        memcpy(reply.fds, fds, sizeof(reply.fds));
-        source_on_reply(source, &reply);
-        wire_reply_deinit(&reply);
-        return 1;
-}
-
-static int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *userdata)
-{
-        Source *source = userdata;
-
-        (void)event_source;
-        (void)fd;
-        (void)revents;
-        for (unsigned i = 0; i < SOURCE_TURN_MAX && source_has_socket(source); i++) {
-                int r = source_receive(source);
-
-                if (r < 0) {
-                        source_lost(
-                                source,
-                                "its process sent what is no answer; is it of another version?");
-                        return 0;
-                }
-                if (r == 0)
-                        break;
-        }
-        if (source->at_eof) {
-                /* How it ended is known in a moment, when it is reaped. */
-                source->io = sd_event_source_disable_unref(source->io);
-                source_arm_phase(source, source->sources->timing.eof_grace_usec);
-        }
-        return 0;
 }
 
 /* --- the end of a process --- */
@@ -377,7 +165,7 @@ static uint64_t source_next_delay(Source *source)
 }
 
 /* Gives the process up: killed if it is there, its requests answered, the next one waited for. */
-static void source_lost(Source *source, const char *why)
+void source_lost(Source *source, const char *why)
 {
         SourceState state = source->state == SOURCE_LOCKED ? SOURCE_LOCKED : SOURCE_UNAVAILABLE;
         char text[SOURCE_TEXT_MAX];
@@ -441,7 +229,9 @@ static void source_on_configured(void *userdata, WireReply *reply)
 {
         Source *source = userdata;
 
-        /* Answered for a process that has been given up, or late: then the hang check has its turn. */
+        /*
+         * Answered for a process that has been given up, or late: then the hang check has its turn.
+         */
         if (source->phase != PHASE_CONFIGURING || reply->failure.status == CB_TIMED_OUT)
                 return;
         if (reply->failure.status == 0)
@@ -489,7 +279,7 @@ static int source_watch(Source *source)
         return sd_event_add_io(event, &source->io, source->fd, EPOLLIN, source_on_io, source);
 }
 
-static void source_spawn(Source *source)
+void source_spawn(Source *source)
 {
         char why[256];
         int r;
@@ -511,91 +301,6 @@ static void source_spawn(Source *source)
 void source_start(Source *source)
 {
         source_spawn(source);
-}
-
-/* --- submitting --- */
-
-static bool goes_always(WireOperation operation)
-{
-        return operation == WIRE_CONFIGURE || operation == WIRE_UNLOCK || operation == WIRE_REFRESH;
-}
-
-static int source_refuse(const Source *source, Failure *failure)
-{
-        const char *why = source_last_error(source), *colon = *why ? ": " : "";
-
-        if (source->state == SOURCE_LOCKED)
-                return fail(
-                        failure, CB_SOURCE_LOCKED,
-                        "source '%s' is locked%s%s; unlock it with 'certbroker source unlock %s'",
-                        source_name(source), colon, why, source_name(source));
-        return fail(failure, CB_SOURCE_UNAVAILABLE, "source '%s' is %s%s%s", source_name(source),
-                    source->state == SOURCE_STARTING ? "still starting" : "unavailable", colon,
-                    why);
-}
-
-/* Sends the packet of an entry; the entry stays the caller's. */
-static int source_send(Source *source, const WireRequest *request, const PendingEntry *entry,
-                       Failure *failure)
-{
-        Bytes packet = { 0 };
-        WireRequest shallow = *request;
-        int r;
-
-        shallow.id = entry->id;
-        shallow.timeout_usec = entry->timeout_usec;
-        r = wire_request_encode(&shallow, &packet);
-        if (r == -EMSGSIZE)
-                return fail(failure, CB_INVALID_ARGUMENT, "the %s is too large for source '%s'",
-                            wire_operation_name(request->operation), source_name(source));
-        if (r < 0)
-                return fail(failure, r, "the %s cannot be sent to source '%s': %s",
-                            wire_operation_name(request->operation), source_name(source),
-                            strerror(-r));
-        r = wire_send(source->fd, &packet, request->fds, MSG_DONTWAIT);
-        bytes_deinit(&packet);
-        if (r == 0)
-                return 0;
-        if (r == -EAGAIN || r == -ENOBUFS || r == -ETOOMANYREFS)
-                return fail(failure, CB_LIMIT_EXCEEDED,
-                            "source '%s' does not keep up with its requests; try again later",
-                            source_name(source));
-        return fail(failure, CB_SOURCE_UNAVAILABLE, "source '%s' cannot be reached: %s; try again",
-                    source_name(source), strerror(-r));
-}
-
-int source_submit(Source *source, const WireRequest *request, source_done done, void *userdata,
-                  Failure *failure)
-{
-        uint64_t timeout_usec = request->timeout_usec ?: source->sources->request_timeout_usec;
-        PendingEntry *entry;
-        int r;
-
-        /* A person asks for it now: no waiting for the back-off. */
-        if (source->phase == PHASE_WAITING && goes_always(request->operation) &&
-            !source->answering && !source->leaving)
-                source_spawn(source);
-        if (!source_has_socket(source) || source->answering ||
-            (!goes_always(request->operation) && !source_state_serves(source->state)))
-                return source_refuse(source, failure);
-
-        entry = pending_add(source->pending, clock_monotonic_usec() + timeout_usec);
-        if (!entry)
-                return fail(failure, CB_LIMIT_EXCEEDED,
-                            "%d requests are in flight to source '%s' already; try again later",
-                            PENDING_MAX, source_name(source));
-        entry->done = done;
-        entry->userdata = userdata;
-        entry->operation = request->operation;
-        entry->timeout_usec = timeout_usec;
-        r = source_send(source, request, entry, failure);
-        if (r != 0) {
-                pending_remove(source->pending, entry);
-                return r;
-        }
-        if (pending_first(source->pending) == entry)
-                source_arm_deadline(source);
-        return 0;
 }
 
 /* --- life --- */

@@ -2,10 +2,17 @@
 /* One source and the collection, to each other. Private to this room (and to its test: timing). */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "broker/sources/pending.h"
 #include "broker/sources/sources.h"
+
+#define SOURCE_DEATHS_MAX 5
+#define SOURCE_TEXT_MAX   400
+
+typedef struct sd_event_source sd_event_source;
 
 typedef struct SourcesTiming {
         uint64_t backoff_first_usec; /* before a process that died is started again */
@@ -30,7 +37,40 @@ struct Sources {
         Source **items;  /* by name */
         size_t n;
         Source *leaving; /* removed; each until its process is reaped */
-        struct sd_event_source *sweep;
+        sd_event_source *sweep;
+};
+
+typedef enum Phase {
+        PHASE_WAITING,     /* no process; the timer starts the next */
+        PHASE_CONFIGURING, /* started, and sent its settings */
+        PHASE_RUNNING,
+        PHASE_STOPPING, /* asked to end, or killed: not reaped yet */
+        _PHASE_N
+} Phase;
+
+struct Source {
+        Sources *sources;
+        SourceConfig *config;
+        SourceState state;
+        char *last_error; /* printable UTF-8; "": none */
+        uint64_t last_ready_sec;
+
+        Phase phase;
+        pid_t pid; /* 0: none */
+        int fd;    /* -1: none */
+        sd_event_source *io, *child, *phase_timer, *deadline_timer;
+        bool at_eof;
+        bool answering; /* what was in flight: nothing new is taken meanwhile */
+        Pending *pending;
+
+        Backoff backoff;
+        uint64_t started_usec;
+        uint64_t deaths_usec[SOURCE_DEATHS_MAX]; /* a ring */
+        unsigned n_deaths;
+        uint64_t restart_usec; /* delay: for the next PHASE_WAITING */
+
+        bool leaving;
+        Source *next_leaving;
 };
 
 /* Copies config. The source starts its process by itself. */
@@ -51,3 +91,16 @@ pid_t source_pid(const Source *source);
 Source **source_next_leaving(Source *source); /* its link in Sources.leaving */
 
 void sources_sweep_soon(Sources *sources);
+
+/* source.c to traffic.c: a process that is wanted now, and one that is given up. */
+void source_spawn(Source *source);
+void source_lost(Source *source, const char *why);
+void source_on_event(Source *source, const WireReply *reply);
+void source_arm_phase(Source *source, uint64_t delay_usec);
+
+/* traffic.c to source.c. source_receive: 1 for a packet, 0 for none now, -errno for nonsense. */
+bool source_has_socket(const Source *source);
+int source_receive(Source *source);
+void source_answer_all(Source *source, const char *why);
+int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *userdata);
+int source_on_deadline(sd_event_source *event_source, uint64_t usec, void *userdata);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The collection of sources: what runs is what is configured. A source that is removed stays in the list
- * of the leaving until its process is reaped, and is freed from the loop, never from within a call.
+ * The collection of sources: what runs is what is configured. A source that is removed stays in the
+ * list of the leaving until its process is reaped, and is freed from the loop, never from within a
+ * call.
  *
  * SIGCHLD must be blocked in every thread: the loop reaps the processes (sd_event_add_child(3)).
  */
@@ -115,7 +116,9 @@ void sources_stop(Sources *sources)
         size_t n = 0;
         CLEANUP(freep) pid_t *pids = calloc(sources->n + leaving_count(sources) + 1, sizeof(*pids));
 
-        /* Who is answered here may still ask for any of them: so all are shut before one is freed. */
+        /*
+         * Who is answered here may still ask for any of them: so all are shut before one is freed.
+         */
         for (size_t i = 0; i < sources->n; i++)
                 source_shut(sources->items[i]);
         for (size_t i = 0; i < sources->n; i++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sources: one process each, started, configured, watched, killed and started again. It knows no driver. Each
- * request has a deadline; a process that misses one by more than a second is hung: it is killed, its requests
- * are answered, and it is started again with back-off.
+ * Sources: one process each, started, configured, watched, killed and started again. It knows no
+ * driver. Each request has a deadline; a process that misses one by more than a second is hung: it
+ * is killed, its requests are answered, and it is started again with back-off.
  */
 #pragma once
 
@@ -17,24 +17,33 @@ typedef struct Sources Sources;
 typedef struct Source Source;
 
 typedef struct SourcesEvents {
-        /* State or text has changed, or the source is new (`removed` false) or gone. On the loop. */
+        /*
+         * State or text has changed, or the source is new (`removed` false) or gone. On the loop.
+         */
         void (*changed)(void *userdata, Source *source);
         void (*added)(void *userdata, Source *source);
         void (*removed)(void *userdata, const char *name);
 } SourcesEvents;
 
-/* helper: path of certbroker-source. */
+/*
+ * helper: path of certbroker-source. -EBUSY unless SIGCHLD is blocked (in every thread): the loop
+ * reaps.
+ */
 int sources_new(sd_event *event, const char *helper, const SourcesEvents *events, void *userdata,
                 Sources **ret_sources);
 /*
- * Asks each process to end, kills it after 2 s; requests in flight are answered with CB_SOURCE_UNAVAILABLE. There is
- * no source afterwards. To be called while those who made the requests are still there; sources_free() does it too.
+ * Asks each process to end, kills it after 2 s; requests in flight are answered with
+ * CB_SOURCE_UNAVAILABLE. There is no source afterwards. To be called while those who made the
+ * requests are still there; sources_free() does it too.
  */
 void sources_stop(Sources *sources);
 Sources *sources_free(Sources *sources);
 DEFINE_CLEANUP(Sources, sources_free)
 
-/* Makes what runs equal to what is configured: a source whose settings are the same goes on undisturbed. */
+/*
+ * Makes what runs equal to what is configured: a source whose settings are the same goes on
+ * undisturbed.
+ */
 int sources_configure(Sources *sources, const Config *config);
 
 size_t sources_count(const Sources *sources);
@@ -49,10 +58,11 @@ const char *source_last_error(const Source *source);  /* "": none */
 uint64_t source_last_ready_sec(const Source *source); /* 0: never yet */
 
 /*
- * Sends a request (its id is set here). `done` is called exactly once, later, never from within; the reply is
- * borrowed and carries CB_SOURCE_UNAVAILABLE, CB_SOURCE_LOCKED, CB_TIMED_OUT where there was no answer.
- * CB_LIMIT_EXCEEDED (too many in flight, or the socket is full) and a state that does not serve are returned at
- * once, with `failure`, and `done` is not called. UNLOCK and REFRESH are sent in every state that has a process.
+ * Sends a request (its id is set here). `done` is called exactly once, later, never from within;
+ * the reply is borrowed and carries CB_SOURCE_UNAVAILABLE, CB_SOURCE_LOCKED, CB_TIMED_OUT where
+ * there was no answer. CB_LIMIT_EXCEEDED (too many in flight, or the socket is full) and a state
+ * that does not serve are returned at once, with `failure`, and `done` is not called. UNLOCK and
+ * REFRESH are sent in every state that has a process.
  */
 typedef void (*source_done)(void *userdata, WireReply *reply);
 int source_submit(Source *source, const WireRequest *request, source_done done, void *userdata,
