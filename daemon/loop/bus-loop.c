@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libdbus on sd-event. libdbus makes two watches (read, write) on one descriptor, epoll takes a
- * descriptor once: a Descriptor merges them into one event source. Its dispatch-status callback must
- * not dispatch, so it arms a deferred source, which dispatches a bounded number of messages a turn.
+ * descriptor once: a Descriptor merges them into one event source. Its dispatch-status callback
+ * must not dispatch, so it arms a deferred source, which dispatches a bounded number of messages a
+ * turn.
  *
  * Invariant: whatever a handler does (close the connection, drop it, free this BusLoop), nothing
  * that is still on the stack is freed: `n_running` counts the frames, the last of them frees.
@@ -108,7 +109,9 @@ static int descriptor_update(Descriptor *descriptor)
         uint32_t events = descriptor_wanted(descriptor);
         int r;
 
-        /* Off, not just without events: epoll would go on reporting a hang-up that nobody handles. */
+        /*
+         * Off, not just without events: epoll would go on reporting a hang-up that nobody handles.
+         */
         if (events == 0)
                 return sd_event_source_set_enabled(descriptor->source, SD_EVENT_OFF);
         r = sd_event_source_set_io_events(descriptor->source, events);
@@ -160,7 +163,9 @@ static Descriptor *descriptor_find(BusLoop *loop, int fd)
 {
         for (Descriptor *descriptor = loop->descriptors; descriptor;
              descriptor = descriptor->next) {
-                /* Without a source it is only waiting to be swept; its number may be another's now. */
+                /*
+                 * Without a source it is only waiting to be swept; its number may be another's now.
+                 */
                 if (descriptor->fd == fd && descriptor->source)
                         return descriptor;
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lane: a bounded queue, its worker thread, and completions back on the loop. The broker has one, for
- * what must be durable; jobs run in the order of submission, and complete in that order.
+ * Lane: a bounded queue, its worker thread, and completions back on the loop. The broker has one,
+ * for what must be durable; jobs run in the order of submission, and complete in that order.
  */
 #pragma once
 
@@ -17,8 +17,8 @@ int lane_new(sd_event *event, size_t n_queue_max, Lane **ret_lane);
 Lane *lane_free(Lane *lane);
 DEFINE_CLEANUP(Lane, lane_free)
 
-typedef int (*lane_work)(void *userdata);          /* on the worker's thread */
-typedef void (*lane_done)(void *userdata, int r);  /* on the loop, with what `work` returned */
+typedef int (*lane_work)(void *userdata);         /* on the worker's thread */
+typedef void (*lane_done)(void *userdata, int r); /* on the loop, with what `work` returned */
 
 /* -EBUSY when the queue is full: nothing was taken. */
 int lane_submit(Lane *lane, lane_work work, lane_done done, void *userdata);

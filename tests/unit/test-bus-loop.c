@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libdbus on sd-event, proven with a peer-to-peer server and its client in this one process: nothing
- * moves unless watches, timeouts and dispatching all come from the loop.
+ * libdbus on sd-event, proven with a peer-to-peer server and its client in this one process:
+ * nothing moves unless watches, timeouts and dispatching all come from the loop.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -91,7 +91,10 @@ static void server_on_connection(DBusServer *server, DBusConnection *connection,
                          0);
 }
 
-/* libdbus 1.14 drops its pending calls when the connection is lost: only a filter sees their errors. */
+/*
+ * libdbus 1.14 drops its pending calls when the connection is lost: only a filter sees their
+ * errors.
+ */
 static DBusHandlerResult client_on_message(DBusConnection *connection, DBusMessage *message,
                                            void *userdata)
 {

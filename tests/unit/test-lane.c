@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lane: order, bounds, completion on the loop, shutdown. No sleeps: the worker is held by semaphores. */
+/*
+ * Lane: order, bounds, completion on the loop, shutdown. No sleeps: the worker is held by
+ * semaphores.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The `broker` group: one row a setting. A file that is read later overrides setting by setting, so each
- * reading function replaces what is there.
+ * The `broker` group: one row a setting. A file that is read later overrides setting by setting, so
+ * each reading function replaces what is there.
  */
 #include <errno.h>
 #include <libconfig.h>
@@ -178,7 +178,8 @@ static const BrokerRow rows[] = {
         { "runtime-directory", read_path, AT(runtime_directory), 0, 0 },
         { "bus",               read_bus, AT(bus), 0, 0 },
         { "audit-log",         read_path, AT(audit_log), 0, 0 },
-        { "audit-sync",        read_audit_sync, AT(audit_sync_usec), USEC_PER_MSEC, USEC_PER_MINUTE },
+        { "audit-sync",        read_audit_sync, AT(audit_sync_usec), USEC_PER_MSEC,
+          USEC_PER_MINUTE },
         { "audit-failure",     read_audit_failure, 0, 0, 0 },
         { "audit-max-size",    read_size, AT(audit_max_size), 1024, UINT64_C(1) << 50 },
         { "rotation-grace",    read_duration, AT(rotation_grace_usec), 0, 3650 * USEC_PER_DAY },

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration as a whole: which files, in which order, and how they are put together. The main
- * file comes first, then its sibling conf.d in byte order; a `broker` setting of a later file replaces
- * that of an earlier one, while a source or a grant that is named twice is an error that names both.
+ * The configuration as a whole: which files, in which order, and how they are put together. The
+ * main file comes first, then its sibling conf.d in byte order; a `broker` setting of a later file
+ * replaces that of an earlier one, while a source or a grant that is named twice is an error that
+ * names both.
  *
  * Invariant: what is handed out is complete and checked; on an error nothing is.
  */

@@ -22,7 +22,7 @@ typedef enum VerifySignatures {
 typedef struct SourceConfig {
         char *name;
         char *driver; /* "pkcs11", "azure-key-vault" */
-        char **settings; /* "key=value", checked and sorted; durations in usec ("refresh=14400000000") */
+        char **settings; /* "key=value", checked and sorted; durations in usec ("refresh=1000000") */
 } SourceConfig;
 
 /* NULL: not set. Borrowed. */

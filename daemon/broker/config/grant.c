@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One grant of the `grant` group: a row a setting. Users and groups are resolved here, once: a name that
- * the system does not know is an error, because a grant that silently allows nobody, or later somebody
- * else, is worse than none. What can never match, or says two things at once, is a warning.
+ * One grant of the `grant` group: a row a setting. Users and groups are resolved here, once: a name
+ * that the system does not know is an error, because a grant that silently allows nobody, or later
+ * somebody else, is worse than none. What can never match, or says two things at once, is a
+ * warning.
  */
 #include <errno.h>
 #include <grp.h>

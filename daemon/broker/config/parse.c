@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Typed values out of libconfig's settings, and the messages about them. Everything that leaves here is
- * bounded and printable UTF-8, because it may be shown on D-Bus; every message says file and line.
+ * Typed values out of libconfig's settings, and the messages about them. Everything that leaves
+ * here is bounded and printable UTF-8, because it may be shown on D-Bus; every message says file
+ * and line.
  */
 #include "broker/config/parse.h"
 
@@ -187,7 +188,10 @@ int parse_credential_path(Parse *parse, const config_setting_t *setting, char **
                                   "'%s' must be an absolute path, or the name of a credential "
                                   "without a slash, not '%s'",
                                   setting_name(setting), text);
-        /* --check-config is run by people, outside of the unit: right there, and locked if started so. */
+        /*
+         * --check-config is run by people, outside of the unit: right there, and locked if started
+         * so.
+         */
         if (!directory) {
                 r = parse_warn(parse, setting,
                                "'%s' names the credential '%s', and $CREDENTIALS_DIRECTORY is not "

@@ -7,7 +7,9 @@
 
 typedef struct config_setting_t config_setting_t;
 
-/* What every reading function needs: where we are, where it goes, and where to say what is wrong. */
+/*
+ * What every reading function needs: where we are, where it goes, and where to say what is wrong.
+ */
 typedef struct Parse {
         const char *file; /* the one being read: for settings that do not know theirs */
         Config *config;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One source of the `source` group: a table of settings for each driver, checked here for spelling, type
- * and bounds, and handed on as text. What a setting does is the driver's business, in another process.
+ * One source of the `source` group: a table of settings for each driver, checked here for spelling,
+ * type and bounds, and handed on as text. What a setting does is the driver's business, in another
+ * process.
  *
- * No request and no URI may choose a library, a file or a PIN: the attributes of RFC 7512 that would do
- * so are refused here too.
+ * No request and no URI may choose a library, a file or a PIN: the attributes of RFC 7512 that
+ * would do so are refused here too.
  */
 #include <errno.h>
 #include <inttypes.h>

@@ -2,8 +2,9 @@
 /*
  * Changes: built on the loop as copies, run on the lane as one transaction, told on the loop.
  *
- * Invariant: what crosses to the lane is the change's own, and nobody else's until `done` has run. A
- * change is done when COMMIT has returned, and not done at all when anything before it has failed.
+ * Invariant: what crosses to the lane is the change's own, and nobody else's until `done` has run.
+ * A change is done when COMMIT has returned, and not done at all when anything before it has
+ * failed.
  */
 #include <errno.h>
 #include <stdlib.h>

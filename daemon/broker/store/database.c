@@ -2,9 +2,9 @@
 /*
  * The SQLite file: opening, checking and migrating it, and the statements on it.
  *
- * Invariants: every transaction is on the disk when COMMIT returns (WAL, synchronous=FULL); a file of a
- * newer schema, of another program, or damaged is not written to. All SQL is in this file, constant, and
- * takes what varies as bound values only.
+ * Invariants: every transaction is on the disk when COMMIT returns (WAL, synchronous=FULL); a file
+ * of a newer schema, of another program, or damaged is not written to. All SQL is in this file,
+ * constant, and takes what varies as bound values only.
  */
 #include "broker/store/database.h"
 
@@ -25,7 +25,9 @@
 #define TEXT_OF(number)  TEXT_OF_(number)
 #define TEXT_OF_(number) #number
 
-/* Migration i makes schema version i + 1 of version i, in one transaction with the number itself. */
+/*
+ * Migration i makes schema version i + 1 of version i, in one transaction with the number itself.
+ */
 static const char *const migrations[] = {
         "CREATE TABLE certificate ("
         " id TEXT NOT NULL PRIMARY KEY,"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SQLite, as this room uses it: one handle, its prepared statements, values in and out. Private to this
- * room. The handle belongs to one thread at a time: to main() before the loop runs, then to the lane.
+ * SQLite, as this room uses it: one handle, its prepared statements, values in and out. Private to
+ * this room. The handle belongs to one thread at a time: to main() before the loop runs, then to
+ * the lane.
  */
 #pragma once
 
@@ -54,8 +55,9 @@ DEFINE_CLEANUP(Database, database_free)
 int database_fail(Database *database, const char *doing, Failure *failure);
 
 /*
- * A statement with its values bound: "s" const char * (NULL is NULL), "i" uint64_t (kept bit by bit in the
- * signed 64 bits that SQLite has), "b" const Bytes *. An error sticks to the statement until it is stepped.
+ * A statement with its values bound: "s" const char * (NULL is NULL), "i" uint64_t (kept bit by bit
+ * in the signed 64 bits that SQLite has), "b" const Bytes *. An error sticks to the statement until
+ * it is stepped.
  */
 sqlite3_stmt *database_bind(Database *database, Statement statement, const char *types, ...);
 /* Runs a bound statement that answers nothing. */

@@ -2,8 +2,9 @@
 /*
  * The store: a lock on the state directory, the database in it, and reading it whole at start.
  *
- * Invariant: while a store is open, no other certbrokerd has one in the same directory. Reading is for
- * the time before the loop runs; after that the database is the lane's, and this file does not touch it.
+ * Invariant: while a store is open, no other certbrokerd has one in the same directory. Reading is
+ * for the time before the loop runs; after that the database is the lane's, and this file does not
+ * touch it.
  */
 #include "broker/store/store.h"
 

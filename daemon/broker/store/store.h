@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store: what must survive kill -9, in SQLite (WAL, synchronous=FULL). It is read once, at start, and
- * written in transactions on the lane; `done` runs on the loop when the transaction is on the disk.
- * Refuses a file of a newer schema and leaves it alone; a damaged one is moved aside only by a person.
+ * The store: what must survive kill -9, in SQLite (WAL, synchronous=FULL). It is read once, at
+ * start, and written in transactions on the lane; `done` runs on the loop when the transaction is
+ * on the disk. Refuses a file of a newer schema and leaves it alone; a damaged one is moved aside
+ * only by a person.
  */
 #pragma once
 
@@ -15,16 +16,18 @@
 typedef struct Store Store;
 
 /*
- * Opens or makes DIRECTORY/certbroker.sqlite, migrates it; the failure says what to do. CB_IN_USE where
- * another process has this directory: DIRECTORY/lock is held until store_free(). The lane is drained first.
+ * Opens or makes DIRECTORY/certbroker.sqlite, migrates it; the failure says what to do. CB_IN_USE
+ * where another process has this directory: DIRECTORY/lock is held until store_free(). The lane is
+ * drained first.
  */
 int store_open(const char *directory, Lane *lane, Store **ret_store, Failure *failure);
 Store *store_free(Store *store);
 DEFINE_CLEANUP(Store, store_free)
 
 /*
- * Calls back for each record, in the order of ids; what is handed out is the callee's. Certificates come
- * without facts and without algorithms of their own computing: just what was stored. Not on the loop: before it.
+ * Calls back for each record, in the order of ids; what is handed out is the callee's. Certificates
+ * come without facts and without algorithms of their own computing: just what was stored. Not on
+ * the loop: before it.
  */
 typedef struct StoreReader {
         int (*certificate)(void *userdata, Certificate *certificate);
@@ -50,6 +53,9 @@ int store_change_delete_backend(StoreChange *change, const char *name);
 int store_change_put_note(StoreChange *change, const char *key, const char *value);
 DEFINE_CLEANUP(StoreChange, store_change_free)
 
-/* failure->status 0: committed. Takes the change in every case, unless it returns < 0 (queue full, memory). */
+/*
+ * failure->status 0: committed. Takes the change in every case, unless it returns < 0 (queue full,
+ * memory).
+ */
 typedef void (*store_done)(void *userdata, const Failure *failure);
 int store_commit(StoreChange *change, store_done done, void *userdata);
