@@ -1,131 +1,156 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Addresses and the knock. libdbus connects with a blocking connect(2), and that waits without end
- * for a server that is stopped and whose queue is full: a gateway's event loop would hang with it. So we
- * knock first, with a socket of our own that never blocks, and let libdbus connect only where
- * somebody has just answered. Only unix sockets: others have no peer credentials, and unixexec:
- * would run a program that the environment names.
+ * Reads lists of D-Bus addresses ("Server Addresses" in the specification): METHOD:KEY=VALUE,…;… with
+ * %XX in values. Only unix sockets are of use here: others have no peer credentials, and unixexec: would
+ * run a program that the environment names.
  */
 #include "address.h"
 
 #include <errno.h>
-#include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "link.h"
+#define METHOD "unix:"
 
-static int set_path(Address *address, const char *path, bool is_abstract)
+static int hex_digit(char c)
 {
-        size_t n = strlen(path), offset = is_abstract ? 1 : 0;
+        if (c >= '0' && c <= '9')
+                return c - '0';
+        if (c >= 'a' && c <= 'f')
+                return c - 'a' + 10;
+        return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
-        if (n == 0 || n + offset + 1 > sizeof(address->socket.sun_path))
-                return -ENAMETOOLONG;
+/* Undoes %XX; a NUL is no part of any path. */
+static int unescape(const char *from, const char *end, char *to, size_t room, size_t *ret_n)
+{
+        size_t n = 0;
+
+        while (from < end) {
+                int c = (unsigned char)*from++;
+
+                if (c == '%') {
+                        int high = from < end ? hex_digit(from[0]) : -1;
+                        int low = from + 1 < end ? hex_digit(from[1]) : -1;
+
+                        if (high < 0 || low < 0)
+                                return -EINVAL;
+                        c = high << 4 | low;
+                        from += 2;
+                }
+                if (c == 0)
+                        return -EINVAL;
+                if (n + 1 >= room)
+                        return -ENAMETOOLONG;
+                to[n++] = (char)c;
+        }
+        *ret_n = n;
+        return n > 0 ? 0 : -EINVAL;
+}
+
+static int set_socket(Address *address, const char *value, const char *end, bool is_abstract)
+{
+        char *path = address->socket.sun_path + is_abstract;
+        size_t n;
+        int r;
+
+        if (address->n_socket > 0)
+                return -EPROTONOSUPPORT; /* path and abstract exclude each other */
+        r = unescape(value, end, path, sizeof(address->socket.sun_path) - is_abstract, &n);
+        if (r)
+                return r;
         address->socket.sun_family = AF_UNIX;
-        memcpy(address->socket.sun_path + offset, path, n);
-        address->n_socket = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + offset + n +
-                                        (is_abstract ? 0 : 1));
+        address->n_socket = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + is_abstract + n +
+                                        !is_abstract);
         return 0;
 }
 
-int address_from_entry(DBusAddressEntry *entry, Address *ret_address)
+static int read_pair(Address *address, const char *key, const char *end)
 {
-        const char *path, *abstract, *guid;
+        const char *equals = memchr(key, '=', (size_t)(end - key));
+        size_t n = equals ? (size_t)(equals - key) : 0;
+
+        if (n == 0)
+                return -EINVAL;
+        if (n == 4 && memcmp(key, "path", n) == 0)
+                return set_socket(address, equals + 1, end, false);
+        if (n == 8 && memcmp(key, "abstract", n) == 0)
+                return set_socket(address, equals + 1, end, true);
+        return 0; /* guid, and what is yet to come */
+}
+
+static int read_address(const char *begin, const char *end, Address *address)
+{
+        const char *colon = memchr(begin, ':', (size_t)(end - begin));
+        const char *pair = begin + strlen(METHOD);
+
+        if (!colon || colon == begin)
+                return -EINVAL;
+        if ((size_t)(end - begin) < strlen(METHOD) || memcmp(begin, METHOD, strlen(METHOD)) != 0)
+                return -EPROTONOSUPPORT;
+        while (pair < end) {
+                const char *comma = memchr(pair, ',', (size_t)(end - pair));
+                int r = read_pair(address, pair, comma ? comma : end);
+
+                if (r)
+                        return r;
+                pair = comma ? comma + 1 : end;
+        }
+        (void)snprintf(address->text, sizeof(address->text), "%.*s", (int)(end - begin), begin);
+        return address->n_socket > 0 ? 0 : -EPROTONOSUPPORT;
+}
+
+int address_next(const char **list, Address *ret_address)
+{
         Address address = { 0 };
-        char *escaped;
-        int r, n;
+        const char *begin = *list, *end;
+        int r;
 
-        if (strcmp(dbus_address_entry_get_method(entry), "unix") != 0)
-                return -EPROTONOSUPPORT;
-        path = dbus_address_entry_get_value(entry, "path");
-        abstract = dbus_address_entry_get_value(entry, "abstract");
-        guid = dbus_address_entry_get_value(entry, "guid");
-        if (!path == !abstract)
-                return -EPROTONOSUPPORT;
-
-        r = set_path(&address, path ? path : abstract, abstract != NULL);
+        while (*begin == ';')
+                begin++;
+        if (!*begin)
+                return -ENOENT;
+        end = begin + strcspn(begin, ";");
+        *list = end;
+        r = read_address(begin, end, &address);
         if (r)
                 return r;
-        escaped = dbus_address_escape_value(path ? path : abstract);
-        if (!escaped)
-                return -ENOMEM;
-        n = snprintf(address.text, sizeof(address.text), "unix:%s=%s%s%.32s",
-                     path ? "path" : "abstract", escaped, guid ? ",guid=" : "", guid ? guid : "");
-        dbus_free(escaped);
-        if (n < 0 || (size_t)n >= sizeof(address.text))
-                return -ENAMETOOLONG;
-
         *ret_address = address;
         return 0;
 }
 
-bool address_is_valid(const char *addresses)
+bool address_is_valid(const char *list)
 {
-        DBusAddressEntry **entries;
-        bool valid = false;
-        int n;
-
-        if (!dbus_parse_address(addresses, &entries, &n, NULL))
-                return false;
-        for (int i = 0; i < n; i++) {
-                Address address;
-
-                if (address_from_entry(entries[i], &address) == 0)
-                        valid = true;
-        }
-        dbus_address_entries_free(entries);
-        return valid;
-}
-
-static int wait_readable(int fd, uint64_t deadline)
-{
-        for (;;) {
-                uint64_t now = link_now();
-                uint64_t left = deadline > now ? deadline - now : 0;
-                struct timespec timeout = { .tv_sec = (time_t)(left / USEC_PER_SEC),
-                                            .tv_nsec = (long)(left % USEC_PER_SEC) * 1000 };
-                struct pollfd p = { .fd = fd, .events = POLLIN };
-                int n = ppoll(&p, 1, &timeout, NULL);
-
-                if (n > 0)
-                        return 0;
-                if (n < 0 && errno != EINTR)
-                        return -errno;
-                if (left == 0)
-                        return -ETIMEDOUT;
-        }
-}
-
-static int knock_on(int fd, const Address *address, uint64_t deadline)
-{
-        /* The first byte is for credentials; AUTH without a mechanism asks for the list of them. */
-        static const char greeting[] = "\0AUTH\r\n";
-        char answer;
-        ssize_t n;
+        bool usable = false;
+        Address address;
         int r;
 
-        if (connect(fd, (const struct sockaddr *)&address->socket, address->n_socket) < 0)
-                return -errno;
-        if (send(fd, greeting, sizeof(greeting) - 1, MSG_NOSIGNAL) < 0)
-                return -errno;
-        r = wait_readable(fd, deadline);
-        if (r)
-                return r;
-        n = recv(fd, &answer, 1, MSG_DONTWAIT);
-        if (n < 0)
-                return -errno;
-        return n == 1 ? 0 : -ECONNRESET;
+        while ((r = address_next(&list, &address)) != -ENOENT) {
+                if (r == -EINVAL)
+                        return false;
+                usable = usable || r == 0;
+        }
+        return usable;
 }
 
-int address_knock(const Address *address, uint64_t deadline)
+char *address_of_path(const char *directory, const char *file)
 {
-        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        int r;
+        static const char head[] = METHOD "path=";
+        char *text = malloc(strlen(head) + 3 * strlen(directory) + strlen(file) + 1), *to;
 
-        if (fd < 0)
-                return -errno;
-        r = knock_on(fd, address, deadline);
-        (void)close(fd);
-        return r;
+        if (!text)
+                return NULL;
+        to = stpcpy(text, head);
+        for (const char *from = directory; *from; from++) {
+                /* what need not be escaped */
+                if (strchr("-_/.\\*", *from) || (*from >= '0' && *from <= '9') ||
+                    (*from >= 'a' && *from <= 'z') || (*from >= 'A' && *from <= 'Z'))
+                        *to++ = *from;
+                else
+                        to += sprintf(to, "%%%02x", (unsigned char)*from);
+        }
+        (void)stpcpy(to, file);
+        return text;
 }

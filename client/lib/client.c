@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "error.h"
-#include "message.h"
 #include "value.h"
 
 #define CONNECT_USEC_DEFAULT (250 * USEC_PER_MSEC)
@@ -146,7 +145,7 @@ typedef enum Again {
 } Again;
 
 /* One attempt; ret_again is set only with CB_UNREACHABLE. */
-static int attempt(cb_client *client, DBusMessage *call, uint64_t deadline, DBusMessage **ret_reply,
+static int attempt(cb_client *client, const Message *call, uint64_t deadline, cb_value **ret_body,
                    Again *ret_again, cb_error *error)
 {
         Pool *pool;
@@ -166,7 +165,7 @@ static int attempt(cb_client *client, DBusMessage *call, uint64_t deadline, DBus
                         return r;
         }
 
-        r = client_call_on(link, call, deadline, ret_reply, error);
+        r = client_call_on(link, call, deadline, ret_body, error);
         if (r == CB_UNREACHABLE)
                 *ret_again = link_reached_nobody(link) ? AGAIN_ALWAYS : AGAIN_IF_REPEATABLE;
         if (r < 0 || r == CB_TIMED_OUT || r == CB_UNREACHABLE || !link_is_alive(link))
@@ -176,15 +175,22 @@ static int attempt(cb_client *client, DBusMessage *call, uint64_t deadline, DBus
         return r;
 }
 
-static int send_call(cb_client *client, const cb_method *method, DBusMessage *call,
-                     DBusMessage **ret_reply, cb_error *error)
+int cb_call_v(cb_client *client, const cb_method *method, cb_value **ret_reply, cb_error *error,
+              const char *signature, va_list arguments)
 {
-        CLEANUP(message_unrefp) DBusMessage *copy = NULL;
-        uint64_t deadline = link_deadline(method->timeout_usec > 0 ? method->timeout_usec
-                                                                   : client_call_usec(client));
+        CLEANUP(message_freep) Message *call = NULL;
+        uint64_t deadline;
         Again again;
         int r;
 
+        if (!client || !method)
+                return error_set(error, -EINVAL, "No client, or no method.");
+        r = message_new_v(method, &call, error, signature, arguments);
+        if (r)
+                return r;
+
+        deadline = link_deadline(method->timeout_usec > 0 ? method->timeout_usec
+                                                          : client_call_usec(client));
         r = attempt(client, call, deadline, ret_reply, &again, error);
         if (r != CB_UNREACHABLE || again == AGAIN_NEVER)
                 return r;
@@ -194,52 +200,8 @@ static int send_call(cb_client *client, const cb_method *method, DBusMessage *ca
                         "The connection to certbrokerd broke before it answered %s; whether "
                         "that was done is not known. Look, then try again.",
                         method->member);
-        copy = dbus_message_copy(call);
-        if (!copy)
-                return error_set(error, -ENOMEM, "Out of memory.");
-        r = attempt(client, copy, deadline, ret_reply, &again, error);
+        r = attempt(client, call, deadline, ret_reply, &again, error);
         return r == CB_UNREACHABLE && again == AGAIN_ALWAYS ? error_not_running(error) : r;
-}
-
-static int client_call_v(cb_client *client, const cb_method *method, DBusMessage **ret_reply,
-                         cb_error *error, const char *signature, va_list args)
-{
-        CLEANUP(message_unrefp) DBusMessage *call = NULL;
-        int r;
-
-        if (!client || !method)
-                return error_set(error, -EINVAL, "No client, or no method.");
-        r = message_new(method, signature, args, &call, error);
-        if (r)
-                return r;
-        return send_call(client, method, call, ret_reply, error);
-}
-
-int client_call(cb_client *client, const cb_method *method, DBusMessage **ret_reply,
-                cb_error *error, const char *signature, ...)
-{
-        va_list args;
-        int r;
-
-        va_start(args, signature);
-        r = client_call_v(client, method, ret_reply, error, signature, args);
-        va_end(args);
-        return r;
-}
-
-int cb_call_v(cb_client *client, const cb_method *method, cb_value **ret_reply, cb_error *error,
-              const char *signature, va_list arguments)
-{
-        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
-        int r;
-
-        r = client_call_v(client, method, &reply, error, signature, arguments);
-        if (r || !ret_reply)
-                return r;
-        r = value_from_message(reply, ret_reply);
-        if (r)
-                return error_set(error, r, "The answer cannot be read: %s", strerror(-r));
-        return 0;
 }
 
 int cb_call(cb_client *client, const cb_method *method, cb_value **ret_reply, cb_error *error,

@@ -24,9 +24,6 @@ uint64_t client_connect_usec(cb_client *client);
 uint64_t client_call_usec(cb_client *client);
 int client_pool(cb_client *client, Pool **ret_pool, cb_error *error);
 
-/* Sends to the broker on either kind of link; replaces the message's destination. */
-int client_call_on(Link *link, DBusMessage *call, uint64_t deadline, DBusMessage **ret_reply,
+/* Sends to the broker on either kind of link. */
+int client_call_on(Link *link, const Message *call, uint64_t deadline, cb_value **ret_body,
                    cb_error *error);
-/* As cb_call, with the answer as it came. */
-int client_call(cb_client *client, const cb_method *method, DBusMessage **ret_reply,
-                cb_error *error, const char *signature, ...);

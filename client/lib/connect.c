@@ -18,8 +18,10 @@
 #include "address.h"
 #include "error.h"
 #include "message.h"
+#include "value.h"
 
 #define BUS_NAME           "org.certbroker1"
+#define DBUS_NAME          "org.freedesktop.DBus"
 #define SYSTEM_BUS_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 #define CHANNEL_RETRY_USEC (10 * USEC_PER_SEC)
 
@@ -29,24 +31,14 @@ static int session_address(char **ret_address)
 {
         const char *given = secure_getenv("DBUS_SESSION_BUS_ADDRESS");
         const char *runtime = secure_getenv("XDG_RUNTIME_DIR");
-        char *escaped, *address;
 
-        if (given && *given) {
-                address = strdup(given);
-        } else {
-                if (!runtime || !*runtime)
-                        return CB_INVALID_ARGUMENT;
-                escaped = dbus_address_escape_value(runtime);
-                if (!escaped)
-                        return -ENOMEM;
-                if (asprintf(&address, "unix:path=%s/bus", escaped) < 0)
-                        address = NULL;
-                dbus_free(escaped);
-        }
-        if (!address)
-                return -ENOMEM;
-        *ret_address = address;
-        return 0;
+        if (given && *given)
+                *ret_address = strdup(given);
+        else if (runtime && *runtime)
+                *ret_address = address_of_path(runtime, "/bus");
+        else
+                return CB_INVALID_ARGUMENT;
+        return *ret_address ? 0 : -ENOMEM;
 }
 
 int connect_address(const char *bus, char **ret_address, bool *ret_is_system)
@@ -83,35 +75,27 @@ int connect_address(const char *bus, char **ret_address, bool *ret_is_system)
 
 /* ------------------------------------------------------------------ questions to the bus */
 
-static int call_text(Link *link, DBusMessage *call, uint64_t deadline, DBusMessage **ret_reply,
-                     cb_error *error)
-{
-        if (!call)
-                return error_set(error, -ENOMEM, "Out of memory.");
-        dbus_message_set_auto_start(call, FALSE);
-        return link_call(link, call, deadline, ret_reply, error);
-}
-
 static int ask_bus(Link *link, const char *member, const char *name, uint64_t deadline,
-                   DBusMessage **ret_reply, cb_error *error)
+                   cb_value **ret_body, cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *call = NULL;
+        CLEANUP(message_freep) Message *call = NULL;
+        int r;
 
-        call = dbus_message_new_method_call(DBUS_SERVICE_DBUS, DBUS_PATH_DBUS, DBUS_INTERFACE_DBUS,
-                                            member);
-        if (call && !dbus_message_append_args(call, DBUS_TYPE_STRING, &name, DBUS_TYPE_INVALID))
-                return error_set(error, -ENOMEM, "Out of memory.");
-        return call_text(link, call, deadline, ret_reply, error);
+        r = message_new(&(cb_method){ .path = "/org/freedesktop/DBus",
+                                      .interface = DBUS_NAME,
+                                      .member = member },
+                        &call, error, "s", name);
+        return r ? r : link_call(link, call, DBUS_NAME, deadline, ret_body, error);
 }
 
 /* The unique name and the uid of the broker: the name first, so that both are of one process. */
-static int broker_owner(Link *link, uint64_t deadline, DBusMessage **ret_holder,
+static int broker_owner(Link *link, uint64_t deadline, cb_value **ret_holder,
                         const char **ret_owner, uid_t *ret_uid, cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *holder = NULL;
-        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *holder = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const char *owner;
-        uint32_t uid;
+        uint64_t uid;
         int r;
 
         r = ask_bus(link, "GetNameOwner", BUS_NAME, deadline, &holder, error);
@@ -119,13 +103,15 @@ static int broker_owner(Link *link, uint64_t deadline, DBusMessage **ret_holder,
                 return error_not_running(error);
         if (r)
                 return r;
-        if (!dbus_message_get_args(holder, NULL, DBUS_TYPE_STRING, &owner, DBUS_TYPE_INVALID))
+        owner = cb_value_string(cb_value_at(holder, 0), NULL);
+        if (!owner)
                 return error_set(error, CB_FAILED, "The bus gave no owner of " BUS_NAME ".");
 
         r = ask_bus(link, "GetConnectionUnixUser", owner, deadline, &reply, error);
         if (r)
                 return r;
-        if (!dbus_message_get_args(reply, NULL, DBUS_TYPE_UINT32, &uid, DBUS_TYPE_INVALID))
+        uid = cb_value_number(cb_value_at(reply, 0), UINT64_MAX);
+        if (uid >= UINT32_MAX)
                 return error_set(error, CB_FAILED, "The bus gave no user of " BUS_NAME ".");
 
         *ret_uid = (uid_t)uid;
@@ -137,32 +123,20 @@ static int broker_owner(Link *link, uint64_t deadline, DBusMessage **ret_holder,
 static int ask_channel(Link *link, const char *owner, uint64_t deadline, char **ret_addresses,
                        cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *call = NULL;
-        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
-        const char *interface = "org.certbroker1.Manager", *property = "ChannelAddress";
-        DBusMessageIter iter, variant;
+        CLEANUP(message_freep) Message *call = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const char *addresses;
         int r;
 
-        call = dbus_message_new_method_call(owner, "/org/certbroker1", DBUS_INTERFACE_PROPERTIES,
-                                            "Get");
-        if (call && !dbus_message_append_args(call, DBUS_TYPE_STRING, &interface, DBUS_TYPE_STRING,
-                                              &property, DBUS_TYPE_INVALID))
-                return error_set(error, -ENOMEM, "Out of memory.");
-        r = call_text(link, call, deadline, &reply, error);
+        r = message_new(&(cb_method){ .interface = DBUS_NAME ".Properties", .member = "Get" },
+                        &call, error, "ss", "org.certbroker1.Manager", "ChannelAddress");
+        if (r == 0)
+                r = link_call(link, call, owner, deadline, &reply, error);
         if (r)
                 return r;
-
-        if (!dbus_message_iter_init(reply, &iter) ||
-            dbus_message_iter_get_arg_type(&iter) != DBUS_TYPE_VARIANT)
-                return error_set(error, CB_FAILED, "The broker told no channel.");
-        dbus_message_iter_recurse(&iter, &variant);
-        if (dbus_message_iter_get_arg_type(&variant) != DBUS_TYPE_STRING)
-                return error_set(error, CB_FAILED, "The broker told no channel.");
-        dbus_message_iter_get_basic(&variant, &addresses);
+        addresses = cb_value_string(cb_value_at(reply, 0), "");
         if (!address_is_valid(addresses))
                 return error_set(error, CB_FAILED, "The broker's channel has no usable address.");
-
         *ret_addresses = strdup(addresses);
         return *ret_addresses ? 0 : error_set(error, -ENOMEM, "Out of memory.");
 }
@@ -199,7 +173,7 @@ static void text_free(char **text)
 /* Goes over to the channel, and keeps the bus's link where that cannot be done. */
 static int prefer_channel(Pool *pool, uint64_t deadline, Link **link, cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *holder = NULL;
+        CLEANUP(cb_value_freep) cb_value *holder = NULL;
         CLEANUP(text_free) char *addresses = NULL;
         Link *channel = NULL;
         const char *owner = NULL;
@@ -288,10 +262,9 @@ int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret
 
 /* ------------------------------------------------------------------ sending to the broker */
 
-int client_call_on(Link *link, DBusMessage *call, uint64_t deadline, DBusMessage **ret_reply,
+int client_call_on(Link *link, const Message *call, uint64_t deadline, cb_value **ret_body,
                    cb_error *error)
 {
-        if (!dbus_message_set_destination(call, link_is_bus(link) ? BUS_NAME : NULL))
-                return error_set(error, -ENOMEM, "Out of memory.");
-        return link_call(link, call, deadline, ret_reply, error);
+        return link_call(link, call, link_is_bus(link) ? BUS_NAME : NULL, deadline, ret_body,
+                         error);
 }

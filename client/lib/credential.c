@@ -13,10 +13,10 @@
 
 #include "client.h"
 #include "error.h"
-#include "message.h"
 
 #define CERTIFICATE_INTERFACE "org.certbroker1.Certificate"
 #define BACKEND_INTERFACE     "org.certbroker1.Backend"
+#define PROPERTIES_INTERFACE  "org.freedesktop.DBus.Properties"
 #define ROTATION_TRIES        3
 
 DEFINE_CLEANUP(cb_credential *, cb_credential_free)
@@ -237,7 +237,7 @@ static int get_property(cb_client *client, const char *path, const char *name, c
 {
         return cb_call(client,
                        &(cb_method){ .path = path,
-                                     .interface = DBUS_INTERFACE_PROPERTIES,
+                                     .interface = PROPERTIES_INTERFACE,
                                      .member = "Get",
                                      .repeatable = true },
                        ret_reply, error, "ss", CERTIFICATE_INTERFACE, name);
@@ -278,7 +278,7 @@ static int read_certificate(cb_client *client, const char *path, cb_credential *
 
         r = cb_call(client,
                     &(cb_method){ .path = path,
-                                  .interface = DBUS_INTERFACE_PROPERTIES,
+                                  .interface = PROPERTIES_INTERFACE,
                                   .member = "GetAll",
                                   .repeatable = true },
                     &all, error, "s", CERTIFICATE_INTERFACE);
@@ -328,21 +328,19 @@ int cb_get_certificate(cb_client *client, const char *selector, cb_credential **
 
 /* ------------------------------------------------------------------ signing */
 
-static int take_signature(DBusMessage *reply, void *signature, size_t *n_signature, cb_error *error)
+static int take_signature(const cb_value *value, void *signature, size_t *n_signature,
+                          cb_error *error)
 {
-        const uint8_t *data = NULL;
-        int n = 0;
+        size_t n = cb_value_length(value);
 
-        if (!dbus_message_get_args(reply, NULL, DBUS_TYPE_ARRAY, DBUS_TYPE_BYTE, &data, &n,
-                                   DBUS_TYPE_INVALID) ||
-            n <= 0)
+        if (!value || value->type != CB_TYPE_BYTES || n == 0)
                 return bad_answer(error, -EBADMSG);
-        if ((size_t)n > *n_signature) {
-                *n_signature = (size_t)n;
-                return error_set(error, -ENOBUFS, "The signature has %d bytes: no room.", n);
+        if (n > *n_signature) {
+                *n_signature = n;
+                return error_set(error, -ENOBUFS, "The signature has %zu bytes: no room.", n);
         }
-        memcpy(signature, data, (size_t)n);
-        *n_signature = (size_t)n;
+        memcpy(signature, value->as.bytes.data, n);
+        *n_signature = n;
         return 0;
 }
 
@@ -350,7 +348,7 @@ int cb_sign(cb_client *client, const char *id, uint64_t generation, const char *
             const void *input, size_t n_input, void *signature, size_t *n_signature,
             cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(text_free) char *path = NULL;
         int r;
 
@@ -359,20 +357,20 @@ int cb_sign(cb_client *client, const char *id, uint64_t generation, const char *
         r = object_path("certificate", id, &path, error);
         if (r)
                 return r;
-        r = client_call(client,
-                        &(cb_method){ .path = path,
-                                      .interface = CERTIFICATE_INTERFACE,
-                                      .member = "Sign",
-                                      .repeatable = true },
-                        &reply, error, "tsay", generation, algorithm, input, n_input);
-        return r ? r : take_signature(reply, signature, n_signature, error);
+        r = cb_call(client,
+                    &(cb_method){ .path = path,
+                                  .interface = CERTIFICATE_INTERFACE,
+                                  .member = "Sign",
+                                  .repeatable = true },
+                    &reply, error, "tsay", generation, algorithm, input, n_input);
+        return r ? r : take_signature(cb_value_at(reply, 0), signature, n_signature, error);
 }
 
 int cb_sign_tls(cb_client *client, const char *id, uint64_t generation, const char *algorithm,
                 const char *role, const void *transcript_hash, size_t n_transcript_hash,
                 void *signature, size_t *n_signature, cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(text_free) char *path = NULL;
         int r;
 
@@ -381,12 +379,12 @@ int cb_sign_tls(cb_client *client, const char *id, uint64_t generation, const ch
         r = object_path("certificate", id, &path, error);
         if (r)
                 return r;
-        r = client_call(client,
-                        &(cb_method){ .path = path,
-                                      .interface = CERTIFICATE_INTERFACE,
-                                      .member = "SignTls",
-                                      .repeatable = true },
-                        &reply, error, "tssay", generation, algorithm, role, transcript_hash,
-                        n_transcript_hash);
-        return r ? r : take_signature(reply, signature, n_signature, error);
+        r = cb_call(client,
+                    &(cb_method){ .path = path,
+                                  .interface = CERTIFICATE_INTERFACE,
+                                  .member = "SignTls",
+                                  .repeatable = true },
+                    &reply, error, "tssay", generation, algorithm, role, transcript_hash,
+                    n_transcript_hash);
+        return r ? r : take_signature(cb_value_at(reply, 0), signature, n_signature, error);
 }

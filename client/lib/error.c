@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "value.h"
+
+#define DBUS_ERROR "org.freedesktop.DBus.Error."
+
 static const struct {
         const char *name, *word;
         int status;
@@ -24,19 +28,19 @@ static const struct {
         const char *name;
         int status;
 } bus_errors[] = {
-        { DBUS_ERROR_SERVICE_UNKNOWN, CB_UNREACHABLE },
-        { DBUS_ERROR_NAME_HAS_NO_OWNER, CB_UNREACHABLE },
-        { DBUS_ERROR_NO_REPLY, CB_UNREACHABLE },
-        { DBUS_ERROR_DISCONNECTED, CB_UNREACHABLE },
-        { DBUS_ERROR_NO_SERVER, CB_UNREACHABLE },
-        { DBUS_ERROR_TIMEOUT, CB_TIMED_OUT },
-        { DBUS_ERROR_TIMED_OUT, CB_TIMED_OUT },
-        { DBUS_ERROR_ACCESS_DENIED, CB_ACCESS_DENIED },
-        { DBUS_ERROR_AUTH_FAILED, CB_ACCESS_DENIED },
-        { DBUS_ERROR_LIMITS_EXCEEDED, CB_LIMIT_EXCEEDED },
-        { DBUS_ERROR_INVALID_ARGS, CB_INVALID_ARGUMENT },
-        { DBUS_ERROR_UNKNOWN_OBJECT, CB_NOT_FOUND },
-        { DBUS_ERROR_NOT_SUPPORTED, CB_NOT_SUPPORTED },
+        { DBUS_ERROR "ServiceUnknown", CB_UNREACHABLE },
+        { DBUS_ERROR "NameHasNoOwner", CB_UNREACHABLE },
+        { DBUS_ERROR "NoReply", CB_UNREACHABLE },
+        { DBUS_ERROR "Disconnected", CB_UNREACHABLE },
+        { DBUS_ERROR "NoServer", CB_UNREACHABLE },
+        { DBUS_ERROR "Timeout", CB_TIMED_OUT },
+        { DBUS_ERROR "TimedOut", CB_TIMED_OUT },
+        { DBUS_ERROR "AccessDenied", CB_ACCESS_DENIED },
+        { DBUS_ERROR "AuthFailed", CB_ACCESS_DENIED },
+        { DBUS_ERROR "LimitsExceeded", CB_LIMIT_EXCEEDED },
+        { DBUS_ERROR "InvalidArgs", CB_INVALID_ARGUMENT },
+        { DBUS_ERROR "UnknownObject", CB_NOT_FOUND },
+        { DBUS_ERROR "NotSupported", CB_NOT_SUPPORTED },
 };
 
 /* What snprintf cut may end within a character: step back to where one begins. */
@@ -88,21 +92,25 @@ static int status_from_name(const char *name, bool *ret_known)
         return CB_FAILED;
 }
 
-int error_from_message(cb_error *error, DBusMessage *message)
+bool error_is_nobody(const char *name)
 {
-        const char *name = dbus_message_get_error_name(message);
-        const char *text = NULL;
+        return strcmp(name, DBUS_ERROR "ServiceUnknown") == 0 ||
+               strcmp(name, DBUS_ERROR "NameHasNoOwner") == 0;
+}
+
+int error_from_message(cb_error *error, const Incoming *message)
+{
+        CLEANUP(cb_value_freep) cb_value *body = NULL;
+        const char *name = *message->error_name ? message->error_name : DBUS_ERROR "Failed";
+        const char *text = "";
         bool known;
         int status;
 
-        if (!name)
-                name = DBUS_ERROR_FAILED;
-        if (!dbus_message_get_args(message, NULL, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID))
-                text = NULL;
-
+        if (incoming_body(message, &body) == 0)
+                text = cb_value_string(cb_value_at(body, 0), "");
         status = status_from_name(name, &known);
-        if (!text || !*text)
-                return error_set(error, status, "The broker answered %s.", name);
+        if (!*text)
+                return error_set(error, status, "certbrokerd answered %s.", name);
         if (!known)
                 return error_set(error, status, "%s (%s)", text, name);
         return error_set(error, status, "%s", text);

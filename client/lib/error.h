@@ -2,10 +2,9 @@
 /* Outcomes: from D-Bus errors, and the sentence that goes with them. */
 #pragma once
 
-#include <dbus/dbus.h>
-
 #include <certbroker/certbroker.h>
 
+#include "incoming.h"
 #include "macro.h"
 
 /* Fills error (it may be NULL; text is cut to fit, on a character's boundary); returns status. */
@@ -15,4 +14,6 @@ int error_set(cb_error *error, int status, const char *format, ...) PRINTF(3, 4)
 int error_not_running(cb_error *error);
 
 /* The outcome that a D-Bus error message tells; fills error. */
-int error_from_message(cb_error *error, DBusMessage *message);
+int error_from_message(cb_error *error, const Incoming *message);
+/* Does this error say that there is nobody of the name that was called? */
+bool error_is_nobody(const char *name);

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Link: one connection to one address, used by one thread at a time. It knows D-Bus and deadlines, and
- * nothing of the broker.
+ * Link: one D-Bus connection, used by one thread at a time. It knows messages and deadlines, and nothing of
+ * the broker.
  */
 #pragma once
 
 #include <sys/types.h>
 
-#include <dbus/dbus.h>
-
 #include <certbroker/certbroker.h>
 
+#include "incoming.h"
 #include "macro.h"
+#include "message.h"
 
 /* Points in time of CLOCK_MONOTONIC, in usec; UINT64_MAX is never. */
 uint64_t link_now(void);
@@ -27,8 +27,8 @@ typedef struct LinkRegister {
 } LinkRegister;
 
 /*
- * Connects to the first of the addresses that answers, authenticates, and says Hello where there is a
- * bus. Only unix: addresses. CB_UNREACHABLE, CB_TIMED_OUT, CB_ACCESS_DENIED, CB_INVALID_ARGUMENT.
+ * Connects to the first of the addresses that answers, logs in, and says Hello where there is a bus. Only
+ * unix: addresses. CB_UNREACHABLE, CB_TIMED_OUT, CB_ACCESS_DENIED, CB_INVALID_ARGUMENT.
  */
 int link_new(const char *addresses, const LinkRegister *fd_register, uint64_t deadline,
              Link **ret_link, cb_error *error);
@@ -38,21 +38,20 @@ DEFINE_CLEANUP(Link *, link_free)
 bool link_is_bus(const Link *link); /* else the other end is the broker itself */
 uid_t link_server_uid(const Link *link);
 uid_t link_own_uid(const Link *link); /* effective, when the connection was made */
-int link_fd(const Link *link);
 
 /* Reads what lies there, drops it; false where the connection is dead. Never waits. */
 bool link_refresh(Link *link);
-bool link_is_alive(Link *link);
+bool link_is_alive(const Link *link);
 
 /*
- * Sends a call and waits for its answer; everything else that comes in is dropped. 0 with an answer
- * that is no error; else the outcome. After CB_UNREACHABLE and CB_TIMED_OUT the link is of no use.
+ * Sends a call and waits for its answer; everything else that comes in is dropped. 0 with the answer's
+ * arguments (ret_body may be NULL); else the outcome. After CB_UNREACHABLE and CB_TIMED_OUT the link is of
+ * no use any more.
  */
-int link_call(Link *link, DBusMessage *call, uint64_t deadline, DBusMessage **ret_reply,
-              cb_error *error);
-
+int link_call(Link *link, const Message *call, const char *destination, uint64_t deadline,
+              cb_value **ret_body, cb_error *error);
 /* The last call came back because its addressee does not exist: it was certainly not done. */
 bool link_reached_nobody(const Link *link);
 
 /* Waits for a message of any kind: CB_TIMED_OUT, CB_UNREACHABLE, -EINTR. */
-int link_next(Link *link, uint64_t deadline, DBusMessage **ret_message, cb_error *error);
+int link_next(Link *link, uint64_t deadline, Incoming **ret_message, cb_error *error);

@@ -1,289 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Builds method calls and a{sv} dictionaries. libdbus abort()s the program on text that is not UTF-8
- * and on bad paths and names, so everything is checked here first: nothing that a caller may have read
- * somewhere can end the process.
+ * Builds method calls. Whatever a caller gives is checked before it is written: a bus disconnects who
+ * sends text that is not UTF-8, or a bad path. The order of the bytes is this machine's, and says so.
  */
 #include "message.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "dict.h"
 #include "error.h"
+#include "text.h"
+#include "writer.h"
 
 #define DEFAULT_PATH      "/org/certbroker1"
 #define DEFAULT_INTERFACE "org.certbroker1.Manager"
 
-typedef struct Entry {
-        char *key;
-        int type; /* 's', 'b', 'u', 't'; 'S': as, 'U': au */
-        uint64_t number;
-        char **strings; /* n of them; of 's' one */
-        uint32_t *numbers;
-        size_t n;
-} Entry;
+#define SIGNATURE_MAX     255
+#define ARGUMENT_SIZE_MAX (16 * 1024 * 1024)
 
-struct cb_dict {
-        Entry *entries;
-        size_t n;
+#define BYTE_ORDER_MARK (__BYTE_ORDER == __LITTLE_ENDIAN ? 'l' : 'B')
+
+/* "Message Format" in the D-Bus specification. */
+enum { TYPE_METHOD_CALL = 1, FLAG_NO_AUTO_START = 2, PROTOCOL_VERSION = 1 };
+enum {
+        FIELD_PATH = 1,
+        FIELD_INTERFACE = 2,
+        FIELD_MEMBER = 3,
+        FIELD_DESTINATION = 6,
+        FIELD_SIGNATURE = 8,
+        FIELD_UNIX_FDS = 9,
 };
 
-/* ------------------------------------------------------------------ dictionaries */
-
-static void entry_deinit(Entry *entry)
-{
-        free(entry->key);
-        for (size_t i = 0; entry->strings && i < entry->n; i++)
-                free(entry->strings[i]);
-        free(entry->strings);
-        free(entry->numbers);
-}
-
-int cb_dict_new(cb_dict **ret_dict)
-{
-        cb_dict *dict;
-
-        if (!ret_dict)
-                return -EINVAL;
-        dict = calloc(1, sizeof(*dict));
-        if (!dict)
-                return -ENOMEM;
-        *ret_dict = dict;
-        return 0;
-}
-
-cb_dict *cb_dict_free(cb_dict *dict)
-{
-        if (dict) {
-                for (size_t i = 0; i < dict->n; i++)
-                        entry_deinit(&dict->entries[i]);
-                free(dict->entries);
-                free(dict);
-        }
-        return NULL;
-}
-
-static bool text_is_sendable(const char *text)
-{
-        return text && dbus_validate_utf8(text, NULL);
-}
-
-/* Takes what entry holds, also on failure; its key is set here. */
-static int dict_take(cb_dict *dict, const char *key, Entry *entry)
-{
-        Entry *entries;
-        int r = -ENOMEM;
-
-        if (!dict || !key)
-                r = -EINVAL;
-        else if (!text_is_sendable(key))
-                r = CB_INVALID_ARGUMENT;
-        else
-                entry->key = strdup(key);
-        if (!entry->key)
-                goto fail;
-
-        for (size_t i = 0; i < dict->n; i++)
-                if (strcmp(dict->entries[i].key, key) == 0) {
-                        entry_deinit(&dict->entries[i]);
-                        dict->entries[i] = *entry;
-                        return 0;
-                }
-
-        entries = reallocarray(dict->entries, dict->n + 1, sizeof(*entries));
-        if (!entries)
-                goto fail;
-        dict->entries = entries;
-        entries[dict->n++] = *entry;
-        return 0;
-
-fail:
-        entry_deinit(entry);
-        return r;
-}
-
-static int dict_set_texts(cb_dict *dict, const char *key, int type, const char *const *values,
-                          size_t n_values)
-{
-        Entry entry = { .type = type };
-
-        if (!values && n_values > 0)
-                return -EINVAL;
-        for (size_t i = 0; i < n_values; i++) {
-                if (!values[i])
-                        return -EINVAL;
-                if (!text_is_sendable(values[i]))
-                        return CB_INVALID_ARGUMENT;
-        }
-
-        entry.strings = calloc(n_values + 1, sizeof(*entry.strings));
-        if (!entry.strings)
-                return -ENOMEM;
-        for (; entry.n < n_values; entry.n++) {
-                entry.strings[entry.n] = strdup(values[entry.n]);
-                if (!entry.strings[entry.n]) {
-                        entry_deinit(&entry);
-                        return -ENOMEM;
-                }
-        }
-        return dict_take(dict, key, &entry);
-}
-
-int cb_dict_set_string(cb_dict *dict, const char *key, const char *value)
-{
-        return dict_set_texts(dict, key, 's', &value, 1);
-}
-
-int cb_dict_set_strings(cb_dict *dict, const char *key, const char *const *values, size_t n_values)
-{
-        return dict_set_texts(dict, key, 'S', values, n_values);
-}
-
-int cb_dict_set_boolean(cb_dict *dict, const char *key, bool value)
-{
-        return dict_take(dict, key, &(Entry){ .type = 'b', .number = value });
-}
-
-int cb_dict_set_uint32(cb_dict *dict, const char *key, uint32_t value)
-{
-        return dict_take(dict, key, &(Entry){ .type = 'u', .number = value });
-}
-
-int cb_dict_set_uint64(cb_dict *dict, const char *key, uint64_t value)
-{
-        return dict_take(dict, key, &(Entry){ .type = 't', .number = value });
-}
-
-int cb_dict_set_uint32s(cb_dict *dict, const char *key, const uint32_t *values, size_t n_values)
-{
-        Entry entry = { .type = 'U', .n = n_values };
-
-        if (!values && n_values > 0)
-                return -EINVAL;
-        entry.numbers = calloc(n_values + 1, sizeof(*entry.numbers));
-        if (!entry.numbers)
-                return -ENOMEM;
-        if (n_values > 0)
-                memcpy(entry.numbers, values, n_values * sizeof(*values));
-        return dict_take(dict, key, &entry);
-}
-
-/* ------------------------------------------------------------------ appending; all give a bool: memory */
-
-static bool append_strings(DBusMessageIter *iter, const char *const *strings, size_t n)
-{
-        DBusMessageIter array;
-
-        if (!dbus_message_iter_open_container(iter, DBUS_TYPE_ARRAY, "s", &array))
-                return false;
-        for (size_t i = 0; i < n; i++)
-                if (!dbus_message_iter_append_basic(&array, DBUS_TYPE_STRING, &strings[i])) {
-                        dbus_message_iter_abandon_container(iter, &array);
-                        return false;
-                }
-        return dbus_message_iter_close_container(iter, &array);
-}
-
-static bool append_fixed(DBusMessageIter *iter, int type, const void *data, size_t n)
-{
-        const char signature[] = { (char)type, '\0' };
-        DBusMessageIter array;
-
-        if (!dbus_message_iter_open_container(iter, DBUS_TYPE_ARRAY, signature, &array))
-                return false;
-        if (n > 0 && !dbus_message_iter_append_fixed_array(&array, type, &data, (int)n)) {
-                dbus_message_iter_abandon_container(iter, &array);
-                return false;
-        }
-        return dbus_message_iter_close_container(iter, &array);
-}
-
-static bool append_entry_value(DBusMessageIter *iter, const Entry *entry)
-{
-        dbus_bool_t truth = entry->number != 0;
-        uint32_t number = (uint32_t)entry->number;
-
-        switch (entry->type) {
-        case 's':
-                return dbus_message_iter_append_basic(iter, DBUS_TYPE_STRING, &entry->strings[0]);
-        case 'b':
-                return dbus_message_iter_append_basic(iter, DBUS_TYPE_BOOLEAN, &truth);
-        case 'u':
-                return dbus_message_iter_append_basic(iter, DBUS_TYPE_UINT32, &number);
-        case 't':
-                return dbus_message_iter_append_basic(iter, DBUS_TYPE_UINT64, &entry->number);
-        case 'S':
-                return append_strings(iter, (const char *const *)entry->strings, entry->n);
-        default:
-                return append_fixed(iter, DBUS_TYPE_UINT32, entry->numbers, entry->n);
-        }
-}
-
-static const char *entry_signature(const Entry *entry)
-{
-        switch (entry->type) {
-        case 's':
-                return "s";
-        case 'b':
-                return "b";
-        case 'u':
-                return "u";
-        case 't':
-                return "t";
-        case 'S':
-                return "as";
-        default:
-                return "au";
-        }
-}
-
-static bool append_entry(DBusMessageIter *array, const Entry *entry)
-{
-        DBusMessageIter pair = DBUS_MESSAGE_ITER_INIT_CLOSED;
-        DBusMessageIter variant = DBUS_MESSAGE_ITER_INIT_CLOSED;
-
-        if (dbus_message_iter_open_container(array, DBUS_TYPE_DICT_ENTRY, NULL, &pair) &&
-            dbus_message_iter_append_basic(&pair, DBUS_TYPE_STRING, &entry->key) &&
-            dbus_message_iter_open_container(&pair, DBUS_TYPE_VARIANT, entry_signature(entry),
-                                             &variant) &&
-            append_entry_value(&variant, entry) &&
-            dbus_message_iter_close_container(&pair, &variant) &&
-            dbus_message_iter_close_container(array, &pair))
-                return true;
-
-        dbus_message_iter_abandon_container_if_open(&pair, &variant);
-        dbus_message_iter_abandon_container_if_open(array, &pair);
-        return false;
-}
-
-static bool append_dict(DBusMessageIter *iter, const cb_dict *dict)
-{
-        DBusMessageIter array;
-
-        if (!dbus_message_iter_open_container(iter, DBUS_TYPE_ARRAY, "{sv}", &array))
-                return false;
-        for (size_t i = 0; dict && i < dict->n; i++)
-                if (!append_entry(&array, &dict->entries[i])) {
-                        dbus_message_iter_abandon_container(iter, &array);
-                        return false;
-                }
-        return dbus_message_iter_close_container(iter, &array);
-}
+struct Message {
+        char *path, *interface, *member;
+        char signature[SIGNATURE_MAX + 1];
+        Writer body;
+        int fds[MESSAGE_FDS_MAX];
+        size_t n_fds;
+};
 
 /* ------------------------------------------------------------------ arguments */
 
 typedef struct Arguments {
-        DBusMessageIter iter;
+        Message *message;
         va_list list;
         cb_error *error;
 } Arguments;
-
-static int add_basic(Arguments *args, int type, const void *value)
-{
-        return dbus_message_iter_append_basic(&args->iter, type, value) ? 0 : -ENOMEM;
-}
 
 static int add_string(Arguments *args)
 {
@@ -291,79 +57,92 @@ static int add_string(Arguments *args)
 
         if (!text)
                 return error_set(args->error, -EINVAL, "A text argument is missing.");
-        if (!text_is_sendable(text))
+        if (strlen(text) > ARGUMENT_SIZE_MAX || !text_is_utf8(text, strlen(text)))
                 return error_set(args->error, CB_INVALID_ARGUMENT,
                                  "An argument is not valid UTF-8 text.");
-        return add_basic(args, DBUS_TYPE_STRING, &text);
+        writer_string(&args->message->body, text);
+        return 0;
 }
 
 static int add_path(Arguments *args)
 {
         const char *path = va_arg(args->list, const char *);
 
-        if (!path || !dbus_validate_path(path, NULL))
+        if (!text_is_path(path))
                 return error_set(args->error, CB_INVALID_ARGUMENT,
                                  "An argument is not an object path.");
-        return add_basic(args, DBUS_TYPE_OBJECT_PATH, &path);
+        writer_string(&args->message->body, path);
+        return 0;
 }
 
 static int add_boolean(Arguments *args)
 {
-        dbus_bool_t truth = va_arg(args->list, int) != 0;
-
-        return add_basic(args, DBUS_TYPE_BOOLEAN, &truth);
+        writer_u32(&args->message->body, va_arg(args->list, int) != 0);
+        return 0;
 }
 
 static int add_uint32(Arguments *args)
 {
-        uint32_t number = va_arg(args->list, uint32_t);
-
-        return add_basic(args, DBUS_TYPE_UINT32, &number);
+        writer_u32(&args->message->body, va_arg(args->list, uint32_t));
+        return 0;
 }
 
 static int add_uint64(Arguments *args)
 {
-        uint64_t number = va_arg(args->list, uint64_t);
-
-        return add_basic(args, DBUS_TYPE_UINT64, &number);
+        writer_u64(&args->message->body, va_arg(args->list, uint64_t));
+        return 0;
 }
 
+/* In the body it is a number: which of the descriptors that go with the message. */
 static int add_fd(Arguments *args)
 {
+        Message *m = args->message;
         int fd = va_arg(args->list, int);
 
         if (fd < 0 || fcntl(fd, F_GETFD) < 0)
                 return error_set(args->error, -EBADF, "A file descriptor is missing.");
-        return add_basic(args, DBUS_TYPE_UNIX_FD, &fd);
+        if (m->n_fds == MESSAGE_FDS_MAX)
+                return error_set(args->error, -EINVAL, "Too many file descriptors.");
+        writer_u32(&m->body, (uint32_t)m->n_fds);
+        m->fds[m->n_fds++] = fd;
+        return 0;
 }
 
 static int add_bytes(Arguments *args)
 {
+        Writer *body = &args->message->body;
         const void *data = va_arg(args->list, const void *);
         size_t n = va_arg(args->list, size_t);
 
         if (!data && n > 0)
                 return error_set(args->error, -EINVAL, "A byte argument is missing.");
-        if (n > DBUS_MAXIMUM_ARRAY_LENGTH / 4)
+        if (n > ARGUMENT_SIZE_MAX)
                 return error_set(args->error, CB_INVALID_ARGUMENT, "An argument is too long.");
-        return append_fixed(&args->iter, DBUS_TYPE_BYTE, data, n) ? 0 : -ENOMEM;
+        writer_u32(body, (uint32_t)n);
+        writer_bytes(body, data, n);
+        return 0;
 }
 
 static int add_strings(Arguments *args)
 {
+        Writer *body = &args->message->body;
         const char *const *strings = va_arg(args->list, const char *const *);
-        size_t n = va_arg(args->list, size_t);
+        size_t n = va_arg(args->list, size_t), opened = writer_open_array(body, 4);
 
-        for (size_t i = 0; i < n; i++)
-                if (!strings || !text_is_sendable(strings[i]))
+        for (size_t i = 0; i < n; i++) {
+                if (!strings || !strings[i] || !text_is_utf8(strings[i], strlen(strings[i])))
                         return error_set(args->error, CB_INVALID_ARGUMENT,
                                          "An argument is not valid UTF-8 text.");
-        return append_strings(&args->iter, strings, n) ? 0 : -ENOMEM;
+                writer_string(body, strings[i]);
+        }
+        writer_close_array(body, opened, 4);
+        return 0;
 }
 
 static int add_dict(Arguments *args)
 {
-        return append_dict(&args->iter, va_arg(args->list, const cb_dict *)) ? 0 : -ENOMEM;
+        dict_write(va_arg(args->list, const cb_dict *), &args->message->body);
+        return 0;
 }
 
 static const struct {
@@ -377,6 +156,10 @@ static const struct {
 
 static int add_arguments(Arguments *args, const char *signature)
 {
+        if (strlen(signature) > SIGNATURE_MAX)
+                return error_set(args->error, -EINVAL, "The signature is too long.");
+        memcpy(args->message->signature, signature, strlen(signature) + 1);
+
         while (*signature) {
                 size_t i, n = 0;
                 int r;
@@ -393,37 +176,126 @@ static int add_arguments(Arguments *args, const char *signature)
                         return r;
                 signature += n;
         }
+        if (args->message->body.n > ARGUMENT_SIZE_MAX)
+                return error_set(args->error, CB_INVALID_ARGUMENT, "The arguments are too long.");
         return 0;
 }
 
-int message_new(const cb_method *method, const char *signature, va_list list,
-                DBusMessage **ret_message, cb_error *error)
+/* ------------------------------------------------------------------ messages */
+
+Message *message_free(Message *message)
 {
-        CLEANUP(message_unrefp) DBusMessage *message = NULL;
+        if (message) {
+                free(message->path);
+                free(message->interface);
+                free(message->member);
+                writer_deinit(&message->body);
+                free(message);
+        }
+        return NULL;
+}
+
+int message_new_v(const cb_method *method, Message **ret_message, cb_error *error,
+                  const char *signature, va_list list)
+{
+        CLEANUP(message_freep) Message *message = NULL;
         const char *path = method->path ? method->path : DEFAULT_PATH;
         const char *interface = method->interface ? method->interface : DEFAULT_INTERFACE;
         Arguments args = { .error = error };
         int r;
 
-        if (!method->member || !dbus_validate_path(path, NULL) ||
-            !dbus_validate_interface(interface, NULL) ||
-            !dbus_validate_member(method->member, NULL))
+        if (!text_is_path(path) || !text_is_name(interface, true) ||
+            !text_is_name(method->member, false))
                 return error_set(error, -EINVAL, "The path, interface or member is not valid.");
 
-        message = dbus_message_new_method_call(NULL, path, interface, method->member);
+        message = calloc(1, sizeof(*message));
         if (!message)
-                return -ENOMEM;
-        dbus_message_set_auto_start(message, FALSE);
+                return error_set(error, -ENOMEM, "Out of memory.");
+        message->path = strdup(path);
+        message->interface = strdup(interface);
+        message->member = strdup(method->member);
 
-        dbus_message_iter_init_append(message, &args.iter);
+        args.message = message;
         va_copy(args.list, list);
         r = add_arguments(&args, signature ? signature : "");
         va_end(args.list);
-        if (r == -ENOMEM)
-                return error_set(error, r, "Out of memory.");
         if (r)
                 return r;
+        if (message->body.failed || !message->path || !message->interface || !message->member)
+                return error_set(error, -ENOMEM, "Out of memory.");
 
         *ret_message = TAKE(message);
         return 0;
+}
+
+int message_new(const cb_method *method, Message **ret_message, cb_error *error,
+                const char *signature, ...)
+{
+        va_list list;
+        int r;
+
+        va_start(list, signature);
+        r = message_new_v(method, ret_message, error, signature, list);
+        va_end(list);
+        return r;
+}
+
+static void write_field(Writer *w, uint8_t field, const char *type, const char *text)
+{
+        writer_align(w, 8);
+        writer_u8(w, field);
+        writer_signature(w, type);
+        if (*type == 'g')
+                writer_signature(w, text);
+        else
+                writer_string(w, text);
+}
+
+static void write_fields(Writer *w, const Message *message, const char *destination)
+{
+        size_t opened = writer_open_array(w, 8);
+
+        write_field(w, FIELD_PATH, "o", message->path);
+        write_field(w, FIELD_INTERFACE, "s", message->interface);
+        write_field(w, FIELD_MEMBER, "s", message->member);
+        if (destination)
+                write_field(w, FIELD_DESTINATION, "s", destination);
+        if (message->signature[0])
+                write_field(w, FIELD_SIGNATURE, "g", message->signature);
+        if (message->n_fds > 0) {
+                writer_align(w, 8);
+                writer_u8(w, FIELD_UNIX_FDS);
+                writer_signature(w, "u");
+                writer_u32(w, (uint32_t)message->n_fds);
+        }
+        writer_close_array(w, opened, 8);
+        writer_align(w, 8);
+}
+
+int message_encode(const Message *message, uint32_t serial, const char *destination,
+                   uint8_t **ret_data, size_t *ret_n)
+{
+        Writer w = { 0 };
+
+        writer_u8(&w, BYTE_ORDER_MARK);
+        writer_u8(&w, TYPE_METHOD_CALL);
+        writer_u8(&w, FLAG_NO_AUTO_START);
+        writer_u8(&w, PROTOCOL_VERSION);
+        writer_u32(&w, (uint32_t)message->body.n);
+        writer_u32(&w, serial);
+        write_fields(&w, message, destination);
+        writer_bytes(&w, message->body.data, message->body.n);
+        if (w.failed) {
+                writer_deinit(&w);
+                return -ENOMEM;
+        }
+        *ret_data = w.data;
+        *ret_n = w.n;
+        return 0;
+}
+
+const int *message_fds(const Message *message, size_t *ret_n)
+{
+        *ret_n = message->n_fds;
+        return message->fds;
 }

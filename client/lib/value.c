@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Turns the arguments of a message into a tree of cb_value, and reads and frees such trees. The tree
- * holds copies of everything and nothing of libdbus. Recursion goes down the levels of the message,
- * and stops at DEPTH_MAX; sizes are bounded by the connection's largest message.
+ * Trees of cb_value: made by who reads a message, freed and looked at here. A tree owns all that is in it.
+ * A value that was added and not yet filled is of no type, so a tree may be freed at any time. Freeing
+ * goes down the levels, of which there are few: who makes trees sees to that.
  */
 #include "value.h"
 
@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define DEPTH_MAX 8
 
 static void value_deinit(cb_value *value)
 {
@@ -54,10 +52,7 @@ cb_value *cb_value_free(cb_value *value)
         return NULL;
 }
 
-static int read_value(DBusMessageIter *iter, unsigned depth, cb_value *value);
-
-/* One more item of a list or dict, empty; its place may move when the next is added. */
-static int list_grow(cb_value *list, size_t *n_room)
+int value_grow(cb_value *list, size_t *n_room)
 {
         size_t n = list->as.list.n;
 
@@ -81,211 +76,6 @@ static int list_grow(cb_value *list, size_t *n_room)
         if (list->as.list.keys)
                 list->as.list.keys[n] = NULL;
         list->as.list.n++;
-        return 0;
-}
-
-static int read_list(DBusMessageIter *iter, unsigned depth, cb_value *value)
-{
-        size_t n_room = 0;
-        int r;
-
-        *value = (cb_value){ .type = CB_TYPE_LIST };
-        for (; dbus_message_iter_get_arg_type(iter) != DBUS_TYPE_INVALID;
-             dbus_message_iter_next(iter)) {
-                r = list_grow(value, &n_room);
-                if (r)
-                        return r;
-                r = read_value(iter, depth + 1, &value->as.list.items[value->as.list.n - 1]);
-                if (r)
-                        return r;
-        }
-        return 0;
-}
-
-static int read_dict(DBusMessageIter *iter, unsigned depth, cb_value *value)
-{
-        size_t n_room = 0;
-        int r;
-
-        *value = (cb_value){ .type = CB_TYPE_DICT };
-        for (; dbus_message_iter_get_arg_type(iter) == DBUS_TYPE_DICT_ENTRY;
-             dbus_message_iter_next(iter)) {
-                DBusMessageIter entry;
-                const char *key;
-                size_t n;
-
-                r = list_grow(value, &n_room);
-                if (r)
-                        return r;
-                n = value->as.list.n - 1;
-
-                dbus_message_iter_recurse(iter, &entry);
-                dbus_message_iter_get_basic(&entry, &key);
-                value->as.list.keys[n] = strdup(key);
-                if (!value->as.list.keys[n])
-                        return -ENOMEM;
-                dbus_message_iter_next(&entry);
-                r = read_value(&entry, depth + 1, &value->as.list.items[n]);
-                if (r)
-                        return r;
-        }
-        return 0;
-}
-
-static int read_bytes(DBusMessageIter *array, cb_value *value)
-{
-        const uint8_t *data = NULL;
-        uint8_t *copy;
-        int n = 0;
-
-        dbus_message_iter_get_fixed_array(array, &data, &n);
-        copy = malloc(n > 0 ? (size_t)n : 1);
-        if (!copy)
-                return -ENOMEM;
-        if (n > 0)
-                memcpy(copy, data, (size_t)n);
-        *value = (cb_value){ .type = CB_TYPE_BYTES, .as.bytes = { copy, n > 0 ? (size_t)n : 0 } };
-        return 0;
-}
-
-/* A dict is what has keys that are text; any other is a list of pairs. */
-static bool is_text_dict(DBusMessageIter *array)
-{
-        DBusMessageIter entry;
-        char *signature = dbus_message_iter_get_signature(array);
-        bool empty_dict =
-                signature && (strncmp(signature, "{s", 2) == 0 || strncmp(signature, "{o", 2) == 0);
-        int type;
-
-        dbus_free(signature);
-        if (dbus_message_iter_get_arg_type(array) == DBUS_TYPE_INVALID)
-                return empty_dict;
-        dbus_message_iter_recurse(array, &entry);
-        type = dbus_message_iter_get_arg_type(&entry);
-        return type == DBUS_TYPE_STRING || type == DBUS_TYPE_OBJECT_PATH;
-}
-
-static int read_array(DBusMessageIter *iter, unsigned depth, cb_value *value)
-{
-        DBusMessageIter array;
-        int type = dbus_message_iter_get_element_type(iter);
-
-        dbus_message_iter_recurse(iter, &array);
-        if (type == DBUS_TYPE_BYTE)
-                return read_bytes(&array, value);
-        if (type == DBUS_TYPE_DICT_ENTRY && is_text_dict(&array))
-                return read_dict(&array, depth, value);
-        return read_list(&array, depth, value);
-}
-
-static int read_string(const char *text, cb_value *value)
-{
-        char *copy = strdup(text);
-
-        if (!copy)
-                return -ENOMEM;
-        *value = (cb_value){ .type = CB_TYPE_STRING, .as.string = copy };
-        return 0;
-}
-
-static void read_number(uint64_t number, cb_value *value)
-{
-        *value = (cb_value){ .type = CB_TYPE_NUMBER, .as.number = number };
-}
-
-static void read_integer(int64_t integer, cb_value *value)
-{
-        if (integer >= 0)
-                read_number((uint64_t)integer, value);
-        else
-                *value = (cb_value){ .type = CB_TYPE_INTEGER, .as.integer = integer };
-}
-
-static int read_basic(DBusMessageIter *iter, int type, cb_value *value)
-{
-        DBusBasicValue basic;
-
-        dbus_message_iter_get_basic(iter, &basic);
-        switch (type) {
-        case DBUS_TYPE_STRING:
-        case DBUS_TYPE_OBJECT_PATH:
-        case DBUS_TYPE_SIGNATURE:
-                return read_string(basic.str, value);
-        case DBUS_TYPE_BYTE:
-                read_number(basic.byt, value);
-                return 0;
-        case DBUS_TYPE_UINT16:
-                read_number(basic.u16, value);
-                return 0;
-        case DBUS_TYPE_UINT32:
-                read_number(basic.u32, value);
-                return 0;
-        case DBUS_TYPE_UINT64:
-                read_number(basic.u64, value);
-                return 0;
-        case DBUS_TYPE_INT16:
-                read_integer(basic.i16, value);
-                return 0;
-        case DBUS_TYPE_INT32:
-                read_integer(basic.i32, value);
-                return 0;
-        case DBUS_TYPE_INT64:
-                read_integer(basic.i64, value);
-                return 0;
-        case DBUS_TYPE_DOUBLE:
-                *value = (cb_value){ .type = CB_TYPE_DOUBLE, .as.real = basic.dbl };
-                return 0;
-        case DBUS_TYPE_BOOLEAN:
-                *value = (cb_value){ .type = CB_TYPE_BOOLEAN, .as.boolean = basic.bool_val };
-                return 0;
-        case DBUS_TYPE_UNIX_FD:
-                *value = (cb_value){ .type = CB_TYPE_FD, .as.fd = basic.fd };
-                return 0;
-        default:
-                return -EBADMSG;
-        }
-}
-
-static int read_value(DBusMessageIter *iter, unsigned depth, cb_value *value)
-{
-        int type = dbus_message_iter_get_arg_type(iter);
-        DBusMessageIter inner;
-
-        if (depth > DEPTH_MAX)
-                return -EBADMSG;
-
-        switch (type) {
-        case DBUS_TYPE_VARIANT:
-                dbus_message_iter_recurse(iter, &inner);
-                return read_value(&inner, depth + 1, value);
-        case DBUS_TYPE_STRUCT:
-        case DBUS_TYPE_DICT_ENTRY:
-                dbus_message_iter_recurse(iter, &inner);
-                return read_list(&inner, depth, value);
-        case DBUS_TYPE_ARRAY:
-                return read_array(iter, depth, value);
-        default:
-                return read_basic(iter, type, value);
-        }
-}
-
-int value_from_message(DBusMessage *message, cb_value **ret_value)
-{
-        CLEANUP(cb_value_freep) cb_value *root = NULL;
-        DBusMessageIter iter;
-        int r;
-
-        root = malloc(sizeof(*root));
-        if (!root)
-                return -ENOMEM;
-        *root = (cb_value){ .type = CB_TYPE_LIST };
-
-        if (dbus_message_iter_init(message, &iter)) {
-                r = read_list(&iter, 0, root);
-                if (r)
-                        return r;
-        }
-        *ret_value = TAKE(root);
         return 0;
 }
 

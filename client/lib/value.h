@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Answers as trees of cb_value. */
+/* Trees of cb_value. */
 #pragma once
-
-#include <dbus/dbus.h>
 
 #include <certbroker/certbroker.h>
 
 #include "macro.h"
 
-/* The arguments of a message, as the list that is a tree's root. -EBADMSG: deeper than 8. */
-int value_from_message(DBusMessage *message, cb_value **ret_value);
+/* One more item of a list or dict, empty, the last; its place may move when the next is added. */
+int value_grow(cb_value *list, size_t *n_room);
 
 DEFINE_CLEANUP(cb_value *, cb_value_free)

@@ -14,8 +14,8 @@
 #include "client.h"
 #include "credential.h"
 #include "error.h"
-#include "message.h"
 
+#define DBUS_NAME         "org.freedesktop.DBus"
 #define BACKEND_INTERFACE "org.certbroker1.Backend"
 #define PAUSE_MIN_USEC    (100 * USEC_PER_MSEC)
 #define PAUSE_MAX_USEC    (5 * USEC_PER_SEC)
@@ -87,15 +87,14 @@ cb_watch *cb_watch_free(cb_watch *watch)
 
 static int add_match(Link *link, uint64_t deadline, cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *call = NULL;
-        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
-        const char *rule = OWNER_RULE;
+        CLEANUP(message_freep) Message *call = NULL;
+        int r;
 
-        call = dbus_message_new_method_call(DBUS_SERVICE_DBUS, DBUS_PATH_DBUS, DBUS_INTERFACE_DBUS,
-                                            "AddMatch");
-        if (!call || !dbus_message_append_args(call, DBUS_TYPE_STRING, &rule, DBUS_TYPE_INVALID))
-                return error_set(error, -ENOMEM, "Out of memory.");
-        return link_call(link, call, deadline, &reply, error);
+        r = message_new(&(cb_method){ .path = "/org/freedesktop/DBus",
+                                      .interface = DBUS_NAME,
+                                      .member = "AddMatch" },
+                        &call, error, "s", OWNER_RULE);
+        return r ? r : link_call(link, call, DBUS_NAME, deadline, NULL, error);
 }
 
 static int watch_connect(cb_watch *watch, cb_error *error)
@@ -121,22 +120,19 @@ static int watch_connect(cb_watch *watch, cb_error *error)
 
 static int ask(cb_watch *watch, cb_value **ret_answer, cb_error *error)
 {
-        CLEANUP(message_unrefp) DBusMessage *call = NULL;
-        CLEANUP(message_unrefp) DBusMessage *reply = NULL;
+        CLEANUP(message_freep) Message *call = NULL;
         int r;
 
         r = watch_connect(watch, error);
+        if (r == 0)
+                r = message_new(&(cb_method){ .path = watch->path,
+                                              .interface = BACKEND_INTERFACE,
+                                              .member = "GetCredential" },
+                                &call, error, "");
         if (r)
                 return r;
-        call = dbus_message_new_method_call(NULL, watch->path, BACKEND_INTERFACE, "GetCredential");
-        if (!call)
-                return error_set(error, -ENOMEM, "Out of memory.");
-        dbus_message_set_auto_start(call, FALSE);
-        r = client_call_on(watch->link, call, link_deadline(watch->call_usec), &reply, error);
-        if (r)
-                return r;
-        r = value_from_message(reply, ret_answer);
-        return r ? error_set(error, r, "The answer cannot be read: %s", strerror(-r)) : 0;
+        return client_call_on(watch->link, call, link_deadline(watch->call_usec), ret_answer,
+                              error);
 }
 
 /* ------------------------------------------------------------------ what to do with an answer */
@@ -218,14 +214,19 @@ static int look(cb_watch *watch, cb_credential **ret_credential, cb_error *error
 
 /* ------------------------------------------------------------------ waiting */
 
-static void on_message(cb_watch *watch, DBusMessage *message)
+static bool is_signal(const Incoming *message, const char *interface, const char *member)
 {
-        if (dbus_message_is_signal(message, BACKEND_INTERFACE, "CredentialChanged") &&
-            dbus_message_has_path(message, watch->path))
-                watch->must_look = true;
+        return message->type == INCOMING_SIGNAL && strcmp(message->interface, interface) == 0 &&
+               strcmp(message->member, member) == 0;
+}
 
-        if (dbus_message_is_signal(message, DBUS_INTERFACE_DBUS, "NameOwnerChanged") &&
-            dbus_message_has_sender(message, DBUS_SERVICE_DBUS))
+static void on_message(cb_watch *watch, const Incoming *message)
+{
+        if (is_signal(message, BACKEND_INTERFACE, "CredentialChanged") &&
+            strcmp(message->path, watch->path) == 0)
+                watch->must_look = true;
+        if (is_signal(message, DBUS_NAME, "NameOwnerChanged") &&
+            strcmp(message->sender, DBUS_NAME) == 0)
                 drop_link(watch);
 }
 
@@ -241,7 +242,7 @@ static int sleep_until(uint64_t until)
 /* Waits for a message (1), or for the time to look again (0). -EINTR, or another -errno. */
 static int rest(cb_watch *watch, uint64_t until)
 {
-        CLEANUP(message_unrefp) DBusMessage *message = NULL;
+        CLEANUP(incoming_freep) Incoming *message = NULL;
         int r;
 
         if (!watch->link)
