@@ -17,6 +17,7 @@
 #include "broker/bus/bus.h"
 #include "broker/config/config.h"
 #include "broker/directory.h"
+#include "broker/ledger.h"
 #include "broker/manage/manage.h"
 #include "broker/shutdown.h"
 #include "broker/sign/sign.h"
@@ -38,6 +39,7 @@ struct Broker {
         Sources *sources;
         Signer *signer;
         Manage *manage;
+        Ledger *ledger;
         Bus *bus;
         Wake *tick; /* when manage wants to be woken */
         Shutdown shutdown;
@@ -116,6 +118,7 @@ static int put_in_force(Broker *broker, Config *config, Failure *failure)
         broker->config = config;
         signer_configure(broker->signer, config);
         manage_configure(broker->manage, config);
+        ledger_configure(broker->ledger, config);
         bus_configure(broker->bus, &config->grants, config->max_in_flight_per_client);
         log_warnings(config);
         config_free(before);
@@ -194,7 +197,32 @@ static void host_ended(void *userdata, BusEnd end, const char *text)
         (void)sd_event_exit(broker->event, BROKER_EXIT_BUS);
 }
 
+static void host_record(void *userdata, const BusRecord *record, bus_recorded done, void *call)
+{
+        Broker *broker = userdata;
+
+        ledger_record(broker->ledger, record, done, call);
+}
+
+static int host_may_record(void *userdata, Failure *failure)
+{
+        Broker *broker = userdata;
+
+        return ledger_may_record(broker->ledger, failure);
+}
+
+static int host_open_audit(void *userdata, int *ret_fd, uint64_t *ret_seq,
+                           char ret_hash[THUMBPRINT_TEXT])
+{
+        Broker *broker = userdata;
+
+        return ledger_open(broker->ledger, ret_fd, ret_seq, ret_hash);
+}
+
 static const BusHost bus_host = {
+        .record = host_record,
+        .may_record = host_may_record,
+        .open_audit = host_open_audit,
         .reload = host_reload,
         .wake_at = host_wake_at,
         .ready = host_ready,
@@ -257,6 +285,10 @@ static int make_all(Broker *broker, Config *config, Failure *failure)
         if (r != 0)
                 return fail(failure, r, "the event loop cannot be made");
         r = store_open(config->state_directory, broker->lane, &broker->store, failure);
+        if (r != 0)
+                return r;
+        r = ledger_new(broker->event, broker->lane, broker->store, config, &broker->ledger,
+                       failure);
         if (r != 0)
                 return r;
         r = make_rooms(broker);
@@ -322,6 +354,8 @@ static void settle(Broker *broker)
 {
         if (broker->sources)
                 sources_stop(broker->sources);
+        if (broker->ledger)
+                ledger_flush(broker->ledger);
         if (broker->lane)
                 lane_drain(broker->lane);
 }
@@ -335,6 +369,7 @@ Broker *broker_free(Broker *broker)
         manage_free(broker->manage);
         signer_free(broker->signer);
         sources_free(broker->sources);
+        ledger_free(broker->ledger);
         store_free(broker->store);
         catalog_free(broker->catalog);
         lane_free(broker->lane);

@@ -112,7 +112,9 @@ static int prepare_signals(void)
         sigemptyset(&set);
         for (size_t i = 0; i < ELEMENTSOF(handled); i++)
                 sigaddset(&set, handled[i]);
-        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        /* SIGXFSZ: a file at its limit is an error of that write, as a full disk is. */
+        if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
+            signal(SIGXFSZ, SIG_IGN) == SIG_ERR)
                 return -errno;
         return 0;
 }

@@ -196,6 +196,18 @@ static void test_store_behind_the_file_is_no_gap(void **state)
         assert_int_equal(follow(log->path, prev), 7);
 }
 
+static void test_store_that_knows_nothing_yet_is_no_gap(void **state)
+{
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 3);
+        close_log(log);
+        log->stored = (AuditHead){ .hash = ZEROS };
+        open_log(log, 1 << 20, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+}
+
 static void assert_gap(Log *log)
 {
         open_log(log, 1 << 20, 100000);
@@ -365,6 +377,7 @@ int main(void)
                 CASE(test_chain),
                 CASE(test_goes_on_after_a_restart),
                 CASE(test_store_behind_the_file_is_no_gap),
+                CASE(test_store_that_knows_nothing_yet_is_no_gap),
                 CASE(test_cut_log_is_a_gap),
                 CASE(test_missing_log_is_a_gap),
                 CASE(test_edited_last_line_is_a_gap),

@@ -62,6 +62,10 @@ DEFINE_CLEANUP(Audit, audit_free)
 typedef void (*audit_done)(void *userdata, int r);
 void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata);
 void audit_sync(Audit *audit);
+/* After a failure: is it possible again? Writes a record `resume`; 0 or -errno. */
+int audit_try(Audit *audit);
+/* max_size and sync_usec; the path stays. */
+void audit_configure(Audit *audit, const AuditSettings *settings);
 
 const AuditHead *audit_head(const Audit *audit);
 const char *audit_problem(const Audit *audit); /* "": none */

@@ -119,6 +119,7 @@ int audit_tail_read(int fd, const AuditHead *expected, AuditTail *ret_tail)
                 line = memchr(data, '\n', n);
                 line = line ? line + 1 : end;
         }
+        memset(tail.head.hash, '0', sizeof(tail.head.hash) - 1);
         tail.has_expected = whole && expected->seq == 0;
 
         while (line < end) {

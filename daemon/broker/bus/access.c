@@ -89,3 +89,39 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
         assert_always(false);
         return CB_ACCESS_DENIED;
 }
+
+const Grant *deciding_grant(const Bus *bus, const Subject *subject, const Node *node,
+                            MethodId method, const char *argument)
+{
+        AccessClass access = method_table[method].access;
+        Request request = { .operation = OPERATION_MANAGE, .kind = node->kind, .name = node->name };
+
+        switch (access) {
+        case ACCESS_TLS:
+        case ACCESS_USE:
+        case ACCESS_DECRYPT:
+        case ACCESS_EXPORT:
+        case ACCESS_MANAGE:
+                request.operation = class_operations[access];
+                break;
+        case ACCESS_MANAGE_ALL:
+                request.kind = OBJECT_MANAGER;
+                break;
+        case ACCESS_CREATE_CERTIFICATE:
+                request.kind = OBJECT_CERTIFICATE;
+                request.name = argument;
+                break;
+        case ACCESS_CREATE_BACKEND:
+                request.kind = OBJECT_BACKEND;
+                request.name = argument;
+                break;
+        case ACCESS_ANY:
+        case ACCESS_READ:
+                if (method != METHOD_PROPERTIES_SET)
+                        return NULL;
+                break;
+        case _ACCESS_CLASS_N:
+                return NULL;
+        }
+        return grants_decide(bus->grants, subject, &request, NULL);
+}

@@ -37,8 +37,30 @@ typedef enum BusEnd {
         BUS_NAME_LOST,
 } BusEnd;
 
+/* What one call was and came to, for the audit log. Borrowed; text may be NULL. */
+typedef struct BusRecord {
+        const char *event;
+        uint32_t uid, pid;
+        const char *unit, *object;
+        uint64_t generation;
+        const char *algorithm, *grant;
+        const char *result; /* "ok", or the error's name */
+} BusRecord;
+typedef void (*bus_recorded)(void *call, int r);
+
 /* What the bus asks its owner for, and tells it. All on the loop. */
 typedef struct BusHost {
+        /*
+         * Accepts a record; `done` is called, maybe from within, when the answer may go out. r below 0: it could not be
+         * kept, and a success must not be answered.
+         */
+        void (*record)(void *userdata, const BusRecord *record, bus_recorded done, void *call);
+        /* May something be done that has to be recorded? The failure says why not. */
+        int (*may_record)(void *userdata, Failure *failure);
+        /* The audit log, read-only: a descriptor of the caller's, and where its chain stands. */
+        int (*open_audit)(void *userdata, int *ret_fd, uint64_t *ret_seq,
+                          char ret_hash[THUMBPRINT_TEXT]);
+
         /* Reads the configuration again; calls bus_configure() if it is good. */
         int (*reload)(void *userdata, Failure *failure);
         /* Call manage_tick() then: see ManageEvents. */

@@ -23,6 +23,8 @@ static Call *call_free(Call *call)
                 TAILQ_REMOVE(&call->peer->calls, call, entry);
         call->bus->n_calls--;
         charge_deinit(&call->charge);
+        free(call->unit);
+        free(call->grant);
         free(call);
         return NULL;
 }
@@ -50,7 +52,10 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
                 .serial = dbus_message_get_serial(message),
                 .no_reply = dbus_message_get_no_reply(message),
                 .node = *node,
+                .uid = peer->subject.uid,
+                .pid = peer->subject.pid,
         };
+        (void)string_set(&call->unit, peer->subject.unit);
         TAILQ_INSERT_TAIL(&peer->calls, call, entry);
         bus->n_calls++;
         *ret_call = call;
@@ -76,18 +81,45 @@ void peer_send(Peer *peer, DBusMessage *message)
                 log_warning("no memory to send a message");
 }
 
+static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *name,
+                              const char *text);
+
+/* Sends what there is, and the call is gone. */
+static void call_deliver(Call *call)
+{
+        if (!call->answer)
+                log_warning("no memory for an answer");
+        else if (call->peer && !call->no_reply)
+                peer_send(call->peer, call->answer);
+        if (call->answer)
+                dbus_message_unref(call->answer);
+        call_free(call);
+}
+
+/* A success that could not be recorded is not answered as one; what failed anyway is answered as it is. */
+static void on_recorded(void *userdata, int r)
+{
+        Call *call = userdata;
+
+        if (r < 0 && !call->result) {
+                if (call->answer)
+                        dbus_message_unref(call->answer);
+                call->answer = new_error(call->peer, call->serial, status_error_name(CB_FAILED),
+                                         "the audit log cannot be written, and nothing is answered "
+                                         "that it does not hold: "
+                                         "free its disk, or set audit-failure = \"continue\"");
+        }
+        call_deliver(call);
+}
+
 /* Ends the call; message NULL: there was no memory for one. */
 static void call_end(Call *call, DBusMessage *message)
 {
         assert_always(!call->answered);
         call->answered = true;
-        if (!message)
-                log_warning("no memory for an answer");
-        else if (call->peer && !call->no_reply)
-                peer_send(call->peer, message);
-        if (message)
-                dbus_message_unref(message);
-        call_free(call);
+        call->answer = message;
+        if (!call_record(call, on_recorded))
+                call_deliver(call);
 }
 
 static DBusMessage *address_reply(DBusMessage *reply, const Peer *peer, uint32_t serial)
@@ -164,6 +196,7 @@ static void log_failure(const Call *call, int status, const char *text)
 void call_fail(Call *call, const Failure *failure)
 {
         log_failure(call, failure->status, failure->text);
+        call->result = status_error_name(failure->status) + strlen(CB_ERROR_PREFIX);
         call_end(call, new_error(call->peer, call->serial, status_error_name(failure->status),
                                  failure->text));
 }
@@ -181,6 +214,14 @@ void call_fail_status(Call *call, int status, const char *format, ...)
         call_fail(call, &failure);
 }
 
+/* "UnknownProperty" of "org.freedesktop.DBus.Error.UnknownProperty": constant, as D-Bus's own names are. */
+static const char *last_label(const char *error)
+{
+        const char *dot = strrchr(error, '.');
+
+        return dot ? dot + 1 : error;
+}
+
 void call_fail_standard(Call *call, const char *error, const char *format, ...)
 {
         char text[512];
@@ -191,6 +232,7 @@ void call_fail_standard(Call *call, const char *error, const char *format, ...)
         va_end(arguments);
         text_clean(text, true);
         log_failure(call, CB_FAILED, text);
+        call->result = last_label(error);
         call_end(call, new_error(call->peer, call->serial, error, text));
 }
 

@@ -152,10 +152,26 @@ static bool object_exists(Call *call)
         return false;
 }
 
+/* Nothing is done that could not be recorded. */
+static bool may_be_recorded(Call *call)
+{
+        const BusHost *host = &call->bus->host;
+        Failure failure = { 0 };
+
+        if (!method_is_recorded(call->method) || !host->may_record ||
+            host->may_record(call->bus->userdata, &failure) == 0)
+                return true;
+        call_fail(call, &failure);
+        return false;
+}
+
 static void run(Call *call, DBusMessage *message)
 {
         MethodHandler handler = method_handlers[call->method];
 
+        if (method_is_recorded(call->method))
+                call_note_grant(call, deciding_grant(call->bus, call_subject(call), &call->node,
+                                                     call->method, first_text(message)));
         if (handler)
                 handler(call, message);
         else
@@ -182,12 +198,14 @@ void dispatch_call(Peer *peer, DBusMessage *message)
         peer->has_called = true;
         r = call_new(peer, &node, method, message, &call);
         if (r != 0) {
+                record_refusal(peer, &node, method, r);
                 refuse_message(peer, message, status_error_name(r > 0 ? r : CB_FAILED),
                                r > 0 ? "too many requests of this user are in flight; "
                                        "wait for answers, or raise max-in-flight-per-client"
                                      : "no memory for the call");
                 return;
         }
-        if (check_texts(call, message) && call_is_allowed(call, message) && object_exists(call))
+        if (check_texts(call, message) && call_is_allowed(call, message) && object_exists(call) &&
+            may_be_recorded(call))
                 run(call, message);
 }

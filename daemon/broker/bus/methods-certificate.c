@@ -71,6 +71,7 @@ static void on_signature(void *userdata, const Failure *failure, uint64_t genera
         const Request request = sign_request(call);
         Failure denied = { 0 };
 
+        call->generation = generation;
         if (failure->status != 0) {
                 call_fail(call, failure);
                 return;
@@ -119,6 +120,7 @@ static int decide_sign(Call *call, const SignArguments *arguments, Failure *fail
         /* That it may be read has been checked by the dispatcher. */
         request = sign_request(call);
         grant = grants_decide(call->bus->grants, call_subject(call), &request, failure);
+        call_note_grant(call, grant);
         if (!grant)
                 return CB_ACCESS_DENIED;
         return pay_rate(call, grant, failure);

@@ -114,6 +114,13 @@ struct Call {
         bool answers_path;
         Algorithm algorithm;
         uint64_t grants_version;
+        /* for the audit log: kept here, for the peer may go before the answer */
+        uint32_t uid, pid;
+        char *unit;
+        char *grant;
+        uint64_t generation;
+        const char *result;  /* NULL: ok */
+        DBusMessage *answer; /* waits for its record */
 };
 
 int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message, Call **ret_call);
@@ -135,7 +142,22 @@ void refuse_message(Peer *peer, DBusMessage *message, const char *error, const c
         PRINTF(4, 5);
 void peer_send(Peer *peer, DBusMessage *message); /* does not take it */
 
+/* --- record.c: what the audit log is told --- */
+
+/* Is this method one whose every outcome is recorded? Reading is recorded only where it was refused. */
+bool method_is_recorded(MethodId method);
+/* The grant that let the subject do it: kept for the record. */
+void call_note_grant(Call *call, const Grant *grant);
+/* Hands the record to the host; `done` as in BusHost. False: there is nothing to record. */
+bool call_record(Call *call, bus_recorded done);
+/* A call that was refused before it became one. */
+void record_refusal(Peer *peer, const Node *node, MethodId method, int status);
+
 /* --- access.c: may it? --- */
+
+/* The grant by which the class of this method was allowed; NULL: none is needed. */
+const Grant *deciding_grant(const Bus *bus, const Subject *subject, const Node *node,
+                            MethodId method, const char *argument);
 
 bool may_read(const Bus *bus, const Subject *subject, ObjectKind kind, const char *name);
 /* 0; CB_NOT_FOUND where the subject may not read the object; CB_ACCESS_DENIED. */
@@ -200,6 +222,7 @@ void manager_register_certificate(Call *call, DBusMessage *message);
 void manager_create_backend(Call *call, DBusMessage *message);
 void manager_get_certificate(Call *call, DBusMessage *message);
 void manager_list_certificates(Call *call, DBusMessage *message);
+void manager_open_audit(Call *call, DBusMessage *message);
 void manager_check_access(Call *call, DBusMessage *message);
 void manager_reload(Call *call, DBusMessage *message);
 void manager_get_managed_objects(Call *call, DBusMessage *message);

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the audit log is told of a call: who, what, on which object, by which grant, and what came of it. Never an
+ * argument beyond these, an input or a signature. Whatever changes or uses something is recorded whatever comes of it;
+ * reading is recorded where it was refused.
+ */
+#include "broker/bus/room.h"
+
+#include <string.h>
+
+#include "base/strings.h"
+
+bool method_is_recorded(MethodId method)
+{
+        switch (method_table[method].access) {
+        case ACCESS_TLS:
+        case ACCESS_USE:
+        case ACCESS_DECRYPT:
+        case ACCESS_EXPORT:
+        case ACCESS_MANAGE:
+        case ACCESS_MANAGE_ALL:
+        case ACCESS_CREATE_CERTIFICATE:
+        case ACCESS_CREATE_BACKEND:
+                return true;
+        case ACCESS_ANY:
+        case ACCESS_READ:
+        case _ACCESS_CLASS_N:
+                break;
+        }
+        return method == METHOD_PROPERTIES_SET;
+}
+
+void call_note_grant(Call *call, const Grant *grant)
+{
+        (void)string_set(&call->grant, grant ? grant->name : NULL);
+}
+
+/* The object that is made, where the call makes one. */
+static void put_object(const Node *node, bool makes, ObjectKind kind, const char *name,
+                       char *ret_path)
+{
+        if (makes && name[0])
+                object_path_encode(kind, name, ret_path);
+        else
+                object_path_encode(node->type == NODE_OBJECT ? node->kind : OBJECT_MANAGER,
+                                   node->name, ret_path);
+}
+
+static bool is_refusal(const Call *call)
+{
+        return call->result && strcmp(call->result, "AccessDenied") == 0;
+}
+
+bool call_record(Call *call, bus_recorded done)
+{
+        const BusHost *host = &call->bus->host;
+        char object[OBJECT_PATH_MAX];
+
+        if (!host->record || (!method_is_recorded(call->method) && !is_refusal(call)))
+                return false;
+
+        put_object(&call->node, call->answers_path, call->kind, call->name, object);
+        host->record(call->bus->userdata,
+                     &(BusRecord){
+                             .event = method_table[call->method].name,
+                             .uid = call->uid,
+                             .pid = call->pid,
+                             .unit = call->unit,
+                             .object = object,
+                             .generation = call->generation,
+                             .algorithm = call->algorithm == ALGORITHM_NONE
+                                                  ? NULL
+                                                  : algorithm_name(call->algorithm),
+                             .grant = call->grant,
+                             .result = call->result ? call->result : "ok",
+                     },
+                     done, call);
+        return true;
+}
+
+static void ignore(void *call, int r)
+{
+        (void)call;
+        (void)r;
+}
+
+void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
+{
+        const BusHost *host = &peer->bus->host;
+        char object[OBJECT_PATH_MAX];
+
+        if (!host->record || !method_is_recorded(method))
+                return;
+
+        put_object(node, false, OBJECT_MANAGER, "", object);
+        host->record(peer->bus->userdata,
+                     &(BusRecord){
+                             .event = method_table[method].name,
+                             .uid = peer->subject.uid,
+                             .pid = peer->subject.pid,
+                             .unit = peer->subject.unit,
+                             .object = object,
+                             .result = status_error_name(status) + strlen(CB_ERROR_PREFIX),
+                     },
+                     ignore, NULL);
+}

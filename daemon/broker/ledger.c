@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The audit log's place in the broker. The invariant: with audit-failure = "refuse", nothing that has to be recorded is
+ * begun while the last record could not be written. Where the chain stands is a note in the store, written after each
+ * sync of the file: the store may be behind the file, never before it.
+ */
+#include "broker/ledger.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-event.h>
+
+#include "base/log.h"
+#include "base/strings.h"
+#include "broker/audit/audit.h"
+
+#define HEAD_NOTE     "audit/head"
+#define ACCURACY_USEC (10 * USEC_PER_MSEC)
+
+struct Ledger {
+        Audit *audit;
+        Store *store;
+        sd_event_source *timer;
+        char *path;
+        bool may_fail;   /* audit-failure = "continue" */
+        bool is_failing; /* the last record could not be written */
+};
+
+/* A record on its way to the disk, and who waits for it. */
+typedef struct Entry {
+        Ledger *ledger;
+        bus_recorded done;
+        void *call;
+} Entry;
+
+static void on_noted(void *userdata, const Failure *failure)
+{
+        (void)userdata;
+        if (failure->status != 0)
+                log_warning("the store does not remember the end of the audit log: %s",
+                            failure->text);
+}
+
+static void on_synced(void *userdata, const AuditHead *head)
+{
+        CLEANUP(store_change_freep) StoreChange *change = NULL;
+        char value[THUMBPRINT_TEXT + 32];
+        Ledger *ledger = userdata;
+
+        snprintf(value, sizeof(value), "%" PRIu64 " %s", head->seq, head->hash);
+        if (store_change_new(ledger->store, &change) == 0 &&
+            store_change_put_note(change, HEAD_NOTE, value) == 0 &&
+            store_commit(change, on_noted, NULL) == 0)
+                TAKE(change);
+}
+
+static void on_sync_in(void *userdata, uint64_t usec)
+{
+        Ledger *ledger = userdata;
+
+        (void)sd_event_source_set_time_relative(ledger->timer, usec);
+        (void)sd_event_source_set_enabled(ledger->timer, SD_EVENT_ONESHOT);
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Ledger *ledger = userdata;
+
+        (void)source;
+        (void)usec;
+        audit_sync(ledger->audit);
+        return 0;
+}
+
+static int on_note(void *userdata, const char *key, const char *value)
+{
+        AuditHead *head = userdata;
+        AuditHead read;
+
+        if (!string_equal(key, HEAD_NOTE))
+                return 0;
+        if (sscanf(value, "%" SCNu64 " %64[0-9a-f]", &read.seq, read.hash) == 2)
+                *head = read;
+        return 0;
+}
+
+static AuditSettings settings_of(const Config *config)
+{
+        return (AuditSettings){ config->audit_log, config->audit_max_size,
+                                config->audit_sync_usec };
+}
+
+static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure *failure)
+{
+        static const AuditEvents events = { .synced = on_synced, .sync_in = on_sync_in };
+        const AuditSettings settings = settings_of(config);
+        AuditHead head = { 0 };
+        int r;
+
+        memset(head.hash, '0', sizeof(head.hash) - 1);
+        r = store_read_notes(ledger->store, on_note, &head, failure);
+        if (r == 0)
+                r = audit_open(&settings, &head, lane, &events, ledger, &ledger->audit, failure);
+        if (r == 0 && audit_problem(ledger->audit)[0])
+                log_error("audit log: %s", audit_problem(ledger->audit));
+        return r;
+}
+
+int ledger_new(sd_event *event, Lane *lane, Store *store, const Config *config, Ledger **ret_ledger,
+               Failure *failure)
+{
+        CLEANUP(ledger_freep) Ledger *ledger = calloc(1, sizeof(*ledger));
+        int r;
+
+        if (!ledger)
+                return fail(failure, -ENOMEM, "no memory for the audit log");
+
+        ledger->store = store;
+        ledger->may_fail = config->audit_continue;
+        r = string_set(&ledger->path, config->audit_log);
+        if (r == 0)
+                r = sd_event_add_time_relative(event, &ledger->timer, CLOCK_MONOTONIC, 0,
+                                               ACCURACY_USEC, on_timer, ledger);
+        if (r >= 0)
+                r = sd_event_source_set_enabled(ledger->timer, SD_EVENT_OFF);
+        if (r < 0)
+                return fail(failure, r, "the audit log's timer cannot be made");
+
+        r = open_audit(ledger, lane, config, failure);
+        if (r != 0)
+                return r;
+
+        *ret_ledger = TAKE(ledger);
+        return 0;
+}
+
+Ledger *ledger_free(Ledger *ledger)
+{
+        if (!ledger)
+                return NULL;
+
+        audit_free(ledger->audit);
+        sd_event_source_unref(ledger->timer);
+        free(ledger->path);
+        free(ledger);
+        return NULL;
+}
+
+void ledger_flush(Ledger *ledger)
+{
+        audit_sync(ledger->audit);
+}
+
+void ledger_configure(Ledger *ledger, const Config *config)
+{
+        const AuditSettings settings = settings_of(config);
+
+        ledger->may_fail = config->audit_continue;
+        audit_configure(ledger->audit, &settings);
+        if (!string_equal(ledger->path, config->audit_log))
+                log_warning("audit-log is %s from the next start on, and %s until then",
+                            config->audit_log, ledger->path);
+}
+
+static void on_written(void *userdata, int r)
+{
+        CLEANUP(freep) Entry *entry = userdata;
+        Ledger *ledger = entry->ledger;
+
+        if (r < 0 && !ledger->is_failing)
+                log_error("audit log: %s", audit_problem(ledger->audit));
+        if (r == 0 && ledger->is_failing)
+                log_info("the audit log is written again");
+        ledger->is_failing = r < 0;
+        entry->done(entry->call, ledger->may_fail ? 0 : r);
+}
+
+void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, void *call)
+{
+        Entry *entry = malloc(sizeof(*entry));
+
+        if (!entry) {
+                done(call, -ENOMEM);
+                return;
+        }
+        *entry = (Entry){ ledger, done, call };
+        audit_append(ledger->audit,
+                     &(AuditRecord){
+                             .event = record->event,
+                             .uid = record->uid,
+                             .pid = record->pid,
+                             .unit = record->unit,
+                             .object = record->object,
+                             .generation = record->generation,
+                             .algorithm = record->algorithm,
+                             .grant = record->grant,
+                             .result = record->result,
+                     },
+                     on_written, entry);
+}
+
+/* After a failure the log is tried with a record of its own, before anything is begun that needs one. */
+int ledger_may_record(Ledger *ledger, Failure *failure)
+{
+        int r = 0;
+
+        if (!ledger->is_failing || ledger->may_fail)
+                return 0;
+
+        r = audit_try(ledger->audit);
+        if (r == 0) {
+                ledger->is_failing = false;
+                log_info("the audit log is written again");
+                return 0;
+        }
+        return fail(failure, CB_FAILED,
+                    "%s, and nothing is done that it does not hold: free its disk, or set "
+                    "audit-failure = \"continue\"",
+                    audit_problem(ledger->audit));
+}
+
+int ledger_open(Ledger *ledger, int *ret_fd, uint64_t *ret_seq, char ret_hash[THUMBPRINT_TEXT])
+{
+        int r = audit_open_reader(ledger->audit, ret_fd);
+
+        if (r < 0)
+                return r;
+        *ret_seq = audit_head(ledger->audit)->seq;
+        memcpy(ret_hash, audit_head(ledger->audit)->hash, THUMBPRINT_TEXT);
+        return 0;
+}
+
+const char *ledger_problem(const Ledger *ledger)
+{
+        return audit_problem(ledger->audit);
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ledger: the audit log between the bus, which tells it what happened, and the store, which remembers where its
+ * chain stands. It decides what a log that cannot be written means.
+ */
+#pragma once
+
+#include "base/failure.h"
+#include "base/macro.h"
+#include "broker/bus/bus.h"
+#include "broker/config/config.h"
+#include "broker/store/store.h"
+
+typedef struct Ledger Ledger;
+
+/* Reads the store: before the loop runs. */
+int ledger_new(sd_event *event, Lane *lane, Store *store, const Config *config, Ledger **ret_ledger,
+               Failure *failure);
+Ledger *ledger_free(Ledger *ledger);
+/* audit-failure, audit-sync and audit-max-size; another audit-log needs a restart, and a warning says so. */
+void ledger_configure(Ledger *ledger, const Config *config);
+DEFINE_CLEANUP(Ledger, ledger_free)
+
+/* Begins to make durable what is not; drain the lane after it: then the store knows the end of the log. */
+void ledger_flush(Ledger *ledger);
+
+/* In the shapes of BusHost. */
+void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, void *call);
+int ledger_may_record(Ledger *ledger, Failure *failure);
+int ledger_open(Ledger *ledger, int *ret_fd, uint64_t *ret_seq, char ret_hash[THUMBPRINT_TEXT]);
+/* What is wrong with the log; "": nothing. */
+const char *ledger_problem(const Ledger *ledger);

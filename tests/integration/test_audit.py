@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit log: what is recorded, that the chain holds, and what happens when it cannot be written."""
+import hashlib
+import json
+import os
+import resource
+
+import pytest
+
+from broker import Failure, backend_path
+
+
+def lines_of(path):
+    return path.read_bytes().splitlines()
+
+
+def records_of(broker):
+    return [json.loads(line) for line in lines_of(broker.state / "audit.jsonl")]
+
+
+def assert_chain(lines):
+    prev = "0" * 64
+    for seq, line in enumerate(lines, 1):
+        record = json.loads(line)
+        assert (record["seq"], record["prev"]) == (seq, prev)
+        prev = hashlib.sha256(line).hexdigest()
+
+
+def last(broker):
+    return records_of(broker)[-1]
+
+
+def test_each_outcome_is_in_the_file_before_its_answer(broker, refused):
+    broker.import_new("client", "rsa-2048")
+    assert last(broker)["event"] == "ImportCertificate"
+    assert last(broker)["object"] == "/org/certbroker1/certificate/client"
+    assert last(broker)["result"] == "ok"
+    broker.sign("client", "rsa-pss-sha256", bytes(32))
+    record = last(broker)
+    assert record["event"] == "Sign" and record["algorithm"] == "rsa-pss-sha256" and record["generation"] == 1
+    assert record["uid"] == os.getuid() and record["pid"] == os.getpid() and record["grant"]
+    assert record["time"].endswith("Z")
+    refused("NotSupported", broker.sign, "client", "ecdsa-sha256", bytes(32))
+    assert last(broker)["result"] == "NotSupported"
+    refused("NotFound", broker.sign, "nobody", "ecdsa-sha256", bytes(32))
+    assert last(broker)["result"] == "NotFound"
+    broker.create_backend("orders", "client")
+    assert last(broker)["event"] == "CreateBackend"
+    broker.backend("orders", "GetCredential")
+    assert last(broker)["event"] == "GetCredential"
+    broker.set(backend_path("orders"), "Backend", "ValidateChain", False)
+    assert last(broker)["event"] == "Set" and last(broker)["object"] == backend_path("orders")
+    assert_chain(lines_of(broker.state / "audit.jsonl"))
+
+
+def test_nothing_secret_and_no_input_is_recorded(broker):
+    broker.import_new("client", "ec-p256")
+    digest = os.urandom(32)
+    signature = broker.sign("client", "ecdsa-sha256", digest)
+    text = (broker.state / "audit.jsonl").read_bytes()
+    assert digest.hex().encode() not in text.lower() and bytes(signature).hex().encode() not in text.lower()
+    assert b"secret" not in text
+
+
+def test_reading_is_not_recorded(broker):
+    broker.import_new("client")
+    n = len(records_of(broker))
+    broker.certificate_properties("client")
+    broker.list_ids()
+    assert len(records_of(broker)) == n
+
+
+def test_the_chain_goes_on_after_a_kill(broker):
+    broker.import_new("client", "ec-p256")
+    for _ in range(3):
+        broker.sign("client", "ecdsa-sha256", bytes(32))
+    broker.kill()
+    broker.start()
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    lines = lines_of(broker.state / "audit.jsonl")
+    assert_chain(lines)
+    assert not [line for line in lines if json.loads(line)["event"] == "gap"]
+
+
+def test_a_cut_log_gets_a_gap_and_goes_on(broker):
+    broker.import_new("client", "ec-p256")
+    for _ in range(5):
+        broker.sign("client", "ecdsa-sha256", bytes(32))
+    broker.stop()
+    path = broker.state / "audit.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in lines_of(path)[:2]))
+    broker.start()
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    events = [record["event"] for record in records_of(broker)]
+    assert events[2] == "gap" and events[-1] == "Sign"
+
+
+def test_open_audit(broker, refused):
+    broker.import_new("client", "ec-p256")
+    fd, seq, head = broker.manager("OpenAudit", "")
+    with os.fdopen(fd.take(), "rb") as file:
+        lines = file.read().splitlines()
+        with pytest.raises(OSError):
+            os.write(file.fileno(), b"x")
+    assert int(seq) <= len(lines)
+    assert hashlib.sha256(lines[int(seq) - 1]).hexdigest() == str(head)
+
+
+@pytest.fixture
+def full_disk(stopped):
+    """A daemon whose log ends at 4 KiB: the kernel refuses to let it grow, as a full disk does."""
+    def start(failure, sync="100ms"):
+        stopped.configure(broker=f'  audit-failure = "{failure}";\n  audit-sync = "{sync}";')
+        stopped.start()
+        stopped.import_new("client", "ec-p256")
+        resource.prlimit(stopped.daemon.pid, resource.RLIMIT_FSIZE,
+                         ((stopped.state / "audit.jsonl").stat().st_size + 700, resource.RLIM_INFINITY))
+        return stopped
+    return start
+
+
+def sign_until_refused(broker, n=20):
+    for _ in range(n):
+        try:
+            broker.sign("client", "ecdsa-sha256", bytes(32))
+        except Failure as error:
+            return error
+    return None
+
+
+@pytest.mark.parametrize("sync", ["100ms", "always"])
+def test_a_log_that_cannot_be_written_refuses(full_disk, refused, sync):
+    broker = full_disk("refuse", sync)
+    error = sign_until_refused(broker)
+    assert error and error.name == "Failed" and "audit" in error.message
+    refused("Failed", broker.certificate, "client", "SetEnabled", "b", False)
+    assert broker.certificate_properties("client")["State"] == "active", "nothing is done that is not recorded"
+    resource.prlimit(broker.daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    assert_chain(lines_of(broker.state / "audit.jsonl"))
+
+
+def test_a_log_that_cannot_be_written_may_be_ignored(full_disk):
+    broker = full_disk("continue")
+    assert sign_until_refused(broker) is None
+    assert_chain(lines_of(broker.state / "audit.jsonl"))
+
+
+def test_rotation_goes_on_with_the_chain(stopped):
+    stopped.configure(broker='  audit-max-size = "2KiB";')
+    stopped.start()
+    stopped.import_new("client", "ec-p256")
+    for _ in range(20):
+        stopped.sign("client", "ecdsa-sha256", bytes(32))
+    rotated = sorted(stopped.state.glob("audit.jsonl.*"), key=lambda path: -int(path.suffix[1:]))
+    assert len(rotated) >= 2
+    assert_chain([line for path in (*rotated, stopped.state / "audit.jsonl") for line in lines_of(path)])
