@@ -8,8 +8,21 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/log.h"
+
+#define RESERVED_FDS 256
+
+/* Some descriptors stay for what the broker itself needs, and for those that calls bring along. */
+static size_t channel_peers_max(void)
+{
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur <= 2 * RESERVED_FDS)
+                return RESERVED_FDS / 4;
+        return MIN((size_t)limit.rlim_cur - RESERVED_FDS, (size_t)PEERS_MAX);
+}
 
 int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **ret_bus)
 {
@@ -23,6 +36,7 @@ int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **re
         bus->host = *host;
         bus->userdata = userdata;
         map_init(&bus->names);
+        bus->n_channel_peers_max = channel_peers_max();
         TAILQ_INIT(&bus->peers);
         TAILQ_INIT(&bus->graves);
         r = quota_new(1, &bus->quota);

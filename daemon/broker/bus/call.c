@@ -162,9 +162,58 @@ void call_answer(Call *call, DBusMessage *reply)
         call_end(call, reply);
 }
 
+static bool fits_the_bus(DBusMessage *reply)
+{
+        char *bytes = NULL;
+        int n = 0;
+
+        if (!dbus_message_marshal(reply, &bytes, &n))
+                return false;
+        dbus_free(bytes);
+        return n <= ANSWER_SIZE_MAX;
+}
+
+void call_answer_bulk(Call *call, DBusMessage *reply)
+{
+        if (fits_the_bus(reply)) {
+                call_answer(call, reply);
+                return;
+        }
+        dbus_message_unref(reply);
+        call_fail_status(call, CB_LIMIT_EXCEEDED,
+                         "the answer has more than %d MiB; ListCertificates gives smaller pages",
+                         ANSWER_SIZE_MAX / (1024 * 1024));
+}
+
 void call_answer_empty(Call *call)
 {
         call_end(call, call_new_answer(call));
+}
+
+void call_answer_bytes(Call *call, const Bytes *bytes)
+{
+        DBusMessage *reply = call_new_answer(call);
+        DBusMessageIter iter, array;
+
+        if (reply) {
+                dbus_message_iter_init_append(reply, &iter);
+                if (dbus_message_iter_open_container(&iter, DBUS_TYPE_ARRAY, "y", &array) &&
+                    dbus_message_iter_append_fixed_array(&array, DBUS_TYPE_BYTE, &bytes->data,
+                                                         (int)bytes->n) &&
+                    dbus_message_iter_close_container(&iter, &array)) {
+                        call_answer(call, reply);
+                        return;
+                }
+                dbus_message_unref(reply);
+        }
+        call_fail_memory(call);
+}
+
+void call_answers_path(Call *call, ObjectKind kind, const char *name)
+{
+        call->answers_path = true;
+        call->kind = kind;
+        snprintf(call->name, sizeof(call->name), "%s", name);
 }
 
 void call_answer_value(Call *call, const Value *value)

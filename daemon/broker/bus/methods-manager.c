@@ -30,13 +30,6 @@ static bool get_args(Call *call, DBusMessage *message, int first_type, ...)
         return ok;
 }
 
-static void answers_path(Call *call, ObjectKind kind, const char *name)
-{
-        call->answers_path = true;
-        call->kind = kind;
-        snprintf(call->name, sizeof(call->name), "%s", name);
-}
-
 /* At the message's last argument. */
 static void last_argument(DBusMessage *message, DBusMessageIter *iter)
 {
@@ -95,7 +88,7 @@ void manager_import_certificate(Call *call, DBusMessage *message)
                 return;
         }
         if (get_import(message, &request)) {
-                answers_path(call, OBJECT_CERTIFICATE, request.id);
+                call_answers_path(call, OBJECT_CERTIFICATE, request.id);
                 manage_import(call->bus->rooms.manage, &request, call_on_done, call);
         } else {
                 call_fail_status(call, -EMFILE, "no descriptors left to import '%.128s' with",
@@ -122,7 +115,7 @@ void manager_register_certificate(Call *call, DBusMessage *message)
                 call_fail(call, &failure);
                 return;
         }
-        answers_path(call, OBJECT_CERTIFICATE, id);
+        call_answers_path(call, OBJECT_CERTIFICATE, id);
         manage_register(call->bus->rooms.manage, id, uri, source.string, call_on_done, call);
 }
 
@@ -202,7 +195,7 @@ void manager_list_certificates(Call *call, DBusMessage *message)
         if (dbus_message_iter_open_container(&iter, DBUS_TYPE_ARRAY, "a{sv}", &page.array)) {
                 objects_visit(call->bus, call_subject(call), OBJECT_CERTIFICATE, append_row, &page);
                 if (!page.no_memory && dbus_message_iter_close_container(&iter, &page.array)) {
-                        call_answer(call, reply);
+                        call_answer_bulk(call, reply);
                         return;
                 }
         }
@@ -243,7 +236,7 @@ void manager_get_managed_objects(Call *call, DBusMessage *message)
                 call_fail_memory(call);
                 return;
         }
-        call_answer(call, reply);
+        call_answer_bulk(call, reply);
 }
 
 /* --- configuration and policy --- */

@@ -24,6 +24,7 @@ void peer_get_machine_id(Call *call, DBusMessage *message)
 
 const MethodHandler method_handlers[_METHOD_N] = {
         [METHOD_MANAGER_IMPORT_CERTIFICATE] = manager_import_certificate,
+        [METHOD_MANAGER_GENERATE_KEY] = manager_generate_key,
         [METHOD_MANAGER_REGISTER_CERTIFICATE] = manager_register_certificate,
         [METHOD_MANAGER_CREATE_BACKEND] = manager_create_backend,
         [METHOD_MANAGER_GET_CERTIFICATE] = manager_get_certificate,
@@ -32,6 +33,13 @@ const MethodHandler method_handlers[_METHOD_N] = {
         [METHOD_MANAGER_OPEN_AUDIT] = manager_open_audit,
         [METHOD_MANAGER_RELOAD] = manager_reload,
         [METHOD_CERTIFICATE_SIGN] = certificate_sign,
+        [METHOD_CERTIFICATE_SIGN_TLS] = certificate_sign_tls,
+        [METHOD_CERTIFICATE_DECRYPT] = certificate_decrypt,
+        [METHOD_CERTIFICATE_CREATE_REQUEST] = certificate_create_request,
+        [METHOD_CERTIFICATE_INSTALL_CERTIFICATE] = certificate_install_certificate,
+        [METHOD_CERTIFICATE_SET_CURRENT] = certificate_set_current,
+        [METHOD_CERTIFICATE_RETIRE] = certificate_retire,
+        [METHOD_CERTIFICATE_EXPORT] = certificate_export,
         [METHOD_CERTIFICATE_REFRESH] = certificate_refresh,
         [METHOD_CERTIFICATE_SET_ENABLED] = certificate_set_enabled,
         [METHOD_CERTIFICATE_DELETE] = certificate_delete,

@@ -14,10 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "broker/bus/subject.h"
 
 #define CREDENTIALS_TIMEOUT_MSEC 10000
+#define COMPLAINT_USEC           (10 * USEC_PER_SEC)
 
 static Peer *peer_free(Peer *peer)
 {
@@ -285,6 +287,23 @@ static int peer_new_on_bus(Bus *bus, DBusConnection *connection, const char *nam
         return 0;
 }
 
+/* One that no peer can be made for: it is told why, if there is memory for that. */
+static void refuse_stranger(DBusConnection *connection, DBusMessage *message, int r)
+{
+        DBusMessage *error;
+
+        log_debug("a call of %s is refused: %s", dbus_message_get_sender(message),
+                  strerrordesc_np(-r));
+        if (dbus_message_get_no_reply(message))
+                return;
+        error = dbus_message_new_error(message, status_error_name(CB_LIMIT_EXCEEDED),
+                                       "too many clients; try again later");
+        if (!error)
+                return;
+        (void)dbus_connection_send(connection, error, NULL);
+        dbus_message_unref(error);
+}
+
 void peer_on_bus_message(Bus *bus, DBusConnection *connection, DBusMessage *message)
 {
         const char *sender = dbus_message_get_sender(message);
@@ -297,8 +316,7 @@ void peer_on_bus_message(Bus *bus, DBusConnection *connection, DBusMessage *mess
         if (!peer) {
                 r = peer_new_on_bus(bus, connection, sender, &peer);
                 if (r < 0) {
-                        log_warning("a call of %s is not answered: %s", sender,
-                                    strerrordesc_np(-r));
+                        refuse_stranger(connection, message, r);
                         return;
                 }
         }
@@ -357,7 +375,7 @@ static int peer_new_on_channel(Bus *bus, DBusConnection *connection, Peer **ret_
         CLEANUP(peer_freep) Peer *peer = NULL;
         int fd = -1, r;
 
-        if (bus->n_channel_peers >= PEERS_MAX)
+        if (bus->n_channel_peers >= bus->n_channel_peers_max)
                 return -EUSERS;
         r = peer_new(bus, connection, NULL, &peer);
         if (r < 0)
@@ -385,6 +403,17 @@ static int peer_new_on_channel(Bus *bus, DBusConnection *connection, Peer **ret_
         return 0;
 }
 
+/* Whoever is refused can try for ever: not a line each time. */
+static void complain(Bus *bus, int r)
+{
+        uint64_t now_usec = clock_monotonic_usec();
+
+        if (bus->complained_usec != 0 && now_usec - bus->complained_usec < COMPLAINT_USEC)
+                return;
+        bus->complained_usec = now_usec;
+        log_warning("connections to the channel are refused: %s", strerrordesc_np(-r));
+}
+
 void peer_on_channel_connection(Bus *bus, DBusConnection *connection)
 {
         Peer *peer;
@@ -393,7 +422,7 @@ void peer_on_channel_connection(Bus *bus, DBusConnection *connection)
         /* libdbus closes a connection that nobody has taken a reference of. */
         r = peer_new_on_channel(bus, connection, &peer);
         if (r < 0) {
-                log_warning("a connection to the channel is refused: %s", strerrordesc_np(-r));
+                complain(bus, r);
                 return;
         }
         peer->state = PEER_KNOWN;

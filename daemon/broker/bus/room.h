@@ -26,6 +26,7 @@
 #define BUS_RECEIVED_FDS_MAX  512
 #define OUTGOING_SIGNALS_MAX  (4 * 1024 * 1024)  /* a peer that reads too slowly gets no signals */
 #define OUTGOING_SIZE_MAX     (16 * 1024 * 1024) /* and then, on the channel, is dropped */
+#define ANSWER_SIZE_MAX       (30 * 1024 * 1024) /* a bus disconnects who sends more than 32 MiB */
 #define PEERS_MAX             4096               /* of each kind, bus and channel */
 #define PEERS_PER_UID_MAX     512                /* on the channel; a bus has its own limit */
 #define WAITING_PER_PEER_MAX  64
@@ -51,6 +52,8 @@ struct Bus {
         TAILQ_HEAD(PeerGraves, Peer) graves; /* gone; freed by `burial` */
         sd_event_source *burial;
         size_t n_channel_peers;
+        size_t n_channel_peers_max;
+        uint64_t complained_usec; /* when a refused connection was last logged */
         size_t waiting_size;
         size_t n_waiting_with_fds;
         size_t n_calls;
@@ -113,6 +116,7 @@ struct Call {
         char name[IDENTIFIER_LENGTH_MAX + 1];
         bool answers_path;
         Algorithm algorithm;
+        Operation operation;
         uint64_t grants_version;
         /* for the audit log: kept here, for the peer may go before the answer */
         uint32_t uid, pid;
@@ -123,16 +127,21 @@ struct Call {
         DBusMessage *answer; /* waits for its record */
 };
 
+/* On success call_on_done() answers the path of this object. */
+void call_answers_path(Call *call, ObjectKind kind, const char *name);
 int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message, Call **ret_call);
 const Subject *call_subject(const Call *call); /* not after its peer has gone */
 /* Each of these ends the call and frees it. */
 void call_answer(Call *call, DBusMessage *reply); /* takes the reply */
 void call_answer_empty(Call *call);
+void call_answer_bytes(Call *call, const Bytes *bytes);
 void call_answer_value(Call *call, const Value *value);
 void call_fail(Call *call, const Failure *failure);
 void call_fail_status(Call *call, int status, const char *format, ...) PRINTF(3, 4);
 void call_fail_standard(Call *call, const char *error, const char *format, ...) PRINTF(3, 4);
 void call_fail_memory(Call *call);
+/* For answers that grow with what there is: one that the bus would not carry is LimitExceeded. Takes the reply. */
+void call_answer_bulk(Call *call, DBusMessage *reply);
 /* In the shape of manage_done: answers the object's path, if answers_path, or nothing, or the failure. */
 void call_on_done(void *call, const Failure *failure);
 /* An answer to fill; NULL: no memory. */
@@ -227,6 +236,14 @@ void manager_check_access(Call *call, DBusMessage *message);
 void manager_reload(Call *call, DBusMessage *message);
 void manager_get_managed_objects(Call *call, DBusMessage *message);
 void certificate_sign(Call *call, DBusMessage *message);
+void manager_generate_key(Call *call, DBusMessage *message);
+void certificate_sign_tls(Call *call, DBusMessage *message);
+void certificate_decrypt(Call *call, DBusMessage *message);
+void certificate_create_request(Call *call, DBusMessage *message);
+void certificate_install_certificate(Call *call, DBusMessage *message);
+void certificate_set_current(Call *call, DBusMessage *message);
+void certificate_retire(Call *call, DBusMessage *message);
+void certificate_export(Call *call, DBusMessage *message);
 void certificate_refresh(Call *call, DBusMessage *message);
 void certificate_set_enabled(Call *call, DBusMessage *message);
 void certificate_delete(Call *call, DBusMessage *message);
