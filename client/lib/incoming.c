@@ -224,7 +224,7 @@ static int read_dict(Body *body, size_t end, const char *element, unsigned depth
                 int r = value_grow(dict, &n_room);
 
                 if (r == 0)
-                        r = read_entry(body, element + 2, depth + 1, dict);
+                        r = read_entry(body, element + 2, depth, dict);
                 if (r)
                         return r;
         }
