@@ -215,7 +215,8 @@ class Broker:
             pass_fds=[write], env={"PATH": os.environ["PATH"]}, preexec_fn=die_with_parent)
         os.close(write)
         with os.fdopen(read) as f:
-            self.bus_address = f.readline().strip()
+            # without its guid: another bus at the same path is as good
+            self.bus_address = f.readline().strip().split(",")[0]
         assert self.bus_address, "dbus-daemon did not start"
 
     def stop_bus(self):

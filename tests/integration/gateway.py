@@ -75,7 +75,8 @@ class Nginx:
         self.write(servers)
 
     def write(self, servers):
-        user = f"user {self.user};" if self.user and os.getuid() == 0 else ""
+        # without it root's nginx has workers of www-data, who has no grant
+        user = f"user {self.user or 'root root'};" if os.getuid() == 0 else ""
         temp = "".join(f"{t}_temp_path {self.folder}/{t};\n" for t in
                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         self.config.write_text(

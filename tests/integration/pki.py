@@ -37,9 +37,13 @@ def new_key(key_type):
 
 
 @functools.lru_cache(maxsize=None)
+def _kept(key_type, which):
+    return new_key(key_type)
+
+
 def key(key_type, which=0):
     """As new_key, but the same one each time: making RSA keys takes long."""
-    return new_key(key_type)
+    return _kept(key_type, which)
 
 
 def algorithms_of(key_type):
