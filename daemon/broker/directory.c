@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Directories at start. What is opened is what is checked and changed: no name is looked up twice, and a
- * link at the end is refused, so that nobody can have another directory's mode changed.
+ * Directories at start. What is opened is what is checked and changed: no name is looked up twice. A link
+ * is followed (systemd makes one for DynamicUser=), but what it leads to must be ours.
  */
 #include "broker/directory.h"
 
@@ -51,7 +51,7 @@ int directory_prepare(const char *path, mode_t mode, Failure *failure)
                 return fail(failure, -errno, "directory %s cannot be made: %s", path,
                             strerrordesc_np(errno));
 
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return fail(failure, -errno, "directory %s cannot be opened: %s", path,
                             strerrordesc_np(errno));
@@ -67,7 +67,7 @@ int directory_prepare(const char *path, mode_t mode, Failure *failure)
 
 int directory_lock(const char *path, int *ret_fd, Failure *failure)
 {
-        CLEANUP(closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        CLEANUP(closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
         if (fd < 0)
                 return fail(failure, -errno, "directory %s cannot be opened: %s", path,

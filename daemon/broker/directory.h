@@ -8,7 +8,7 @@
 
 /*
  * Makes the directory, and those above it, where they are missing; what is there must be a directory of
- * ours and not a link. mode: what it has afterwards.
+ * ours. mode: what it has afterwards.
  */
 int directory_prepare(const char *path, mode_t mode, Failure *failure);
 
