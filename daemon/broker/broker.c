@@ -19,6 +19,8 @@
 #include "broker/directory.h"
 #include "broker/ledger.h"
 #include "broker/manage/manage.h"
+#include "broker/metrics/metrics.h"
+#include "broker/report.h"
 #include "broker/shutdown.h"
 #include "broker/sign/sign.h"
 #include "broker/source-view.h"
@@ -40,6 +42,7 @@ struct Broker {
         Signer *signer;
         Manage *manage;
         Ledger *ledger;
+        Metrics *metrics;
         Bus *bus;
         Wake *tick; /* when manage wants to be woken */
         Shutdown shutdown;
@@ -219,7 +222,17 @@ static int host_open_audit(void *userdata, int *ret_fd, uint64_t *ret_seq,
         return ledger_open(broker->ledger, ret_fd, ret_seq, ret_hash);
 }
 
+static int host_report(void *userdata, char **ret_text)
+{
+        Broker *broker = userdata;
+        const ReportRooms rooms = { broker->metrics, broker->sources, broker->catalog,
+                                    broker->ledger, broker->bus };
+
+        return report_make(&rooms, ret_text);
+}
+
 static const BusHost bus_host = {
+        .report = host_report,
         .record = host_record,
         .may_record = host_may_record,
         .open_audit = host_open_audit,
@@ -262,6 +275,8 @@ static int make_rooms(Broker *broker)
                 r = signer_new(broker->catalog, broker->sources, &broker->signer);
         if (r == 0)
                 r = manage_new(broker->catalog, broker->store, broker->sources, &broker->manage);
+        if (r == 0)
+                r = metrics_new(&broker->metrics);
         if (r != 0)
                 return r;
         rooms = (BusRooms){
@@ -271,6 +286,7 @@ static int make_rooms(Broker *broker)
                 .source_view = &source_view,
                 .manage = broker->manage,
                 .signer = broker->signer,
+                .metrics = broker->metrics,
         };
         return bus_new(&rooms, &bus_host, broker, &broker->bus);
 }
@@ -366,6 +382,7 @@ Broker *broker_free(Broker *broker)
                 return NULL;
         settle(broker);
         bus_free(broker->bus);
+        metrics_free(broker->metrics);
         manage_free(broker->manage);
         signer_free(broker->signer);
         sources_free(broker->sources);

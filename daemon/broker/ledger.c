@@ -237,3 +237,13 @@ const char *ledger_problem(const Ledger *ledger)
 {
         return audit_problem(ledger->audit);
 }
+
+uint64_t ledger_records(const Ledger *ledger)
+{
+        return audit_head(ledger->audit)->seq;
+}
+
+uint64_t ledger_lag(const Ledger *ledger)
+{
+        return audit_unsynced(ledger->audit);
+}

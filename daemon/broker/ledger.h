@@ -28,5 +28,7 @@ void ledger_flush(Ledger *ledger);
 void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, void *call);
 int ledger_may_record(Ledger *ledger, Failure *failure);
 int ledger_open(Ledger *ledger, int *ret_fd, uint64_t *ret_seq, char ret_hash[THUMBPRINT_TEXT]);
+uint64_t ledger_records(const Ledger *ledger);
+uint64_t ledger_lag(const Ledger *ledger); /* records not known to be on the disk */
 /* What is wrong with the log; "": nothing. */
 const char *ledger_problem(const Ledger *ledger);

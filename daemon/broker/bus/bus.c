@@ -108,3 +108,8 @@ bool bus_is_idle(const Bus *bus)
         }
         return true;
 }
+
+size_t bus_in_flight(const Bus *bus)
+{
+        return bus->n_calls;
+}

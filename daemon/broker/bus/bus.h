@@ -11,6 +11,7 @@
 #include "base/failure.h"
 #include "base/macro.h"
 #include "broker/manage/manage.h"
+#include "broker/metrics/metrics.h"
 #include "broker/sign/sign.h"
 #include "core/catalog.h"
 #include "core/grants.h"
@@ -61,6 +62,8 @@ typedef struct BusHost {
         int (*open_audit)(void *userdata, int *ret_fd, uint64_t *ret_seq,
                           char ret_hash[THUMBPRINT_TEXT]);
 
+        /* What GetMetrics answers; the text is the caller's. */
+        int (*report)(void *userdata, char **ret_text);
         /* Reads the configuration again; calls bus_configure() if it is good. */
         int (*reload)(void *userdata, Failure *failure);
         /* Call manage_tick() then: see ManageEvents. */
@@ -78,6 +81,7 @@ typedef struct BusRooms {
         const BusSourceView *source_view;
         Manage *manage;
         Signer *signer;
+        Metrics *metrics;
 } BusRooms;
 
 /* Observes manage from now on. */
@@ -96,6 +100,9 @@ int bus_connect(Bus *bus, const char *address, Failure *failure);
 void bus_stop(Bus *bus);
 /* Nothing is in flight, and everything that was answered has been handed to the kernel. */
 bool bus_is_idle(const Bus *bus);
+
+/* Calls that are not answered yet. */
+size_t bus_in_flight(const Bus *bus);
 
 void bus_source_added(Bus *bus, const char *name);
 void bus_source_changed(Bus *bus, const char *name);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
 
@@ -54,6 +55,7 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
                 .node = *node,
                 .uid = peer->subject.uid,
                 .pid = peer->subject.pid,
+                .began_usec = clock_monotonic_usec(),
         };
         (void)string_set(&call->unit, peer->subject.unit);
         TAILQ_INSERT_TAIL(&peer->calls, call, entry);
@@ -87,6 +89,7 @@ static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *nam
 /* Sends what there is, and the call is gone. */
 static void call_deliver(Call *call)
 {
+        call_count(call);
         if (!call->answer)
                 log_warning("no memory for an answer");
         else if (call->peer && !call->no_reply)

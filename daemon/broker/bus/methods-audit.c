@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* OpenAudit: the log as a descriptor, and where its chain stands. What is in it is not read here. */
+/* OpenAudit and GetMetrics: what has happened, as a log that is not read here, and as numbers. */
 #include "broker/bus/room.h"
 
 #include <errno.h>
@@ -35,4 +35,18 @@ void manager_open_audit(Call *call, DBusMessage *message)
                                  strerror(-r));
         else
                 answer_audit(call, fd, seq, hash);
+}
+
+void manager_get_metrics(Call *call, DBusMessage *message)
+{
+        CLEANUP(freep) char *text = NULL;
+        Value value;
+
+        (void)message;
+        if (call->bus->host.report(call->bus->userdata, &text) < 0) {
+                call_fail_memory(call);
+                return;
+        }
+        value = value_string(text);
+        call_answer_value(call, &value);
 }

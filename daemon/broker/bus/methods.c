@@ -30,6 +30,7 @@ const MethodHandler method_handlers[_METHOD_N] = {
         [METHOD_MANAGER_GET_CERTIFICATE] = manager_get_certificate,
         [METHOD_MANAGER_LIST_CERTIFICATES] = manager_list_certificates,
         [METHOD_MANAGER_CHECK_ACCESS] = manager_check_access,
+        [METHOD_MANAGER_GET_METRICS] = manager_get_metrics,
         [METHOD_MANAGER_OPEN_AUDIT] = manager_open_audit,
         [METHOD_MANAGER_RELOAD] = manager_reload,
         [METHOD_CERTIFICATE_SIGN] = certificate_sign,

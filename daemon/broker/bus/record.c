@@ -2,12 +2,13 @@
 /*
  * What the audit log is told of a call: who, what, on which object, by which grant, and what came of it. Never an
  * argument beyond these, an input or a signature. Whatever changes or uses something is recorded whatever comes of it;
- * reading is recorded where it was refused.
+ * reading is recorded where it was refused. Everything is counted.
  */
 #include "broker/bus/room.h"
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 
 bool method_is_recorded(MethodId method)
@@ -103,4 +104,39 @@ void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
                              .result = status_error_name(status) + strlen(CB_ERROR_PREFIX),
                      },
                      ignore, NULL);
+}
+
+/* The source of the key that was used, or of the object that was called. */
+static const char *source_of(const Call *call)
+{
+        const Catalog *catalog = call->bus->rooms.catalog;
+        const Certificate *certificate = NULL;
+        const Backend *backend;
+
+        if (call->node.type != NODE_OBJECT)
+                return "";
+
+        switch (call->node.kind) {
+        case OBJECT_CERTIFICATE:
+                certificate = catalog_find_certificate(catalog, call->node.name);
+                break;
+        case OBJECT_BACKEND:
+                backend = catalog_find_backend(catalog, call->node.name);
+                certificate =
+                        backend ? catalog_find_certificate(catalog, backend->certificate) : NULL;
+                break;
+        case OBJECT_SOURCE: /* as it was called: it may be none */
+        case OBJECT_MANAGER:
+        case _OBJECT_KIND_N:
+                break;
+        }
+        return certificate ? certificate->source : "";
+}
+
+void call_count(const Call *call)
+{
+        if (call->bus->rooms.metrics)
+                metrics_count(call->bus->rooms.metrics, method_table[call->method].name,
+                              source_of(call), call->result ? call->result : "ok",
+                              clock_monotonic_usec() - call->began_usec);
 }

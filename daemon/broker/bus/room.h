@@ -124,6 +124,7 @@ struct Call {
         char *grant;
         uint64_t generation;
         const char *result;  /* NULL: ok */
+        uint64_t began_usec;
         DBusMessage *answer; /* waits for its record */
 };
 
@@ -159,6 +160,8 @@ bool method_is_recorded(MethodId method);
 void call_note_grant(Call *call, const Grant *grant);
 /* Hands the record to the host; `done` as in BusHost. False: there is nothing to record. */
 bool call_record(Call *call, bus_recorded done);
+/* Counts an answered call; those of objects under their source. */
+void call_count(const Call *call);
 /* A call that was refused before it became one. */
 void record_refusal(Peer *peer, const Node *node, MethodId method, int status);
 
@@ -231,6 +234,7 @@ void manager_register_certificate(Call *call, DBusMessage *message);
 void manager_create_backend(Call *call, DBusMessage *message);
 void manager_get_certificate(Call *call, DBusMessage *message);
 void manager_list_certificates(Call *call, DBusMessage *message);
+void manager_get_metrics(Call *call, DBusMessage *message);
 void manager_open_audit(Call *call, DBusMessage *message);
 void manager_check_access(Call *call, DBusMessage *message);
 void manager_reload(Call *call, DBusMessage *message);

@@ -13,6 +13,8 @@
 
 /* After a failure: neither never again, nor at once. */
 #define RETRY_SEC 60
+/* How far the store may be behind with LastRefresh. */
+#define KEPT_SEC 600
 
 void refresh_schedule(Certificate *next, const WireReply *reply)
 {
@@ -148,7 +150,10 @@ static void on_found(Job *job, const WireReply *reply)
                 }
         }
 
-        job->quiet = job->quiet && !next->key_gone;
+        /* What max-stale is counted from has to survive a restart. */
+        job->quiet = job->quiet && !next->key_gone &&
+                     (reply->refresh_after_usec == 0 ||
+                      clock_realtime_sec() < next->last_refresh_sec + KEPT_SEC);
         refresh_schedule(next, reply);
         r = renew_known(next, known, reply);
         if (r < 0)

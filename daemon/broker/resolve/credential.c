@@ -11,11 +11,21 @@
 
 #include "broker/resolve/refusal.h"
 
-static bool source_serves(const Sources *sources, const Certificate *certificate)
+/* What a source said last is served while it does not answer, but not for ever. */
+static int check_stale(const Sources *sources, const Certificate *certificate, uint64_t now_sec,
+                       bool *ret_stale, Failure *failure)
 {
         const Source *source = sources_find(sources, certificate->source);
+        uint64_t max_sec = source ? source_max_stale_sec(source) : 0;
 
-        return source && source_state_serves(source_state(source));
+        *ret_stale = !source || !source_state_serves(source_state(source));
+        if (!*ret_stale || max_sec == 0 || now_sec <= certificate->last_refresh_sec + max_sec)
+                return 0;
+        return fail(failure, CB_SOURCE_UNAVAILABLE,
+                    "certificate '%s' was last seen in source '%s' longer ago than max-stale "
+                    "allows, and the source does "
+                    "not answer",
+                    certificate->id, certificate->source);
 }
 
 int credential_resolve(const Catalog *catalog, const Sources *sources, const Backend *backend,
@@ -23,6 +33,7 @@ int credential_resolve(const Catalog *catalog, const Sources *sources, const Bac
 {
         const Certificate *certificate = catalog_find_certificate(catalog, backend->certificate);
         const Generation *generation;
+        bool stale = false;
         int r;
 
         if (!certificate)
@@ -36,11 +47,15 @@ int credential_resolve(const Catalog *catalog, const Sources *sources, const Bac
         if (r != 0)
                 return certificate_refusal(certificate, generation, r, failure);
 
+        r = check_stale(sources, certificate, now_sec, &stale, failure);
+        if (r != 0)
+                return r;
+
         *ret_credential = (Credential){
                 .certificate = certificate,
                 .generation = generation,
                 .backend = backend,
-                .stale = !source_serves(sources, certificate),
+                .stale = stale,
                 .validate_chain = backend_validates_chain(backend, now_sec),
                 .validate_name = backend_validates_name(backend, now_sec),
         };

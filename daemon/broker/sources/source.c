@@ -434,6 +434,18 @@ const char *source_driver(const Source *source)
         return source->config->driver;
 }
 
+size_t source_in_flight(const Source *source)
+{
+        return pending_count(source->pending);
+}
+
+uint64_t source_max_stale_sec(const Source *source)
+{
+        const char *usec = source_config_get(source->config, "max-stale");
+
+        return usec ? strtoull(usec, NULL, 10) / USEC_PER_SEC : 0;
+}
+
 const char *source_uri(const Source *source)
 {
         return string_or_empty(source_config_get(source->config, "uri"));

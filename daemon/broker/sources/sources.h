@@ -54,7 +54,10 @@ const char *source_name(const Source *source);
 const char *source_driver(const Source *source);
 const char *source_uri(const Source *source);
 SourceState source_state(const Source *source);
-const char *source_last_error(const Source *source);  /* "": none */
+const char *source_last_error(const Source *source); /* "": none */
+size_t source_in_flight(const Source *source);       /* requests that it owes an answer */
+/* How long what it said last may be served while it does not answer; 0: without end. */
+uint64_t source_max_stale_sec(const Source *source);
 uint64_t source_last_ready_sec(const Source *source); /* 0: never yet */
 
 /*

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""GetMetrics, read by a parser that is not ours."""
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+
+def samples(broker):
+    families = list(text_string_to_metric_families(str(broker.manager("GetMetrics"))))
+    assert families
+    return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in families for sample in family.samples}
+
+
+def value(broker, name, **labels):
+    return samples(broker)[(name, tuple(sorted(labels.items())))]
+
+
+def test_requests_are_counted_by_operation_source_and_outcome(broker, refused):
+    broker.import_new("client", "ec-p256")
+    for _ in range(3):
+        broker.sign("client", "ecdsa-sha256", bytes(32))
+    refused("InvalidArgument", broker.sign, "client", "ecdsa-sha256", bytes(31))
+    refused("NotFound", broker.sign, "nobody", "ecdsa-sha256", bytes(32))
+    count = "certbroker_requests_total"
+    assert value(broker, count, operation="Sign", source="hsm", outcome="ok") == 3
+    assert value(broker, count, operation="Sign", source="hsm", outcome="InvalidArgument") == 1
+    assert value(broker, count, operation="Sign", source="", outcome="NotFound") == 1
+    assert value(broker, "certbroker_request_duration_seconds_count", operation="Sign", source="hsm") == 4
+    assert value(broker, "certbroker_request_duration_seconds_bucket", operation="Sign", source="hsm", le="+Inf") == 4
+
+
+def test_states_ends_and_queues(broker):
+    cert = broker.import_new("client", "ec-p256")
+    assert value(broker, "certbroker_source_state", source="hsm", certbroker_source_state="ready") == 1
+    assert value(broker, "certbroker_source_state", source="hsm", certbroker_source_state="locked") == 0
+    not_after = int(broker.certificate_properties("client")["NotAfter"])
+    assert value(broker, "certbroker_certificate_not_after_seconds", certificate="client") == not_after
+    assert value(broker, "certbroker_source_queue", source="hsm") == 0
+    assert value(broker, "certbroker_calls_in_flight") == 1, "the call that asks"
+    assert value(broker, "certbroker_audit_records_total") >= 1
+    assert value(broker, "certbroker_audit_healthy") == 1
+    assert cert
+
+
+def test_labels_are_bounded_by_what_is_there(broker, refused):
+    for i in range(50):
+        refused("NotFound", broker.sign, f"nobody-{i}", "ecdsa-sha256", bytes(32))
+    signs = [key for key in samples(broker) if key[0] == "certbroker_requests_total" and ("operation", "Sign") in key[1]]
+    assert len(signs) == 1
