@@ -333,12 +333,18 @@ static const struct {
         unsigned n_args;
         void (*run)(char **args);
 } commands[] = {
-        { "sign", 2, do_sign },         { "threads", 4, do_threads },
-        { "fork", 4, do_fork },         { "credential", 1, do_credential },
-        { "certificate", 1, do_certificate }, { "watch", 2, do_watch },
-        { "timeouts", 2, do_timeouts }, { "fds", 0, do_fds },
-        { "euid", 1, do_euid },         { "storm", 1, do_storm },
-        { "chroot", 1, do_chroot },     { "algorithm-bytes", 1, do_bytes },
+        { "sign", 2, do_sign },
+        { "threads", 4, do_threads },
+        { "fork", 4, do_fork },
+        { "credential", 1, do_credential },
+        { "certificate", 1, do_certificate },
+        { "watch", 2, do_watch },
+        { "timeouts", 2, do_timeouts },
+        { "fds", 0, do_fds },
+        { "euid", 1, do_euid },
+        { "storm", 1, do_storm },
+        { "chroot", 1, do_chroot },
+        { "algorithm-bytes", 1, do_bytes },
 };
 
 static int obey(char *line)
