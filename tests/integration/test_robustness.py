@@ -311,14 +311,3 @@ LATER = [
     ("Certificate", "Retire", "t", (dbus.UInt64(1),)),
     ("Certificate", "Export", "sh", ("pem", dbus.types.UnixFd(0))),
 ]
-
-
-def test_what_is_not_there_yet(stopped, refused):
-    """Members of the interface that are still to come say so, to those who might call them."""
-    from broker import GRANT_ALL, ME
-    stopped.configure(grants=GRANT_ALL.format(me=ME).replace('"use"', '"use", "decrypt", "export"'))
-    stopped.start()
-    stopped.import_new("client")
-    for interface, method, signature, arguments in LATER:
-        refused("NotSupported", stopped.call, PATHS[interface], f"org.certbroker1.{interface}", method, signature,
-                *arguments)
