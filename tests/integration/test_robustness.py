@@ -297,17 +297,3 @@ def test_random_messages_on_the_channel(serving):
         except OSError:
             pass
         s.close()
-
-
-LATER = [
-    ("Manager", "GenerateKey", "sssa{sv}", ("new", "hsm", "ec-p256", dbus.Dictionary({}, signature="sv"))),
-    ("Manager", "OpenAudit", "", ()),
-    ("Manager", "GetMetrics", "", ()),
-    ("Certificate", "SignTls", "tssay", (dbus.UInt64(0), "ecdsa-sha256", "client", dbus.ByteArray(bytes(32)))),
-    ("Certificate", "Decrypt", "tsay", (dbus.UInt64(0), "rsa-oaep-sha256", dbus.ByteArray(bytes(256)))),
-    ("Certificate", "CreateRequest", "sas", ("CN=x", dbus.Array([], "s"))),
-    ("Certificate", "InstallCertificate", "ha{sv}", (dbus.types.UnixFd(0), dbus.Dictionary({}, signature="sv"))),
-    ("Certificate", "SetCurrent", "t", (dbus.UInt64(1),)),
-    ("Certificate", "Retire", "t", (dbus.UInt64(1),)),
-    ("Certificate", "Export", "sh", ("pem", dbus.types.UnixFd(0))),
-]
