@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between rooms: what one has to tell or ask another that it may not know. A source's state goes to manage and to the
+ * bus, a reload to all, a record of the bus to the ledger. Each function passes something on; none decides anything.
+ */
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "base/log.h"
+#include "broker/report.h"
+#include "broker/rooms.h"
+
+/* --- from sources and manage --- */
+
+static void on_source_added(void *userdata, Source *source)
+{
+        Broker *broker = userdata;
+
+        if (broker->bus)
+                bus_source_added(broker->bus, source_name(source));
+}
+
+static void on_source_changed(void *userdata, Source *source)
+{
+        Broker *broker = userdata;
+
+        if (broker->manage)
+                manage_source_changed(broker->manage, source);
+        if (broker->bus)
+                bus_source_changed(broker->bus, source_name(source));
+}
+
+static void on_source_removed(void *userdata, const char *name)
+{
+        Broker *broker = userdata;
+
+        if (broker->bus)
+                bus_source_removed(broker->bus, name);
+}
+
+const SourcesEvents broker_sources_events = {
+        .added = on_source_added,
+        .changed = on_source_changed,
+        .removed = on_source_removed,
+};
+
+void broker_on_tick(void *userdata)
+{
+        Broker *broker = userdata;
+
+        manage_tick(broker->manage);
+}
+
+static void host_wake_at(void *userdata, uint64_t realtime_sec)
+{
+        Broker *broker = userdata;
+
+        wake_at(broker->tick, realtime_sec);
+}
+
+/* --- configuration --- */
+
+static void log_warnings(const Config *config)
+{
+        for (char **warning = config->warnings; warning && *warning; warning++)
+                log_warning("%s", *warning);
+}
+
+/* Hands a good configuration to every room; what was in force before is freed after. */
+int broker_put_in_force(Broker *broker, Config *config, Failure *failure)
+{
+        Config *before = broker->config;
+        int r;
+
+        r = sources_configure(broker->sources, config);
+        if (r < 0) {
+                fail(failure, r, "the sources cannot be configured");
+                if (before)
+                        (void)sources_configure(broker->sources, before);
+                return r;
+        }
+        broker->config = config;
+        signer_configure(broker->signer, config);
+        manage_configure(broker->manage, config);
+        ledger_configure(broker->ledger, config);
+        bus_configure(broker->bus, &config->grants, config->max_in_flight_per_client);
+        log_warnings(config);
+        config_free(before);
+        return 0;
+}
+
+int broker_reload(void *userdata, Failure *failure)
+{
+        CLEANUP(config_freep) Config *config = NULL;
+        Broker *broker = userdata;
+        int r;
+
+        sd_notify(0, "RELOADING=1");
+        r = config_load(broker->options.config, &config, failure);
+        if (r == 0)
+                r = broker_put_in_force(broker, config, failure);
+        if (r == 0) {
+                TAKE(config);
+                log_info("the configuration has been read again");
+        } else {
+                log_error("the configuration stays as it was: %s", failure->text);
+        }
+        sd_notify(0, "READY=1");
+        return r;
+}
+
+/* --- for the bus --- */
+
+static void host_ready(void *userdata)
+{
+        sd_notify(0, "READY=1");
+        log_info("ready");
+}
+
+static void host_ended(void *userdata, BusEnd end, const char *text)
+{
+        Broker *broker = userdata;
+
+        if (broker->shutdown.has_begun)
+                return;
+        log_error("%s", text);
+        (void)sd_event_exit(broker->event, BROKER_EXIT_BUS);
+}
+
+static void host_record(void *userdata, const BusRecord *record, bus_recorded done, void *call)
+{
+        Broker *broker = userdata;
+
+        ledger_record(broker->ledger, record, done, call);
+}
+
+static int host_may_record(void *userdata, Failure *failure)
+{
+        Broker *broker = userdata;
+
+        return ledger_may_record(broker->ledger, failure);
+}
+
+static int host_open_audit(void *userdata, int *ret_fd, uint64_t *ret_seq,
+                           char ret_hash[THUMBPRINT_TEXT])
+{
+        Broker *broker = userdata;
+
+        return ledger_open(broker->ledger, ret_fd, ret_seq, ret_hash);
+}
+
+static int host_report(void *userdata, char **ret_text)
+{
+        Broker *broker = userdata;
+        const ReportRooms rooms = { broker->metrics, broker->sources, broker->catalog,
+                                    broker->ledger, broker->bus };
+
+        return report_make(&rooms, ret_text);
+}
+
+const BusHost broker_bus_host = {
+        .report = host_report,
+        .record = host_record,
+        .may_record = host_may_record,
+        .open_audit = host_open_audit,
+        .reload = broker_reload,
+        .wake_at = host_wake_at,
+        .ready = host_ready,
+        .ended = host_ended,
+};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The broker's inside: one of each room. Shared by broker.c, which makes them, and host.c, which goes between them. */
+#pragma once
+
+#include "broker/broker.h"
+#include "broker/bus/bus.h"
+#include "broker/config/config.h"
+#include "broker/ledger.h"
+#include "broker/manage/manage.h"
+#include "broker/metrics/metrics.h"
+#include "broker/shutdown.h"
+#include "broker/sign/sign.h"
+#include "broker/sources/sources.h"
+#include "broker/store/store.h"
+#include "broker/wake.h"
+#include "loop/lane.h"
+
+struct Broker {
+        BrokerOptions options;
+        Config *config;
+        sd_event *event;
+        Lane *lane;
+        Catalog *catalog;
+        Store *store;
+        Sources *sources;
+        Signer *signer;
+        Manage *manage;
+        Ledger *ledger;
+        Metrics *metrics;
+        Bus *bus;
+        Wake *tick; /* when manage wants to be woken */
+        Shutdown shutdown;
+        int lock_fd; /* of the state directory: one broker to each */
+};
+
+extern const SourcesEvents broker_sources_events;
+extern const BusHost broker_bus_host;
+
+void broker_on_tick(void *userdata);
+/* Hands a good configuration to every room, and keeps it; what was in force before is freed after. */
+int broker_put_in_force(Broker *broker, Config *config, Failure *failure);
+/* Reads the configuration again; an error leaves the old one in force. */
+int broker_reload(void *userdata, Failure *failure);
