@@ -265,3 +265,16 @@ def test_shipped_grants(stopped, root):
     assert stopped.list_ids() == []
     stopped.manager("Reload")
     assert words(stopped.as_user("www-data", [ROOT, MANAGER, "Reload", ""])) == ["AccessDenied"]
+
+
+def test_in_use_names_only_readable_backends(house):
+    """Who may manage a certificate, but not read the backend that uses it, learns that there is one, and not which."""
+    house = house('  clerk = { user = "nobody"; allow = "manage"; certificate = "orders-*"; backend = "seen-*"; };\n')
+    house.create_backend("seen-one", "orders-a")
+    delete = [certificate_path("orders-a"), CERTIFICATE, "Delete", "a{sv}", {}]
+    (result,) = house.as_user("nobody", delete)
+    assert words([result]) == ["InUse"]
+    assert "seen-one" in result["message"] and "orders-a-backend" not in result["message"]
+    house.backend("seen-one", "Delete")
+    (result,) = house.as_user("nobody", delete)
+    assert words([result]) == ["InUse"] and "orders-a-backend" not in result["message"]

@@ -26,6 +26,42 @@ void certificate_set_enabled(Call *call, DBusMessage *message)
         manage_set_enabled(call->bus->rooms.manage, call->node.name, enabled, call_on_done, call);
 }
 
+/* Names the backends that the caller may read; that there are others is all that it learns of those. */
+static int tell_users(const Call *call, Failure *failure)
+{
+        CLEANUP(strv_freep) char **users = NULL, **names = NULL;
+        CLEANUP(freep) char *text = NULL;
+        int r;
+
+        r = catalog_users_of(call->bus->rooms.catalog, call->node.name, &users);
+        for (char **user = users; r == 0 && user && *user; user++) {
+                if (may_read(call->bus, call_subject(call), OBJECT_BACKEND, *user))
+                        r = strv_append(&names, *user);
+        }
+        text = r == 0 ? strv_join(names, ", ") : NULL;
+        if (!text)
+                return fail(failure, -ENOMEM, "no memory to delete certificate '%s'",
+                            call->node.name);
+        return fail(failure, CB_IN_USE,
+                    "certificate '%s' is used by: %.300s%s; bind these backends to another one, or "
+                    "delete "
+                    "them first",
+                    call->node.name, text,
+                    strv_length(names) == strv_length(users) ? ""
+                    : strv_length(names) == 0                ? "backends that you may not read"
+                                                             : " and others that you may not read");
+}
+
+static void on_deleted(void *userdata, const Failure *failure)
+{
+        Call *call = userdata;
+        Failure told = *failure;
+
+        if (failure->status == CB_IN_USE && call->peer)
+                (void)tell_users(call, &told);
+        call_on_done(call, &told);
+}
+
 void certificate_delete(Call *call, DBusMessage *message)
 {
         static const Option options[] = { { "destroy-key", "b" } };
@@ -39,7 +75,7 @@ void certificate_delete(Call *call, DBusMessage *message)
                 return;
         }
         manage_delete_certificate(call->bus->rooms.manage, call->node.name, destroy.boolean,
-                                  call_on_done, call);
+                                  on_deleted, call);
 }
 
 /* --- the life of a key --- */
