@@ -43,13 +43,11 @@ static const struct {
         { DBUS_ERROR "NotSupported", CB_NOT_SUPPORTED },
 };
 
-/* What snprintf cut may end within a character: step back to where one begins. */
-static void trim_to_character(char *text, size_t room)
+/* Where vsnprintf had to cut it may have cut a character: step back to where one begins. */
+static void trim_to_character(char *text)
 {
         size_t n = strlen(text);
 
-        if (n + 1 < room)
-                return;
         while (n > 0 && ((unsigned char)text[n - 1] & 0xc0) == 0x80)
                 n--;
         if (n > 0 && ((unsigned char)text[n - 1] & 0x80) != 0)
@@ -60,15 +58,19 @@ static void trim_to_character(char *text, size_t room)
 int error_set(cb_error *error, int status, const char *format, ...)
 {
         va_list args;
+        int n;
 
         if (!error)
                 return status;
 
         error->status = status;
         va_start(args, format);
-        (void)vsnprintf(error->text, sizeof(error->text), format, args);
+        n = vsnprintf(error->text, sizeof(error->text), format, args);
         va_end(args);
-        trim_to_character(error->text, sizeof(error->text));
+        if (n < 0)
+                error->text[0] = '\0';
+        else if ((size_t)n >= sizeof(error->text))
+                trim_to_character(error->text);
         return status;
 }
 
