@@ -4,50 +4,22 @@
  *
  * Every init, every parameter and the probe for the size are local and cheap: libssl makes dozens of
  * them to find out what a key can do. The broker is asked in sign_input() alone. Messages are hashed
- * here; they come through sign_message() or a final. Verification is the native public key's.
+ * here; they come through sign_message() or a final.
  *
  * A message that is known as a whole passes through sign_message(), in one piece: what is to be told
  * from its content, as that it is a TLS 1.3 CertificateVerify, is told there.
  */
 #include "operations.h"
 
-#include <limits.h>
 #include <openssl/core_dispatch.h>
-#include <openssl/core_names.h>
-#include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
-#include <openssl/proverr.h>
-#include <openssl/rsa.h>
-#include <string.h>
-#include <strings.h>
+#include <stdlib.h>
 
-#include "algorithm.h"
-#include "digest.h"
-#include "key.h"
 #include "provider.h"
+#include "signature.h"
 
 /* The most that the broker takes for Ed25519, whose input is the message. */
 #define MESSAGE_MAX 65536
-
-/* RSA_PSS_SALTLEN_AUTO_DIGEST_MAX of OpenSSL 3.1, and the last of these values. */
-#define SALT_AUTO_DIGEST_MAX (-4)
-#define SALT_LOWEST          SALT_AUTO_DIGEST_MAX
-
-typedef struct Signature {
-        Provider *provider;
-        KeyType type;
-        Key *key;
-        int operation; /* EVP_PKEY_OP_… of the last init, 0: none */
-        bool hashes;   /* it is given messages, and hashes them */
-        const Digest *digest;
-        const Digest *mgf1; /* NULL: as digest */
-        Padding padding;
-        int salt; /* bytes, or one of RSA_PSS_SALTLEN_… */
-        EVP_MD_CTX *hash;
-} Signature;
-
-CLEANUP_FUNCTION(EVP_PKEY_CTX, EVP_PKEY_CTX_free);
 
 /* ------------------------------------------------------------------ the context */
 
@@ -75,8 +47,7 @@ static void *signature_new(Provider *provider, KeyType type)
                 return NULL;
         signature->provider = provider;
         signature->type = type;
-        signature->padding = type == KEY_RSA ? PADDING_PKCS1 : PADDING_NONE;
-        signature->salt = RSA_PSS_SALTLEN_DIGEST;
+        signature_reset_params(signature);
         return signature;
 }
 
@@ -116,240 +87,7 @@ static void *signature_dup(void *context)
         return TAKE(to);
 }
 
-/* ------------------------------------------------------------------ parameters */
-
-static int signature_set_digest(Signature *signature, const char *name)
-{
-        const Digest *digest = digest_find_by_name(name);
-
-        if (!digest) {
-                RAISE(signature->provider, REASON_DIGEST,
-                      "%s: SHA-256, SHA-384, SHA-512 and, where it is granted, SHA-1 are what "
-                      "signs%s",
-                      name,
-                      strcasecmp(name, "MD5-SHA1") == 0 ? "; TLS 1.0 and 1.1 need another key"
-                                                        : "");
-                return 0;
-        }
-        if (signature->hash && digest != signature->digest) {
-                RAISE(signature->provider, REASON_STATE,
-                      "the digest was chosen when hashing began");
-                return 0;
-        }
-
-        signature->digest = digest;
-        return 1;
-}
-
-static const struct {
-        const char *name;
-        int number;
-        Padding padding;
-} paddings[] = {
-        { OSSL_PKEY_RSA_PAD_MODE_PKCSV15, RSA_PKCS1_PADDING, PADDING_PKCS1 },
-        { OSSL_PKEY_RSA_PAD_MODE_PSS, RSA_PKCS1_PSS_PADDING, PADDING_PSS },
-};
-
-/* libssl gives the number, programs of the command line the name. */
-static int signature_set_padding(Signature *signature, const OSSL_PARAM *param)
-{
-        const char *name = NULL;
-        int number = -1;
-
-        if (param->data_type == OSSL_PARAM_UTF8_STRING
-                    ? !OSSL_PARAM_get_utf8_string_ptr(param, &name)
-                    : !OSSL_PARAM_get_int(param, &number))
-                return 0;
-
-        for (size_t i = 0; i < ELEMENTS(paddings); i++)
-                if (name ? strcmp(name, paddings[i].name) == 0 : number == paddings[i].number) {
-                        signature->padding = paddings[i].padding;
-                        return 1;
-                }
-
-        RAISE(signature->provider, REASON_PADDING,
-              "an RSA key signs with PKCS #1 v1.5 or PSS padding");
-        return 0;
-}
-
-static const struct {
-        const char *name;
-        int salt;
-} salts[] = {
-        { OSSL_PKEY_RSA_PSS_SALT_LEN_DIGEST, RSA_PSS_SALTLEN_DIGEST },
-        { OSSL_PKEY_RSA_PSS_SALT_LEN_MAX, RSA_PSS_SALTLEN_MAX },
-        { OSSL_PKEY_RSA_PSS_SALT_LEN_AUTO, RSA_PSS_SALTLEN_AUTO },
-        { "auto-digestmax", SALT_AUTO_DIGEST_MAX },
-};
-
-static int signature_set_salt(Signature *signature, const OSSL_PARAM *param)
-{
-        const char *name;
-        char *end;
-        long number;
-
-        if (param->data_type != OSSL_PARAM_UTF8_STRING)
-                return OSSL_PARAM_get_int(param, &signature->salt);
-        if (!OSSL_PARAM_get_utf8_string_ptr(param, &name))
-                return 0;
-
-        for (size_t i = 0; i < ELEMENTS(salts); i++)
-                if (strcmp(name, salts[i].name) == 0) {
-                        signature->salt = salts[i].salt;
-                        return 1;
-                }
-
-        number = strtol(name, &end, 10);
-        if (end == name || *end != '\0' || number < SALT_LOWEST || number > INT_MAX)
-                return 0;
-        signature->salt = (int)number;
-        return 1;
-}
-
-static int signature_set_rsa_params(Signature *signature, const OSSL_PARAM params[])
-{
-        const OSSL_PARAM *param;
-        const char *name;
-
-        param = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PAD_MODE);
-        if (param && !signature_set_padding(signature, param))
-                return 0;
-
-        param = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_PSS_SALTLEN);
-        if (param && !signature_set_salt(signature, param))
-                return 0;
-
-        param = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_MGF1_DIGEST);
-        if (param) {
-                if (!OSSL_PARAM_get_utf8_string_ptr(param, &name))
-                        return 0;
-                signature->mgf1 = digest_find_by_name(name);
-                if (!signature->mgf1) {
-                        RAISE(signature->provider, REASON_DIGEST, "MGF1 with %s is not supported",
-                              name);
-                        return 0;
-                }
-        }
-
-        return 1;
-}
-
-static int signature_set_params(void *context, const OSSL_PARAM params[])
-{
-        Signature *signature = context;
-        const OSSL_PARAM *param;
-        const char *name;
-
-        if (!params)
-                return 1;
-        if (signature->type == KEY_RSA && !signature_set_rsa_params(signature, params))
-                return 0;
-
-        param = OSSL_PARAM_locate_const(params, OSSL_SIGNATURE_PARAM_DIGEST);
-        if (!param)
-                return 1;
-        return OSSL_PARAM_get_utf8_string_ptr(param, &name) &&
-               signature_set_digest(signature, name);
-}
-
-static const OSSL_PARAM *signature_settable_params(void *context, void *provider)
-{
-        static const OSSL_PARAM params[] = {
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, NULL, 0),
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PAD_MODE, NULL, 0),
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, NULL, 0),
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST, NULL, 0),
-                OSSL_PARAM_END,
-        };
-        return params;
-}
-
-static int param_set_name(OSSL_PARAM *param, const char *name, int number)
-{
-        if (!param)
-                return 1;
-        return param->data_type == OSSL_PARAM_UTF8_STRING || param->data_type == OSSL_PARAM_UTF8_PTR
-                       ? OSSL_PARAM_set_utf8_string(param, name)
-                       : OSSL_PARAM_set_int(param, number);
-}
-
-static int signature_get_params(void *context, OSSL_PARAM params[])
-{
-        Signature *signature = context;
-        const Digest *digest = signature->digest, *mgf1 = signature->mgf1 ?: digest;
-        const Algorithm *algorithm = algorithm_find(signature->type, signature->padding, digest);
-        OSSL_PARAM *param;
-
-        param = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_ALGORITHM_ID);
-        if (param &&
-            (!algorithm || !OSSL_PARAM_set_octet_string(param, algorithm->der, algorithm->n_der)))
-                return 0;
-
-        param = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_DIGEST);
-        if (param && !OSSL_PARAM_set_utf8_string(param, digest ? digest->name : ""))
-                return 0;
-        if (signature->type != KEY_RSA)
-                return 1;
-
-        param = OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_MGF1_DIGEST);
-        if (param && !OSSL_PARAM_set_utf8_string(param, mgf1 ? mgf1->name : ""))
-                return 0;
-
-        for (size_t i = 0; i < ELEMENTS(paddings); i++)
-                if (paddings[i].padding == signature->padding &&
-                    !param_set_name(OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_PAD_MODE),
-                                    paddings[i].name, paddings[i].number))
-                        return 0;
-
-        return param_set_name(OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_PSS_SALTLEN),
-                              OSSL_PKEY_RSA_PSS_SALT_LEN_DIGEST, RSA_PSS_SALTLEN_DIGEST);
-}
-
-static const OSSL_PARAM *signature_gettable_params(void *context, void *provider)
-{
-        static const OSSL_PARAM params[] = {
-                OSSL_PARAM_octet_string(OSSL_SIGNATURE_PARAM_ALGORITHM_ID, NULL, 0),
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_DIGEST, NULL, 0),
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PAD_MODE, NULL, 0),
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_PSS_SALTLEN, NULL, 0),
-                OSSL_PARAM_utf8_string(OSSL_SIGNATURE_PARAM_MGF1_DIGEST, NULL, 0),
-                OSSL_PARAM_END,
-        };
-        return params;
-}
-
 /* ------------------------------------------------------------------ signing */
-
-/*
- * The algorithm for what was asked, or NULL with an error raised. The contract has PSS in one form: a salt as
- * long as the digest, which is also what "automatic" gets, and MGF1 with the digest itself.
- */
-static const Algorithm *signature_algorithm(const Signature *signature, const Digest *digest)
-{
-        const Algorithm *algorithm = algorithm_find(signature->type, signature->padding, digest);
-
-        if (!algorithm) {
-                RAISE(signature->provider, REASON_DIGEST,
-                      "%s keys do not sign %s with this padding", key_type_name(signature->type),
-                      digest ? digest->name : "without a digest");
-                return NULL;
-        }
-        if (signature->padding != PADDING_PSS)
-                return algorithm;
-
-        if (signature->salt != RSA_PSS_SALTLEN_DIGEST && signature->salt != RSA_PSS_SALTLEN_AUTO &&
-            signature->salt != SALT_AUTO_DIGEST_MAX && signature->salt != (int)digest->size) {
-                RAISE(signature->provider, REASON_SALT,
-                      "a PSS salt is as long as the digest: set rsa_pss_saltlen to digest");
-                return NULL;
-        }
-        if (signature->mgf1 && signature->mgf1 != digest) {
-                RAISE(signature->provider, REASON_SALT, "MGF1 has the signature's digest, %s",
-                      digest->name);
-                return NULL;
-        }
-        return algorithm;
-}
 
 /* Answers the probe for the size: 1; 0: go on; -1: there is too little room. */
 static int signature_probe(const Signature *signature, const uint8_t *out, size_t *ret_n,
@@ -377,7 +115,7 @@ static int sign_input(const Signature *signature, const Digest *digest, const ui
         return algorithm && key_sign(signature->key, algorithm->name, input, n_input, out, ret_n);
 }
 
-static bool signature_is_ready(const Signature *signature, int operation, bool hashes)
+bool signature_is_ready(const Signature *signature, int operation, bool hashes)
 {
         if (signature->key && signature->operation == operation && signature->hashes == hashes)
                 return true;
@@ -386,8 +124,8 @@ static bool signature_is_ready(const Signature *signature, int operation, bool h
         return false;
 }
 
-static int signature_init(Signature *signature, int operation, bool hashes, Key *key,
-                          const OSSL_PARAM params[])
+int signature_init(Signature *signature, int operation, bool hashes, Key *key,
+                   const OSSL_PARAM params[])
 {
         if (key && key_type(key) != signature->type)
                 return 0;
@@ -404,6 +142,7 @@ static int signature_init(Signature *signature, int operation, bool hashes, Key 
         signature->hash = NULL;
         signature->operation = operation;
         signature->hashes = hashes;
+        signature_reset_params(signature);
         return signature_set_params(signature, params);
 }
 
@@ -458,7 +197,7 @@ static int signature_sign(void *context, uint8_t *out, size_t *ret_n, size_t n_r
         return digest && sign_input(signature, digest, input, n_input, out, ret_n);
 }
 
-/* ------------------------------------------------------------------ hashing, then signing or verifying */
+/* ------------------------------------------------------------------ hashing, then signing */
 
 static int hash_begin(Signature *signature)
 {
@@ -468,8 +207,8 @@ static int hash_begin(Signature *signature)
         return md && signature->hash && EVP_DigestInit_ex2(signature->hash, md, NULL);
 }
 
-static int signature_digest_init(Signature *signature, int operation, const char *name, Key *key,
-                                 const OSSL_PARAM params[])
+int signature_digest_init(Signature *signature, int operation, const char *name, Key *key,
+                          const OSSL_PARAM params[])
 {
         if (!signature_init(signature, operation, true, key, NULL))
                 return 0;
@@ -507,7 +246,7 @@ static int signature_digest_update(void *context, const uint8_t *data, size_t n_
         return EVP_DigestUpdate(signature->hash, data, n_data);
 }
 
-static int hash_end(Signature *signature, uint8_t digest[static EVP_MAX_MD_SIZE])
+int signature_hash_end(Signature *signature, uint8_t *ret_digest)
 {
         unsigned n;
         int ok;
@@ -515,7 +254,7 @@ static int hash_end(Signature *signature, uint8_t digest[static EVP_MAX_MD_SIZE]
         if (!signature->hash && !hash_begin(signature))
                 return 0;
 
-        ok = EVP_DigestFinal_ex(signature->hash, digest, &n) && n == signature->digest->size;
+        ok = EVP_DigestFinal_ex(signature->hash, ret_digest, &n) && n == signature->digest->size;
         EVP_MD_CTX_free(signature->hash);
         signature->hash = NULL;
         return ok;
@@ -533,8 +272,9 @@ static int signature_digest_sign_final(void *context, uint8_t *out, size_t *ret_
         if (r != 0)
                 return r > 0;
 
-        return hash_end(signature, digest) && sign_input(signature, signature->digest, digest,
-                                                         signature->digest->size, out, ret_n);
+        return signature_hash_end(signature, digest) &&
+               sign_input(signature, signature->digest, digest, signature->digest->size, out,
+                          ret_n);
 }
 
 static int sign_message(Signature *signature, const uint8_t *message, size_t n_message,
@@ -552,7 +292,7 @@ static int sign_message(Signature *signature, const uint8_t *message, size_t n_m
         }
 
         return signature_digest_update(signature, message, n_message) &&
-               hash_end(signature, digest) &&
+               signature_hash_end(signature, digest) &&
                sign_input(signature, signature->digest, digest, signature->digest->size, out,
                           ret_n);
 }
@@ -570,90 +310,6 @@ static int signature_digest_sign(void *context, uint8_t *out, size_t *ret_n, siz
                 return r > 0;
 
         return sign_message(signature, message, n_message, out, ret_n);
-}
-
-/* ------------------------------------------------------------------ verifying */
-
-static int verify_set_params(const Signature *signature, EVP_PKEY_CTX *native)
-{
-        if (signature->digest) {
-                const EVP_MD *md = provider_md(signature->provider, signature->digest);
-
-                if (!md || EVP_PKEY_CTX_set_signature_md(native, md) <= 0)
-                        return 0;
-        }
-        if (signature->padding == PADDING_PSS) {
-                int salt = signature->salt == SALT_AUTO_DIGEST_MAX ? RSA_PSS_SALTLEN_AUTO
-                                                                   : signature->salt;
-
-                if (EVP_PKEY_CTX_set_rsa_padding(native, RSA_PKCS1_PSS_PADDING) <= 0 ||
-                    EVP_PKEY_CTX_set_rsa_pss_saltlen(native, salt) <= 0)
-                        return 0;
-                if (signature->mgf1 &&
-                    EVP_PKEY_CTX_set_rsa_mgf1_md_name(native, signature->mgf1->name, NULL) <= 0)
-                        return 0;
-        }
-        return 1;
-}
-
-static int verify_input(const Signature *signature, const uint8_t *given, size_t n_given,
-                        const uint8_t *input, size_t n_input)
-{
-        CLEANUP(EVP_PKEY_CTX_freep) EVP_PKEY_CTX *native = NULL;
-
-        native = EVP_PKEY_CTX_new_from_pkey(provider_libctx(signature->provider),
-                                            key_public(signature->key), PROVIDER_OTHERS);
-        if (!native || EVP_PKEY_verify_init(native) <= 0 || !verify_set_params(signature, native))
-                return 0;
-        return EVP_PKEY_verify(native, given, n_given, input, n_input) == 1;
-}
-
-static int signature_verify_init(void *context, void *key, const OSSL_PARAM params[])
-{
-        return signature_init(context, EVP_PKEY_OP_VERIFY, false, key, params);
-}
-
-static int signature_verify(void *context, const uint8_t *given, size_t n_given,
-                            const uint8_t *input, size_t n_input)
-{
-        return signature_is_ready(context, EVP_PKEY_OP_VERIFY, false) &&
-               verify_input(context, given, n_given, input, n_input);
-}
-
-static int signature_digest_verify_init(void *context, const char *name, void *key,
-                                        const OSSL_PARAM params[])
-{
-        return signature_digest_init(context, EVP_PKEY_OP_VERIFYCTX, name, key, params);
-}
-
-static int signature_digest_verify_final(void *context, const uint8_t *given, size_t n_given)
-{
-        Signature *signature = context;
-        uint8_t digest[EVP_MAX_MD_SIZE];
-
-        return signature_is_ready(signature, EVP_PKEY_OP_VERIFYCTX, true) &&
-               hash_end(signature, digest) &&
-               verify_input(signature, given, n_given, digest, signature->digest->size);
-}
-
-/* Ed25519 alone: it has no digest, so the message must be there as a whole. */
-static int signature_verify_message(void *context, const uint8_t *given, size_t n_given,
-                                    const uint8_t *message, size_t n_message)
-{
-        Signature *signature = context;
-        EVP_MD_CTX *native;
-        int ok;
-
-        if (!signature_is_ready(signature, EVP_PKEY_OP_VERIFYCTX, true))
-                return 0;
-
-        native = EVP_MD_CTX_new();
-        ok = native &&
-             EVP_DigestVerifyInit_ex(native, NULL, NULL, provider_libctx(signature->provider),
-                                     PROVIDER_OTHERS, key_public(signature->key), NULL) &&
-             EVP_DigestVerify(native, given, n_given, message, n_message) == 1;
-        EVP_MD_CTX_free(native);
-        return ok;
 }
 
 /* ------------------------------------------------------------------ tables */
