@@ -83,8 +83,10 @@ int create_private_key(Session *session, const ObjectName *name, const PkiPublic
         add_bool(&template, CKA_SENSITIVE, true);
         add_bool(&template, CKA_EXTRACTABLE, extractable);
         add_bool(&template, CKA_SIGN, true);
+        /* What is not said some tokens take for true: SoftHSM's keys would unwrap others. */
+        add_bool(&template, CKA_DECRYPT, rsa);
+        add_bool(&template, CKA_UNWRAP, false);
         if (rsa) {
-                add_bool(&template, CKA_DECRYPT, true);
                 add_rsa_private(&template, public, private);
         } else {
                 add_bytes(&template, CKA_EC_PARAMS, &public->params);
