@@ -68,6 +68,10 @@ class TestVault:
             raise ValueError(answer.get("error"))
         return answer
 
+    def reset(self):
+        """As it was when it started, on the same ports; with an empty log."""
+        self.control("POST", "reset")
+
     # ---- where it is
 
     url = property(lambda self: self.info["url"])

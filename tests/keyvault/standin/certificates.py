@@ -55,6 +55,14 @@ def unreadable(what):
                          f"is in valid {what} format.")
 
 
+def unwrapped(value):
+    """Python's client sends the base64 of a PEM file too; others send its text."""
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (ValueError, binascii.Error):
+        raise unreadable("PEM") from None
+
+
 def read_pem(text):
     if "-----BEGIN PRIVATE KEY-----" not in text:
         raise bad_parameter("The specified PEM X.509 certificate content is invalid: an unencrypted PKCS#8 private key "
@@ -112,6 +120,8 @@ def import_(call):
     if not isinstance(value, str) or not value:
         raise bad_parameter("Property value is required.")
     content_type = (given.get("secret_props") or {}).get("contentType") or PFX
+    if content_type == PEM and "-----BEGIN" not in value:
+        value = unwrapped(value)
     is_pem = "-----BEGIN" in value
     if is_pem and content_type != PEM:
         raise bad_parameter("The content type of a PEM certificate must be application/x-pem-file.")

@@ -32,6 +32,9 @@ class Control:
     async def post_stop(self, body):
         self.service.stopping.set()
 
+    async def post_reset(self, body):
+        await self.service.reset()
+
     # ---- what the vault holds
 
     def base(self):
@@ -174,7 +177,7 @@ class Control:
         return {"faults": self.service.faults.rules}
 
     async def post_faults(self, body):
-        return self.service.faults.add(body)
+        return await self.service.faults.add(body)
 
     async def delete_faults(self, body, number=None):
         self.service.faults.remove(int(number) if number else None)

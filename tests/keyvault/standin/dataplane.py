@@ -125,12 +125,14 @@ class DataPlane:
         self.identities = identities
         self.resources = resources
         self.authority = authority
+        self.reset()
+
+    def reset(self):
         self.permission_model = "policy"
         self.page_size = PAGE_MAX
         self.empty_pages = True
         self.challenge = None
         self.issue_seconds = 0.5
-        self.api_versions = API_VERSIONS
 
     async def __call__(self, request):
         try:
@@ -153,7 +155,8 @@ class DataPlane:
         return headers
 
     def challenge_headers(self, host):
-        value = self.challenge or (f'Bearer authorization="{self.authority()}/{TENANT}", '
+        authority = "https://login.windows.net" if host.endswith(".azure.net") else self.authority()
+        value = self.challenge or (f'Bearer authorization="{authority}/{TENANT}", '
                                    f'resource="{self.resources.of_host(host)}"')
         return [("WWW-Authenticate", value)]
 
@@ -182,7 +185,7 @@ class DataPlane:
         version = request.query.get("api-version")
         if not version:
             raise bad_parameter("api-version must be specified")
-        if version not in self.api_versions:
+        if version not in API_VERSIONS:
             raise bad_parameter(f"The specified version ({version}) is not recognized. Consider using the latest "
                                 "supported version (7.5).")
 

@@ -17,11 +17,17 @@ class Faults:
         self.rules = []
         self._ids = itertools.count(1)
 
-    def add(self, rule):
-        """A rule, or the name of one in the catalogue with what is to be different in it. Returns it, with its id."""
+    async def add(self, rule):
+        """A rule, or the name of one in the catalogue with what is to be different in it. Returns it, with its id.
+
+        Some names stand for a setting (a network that drops, say): those stay until they are set back.
+        """
         rule = dict(rule)
         if "name" in rule:
             rule = catalogue.expand(rule)
+        if "settings" in rule:
+            await self.service.control.application.patch_settings(rule["settings"])
+            return {**rule, "id": 0}
         if rule["do"]["kind"] not in kinds.KINDS:
             raise ValueError(f"no such fault: {rule['do']['kind']}")
         made = {"id": next(self._ids), "at": "vault", "match": "", "skip": 0, "times": None, "hits": 0, **rule}

@@ -65,6 +65,10 @@ class Identities:
         self.key_id = hashlib.sha1(str(self.key.public_key().public_numbers().n).encode()).hexdigest().upper()
         self.cluster_key = rsa.generate_private_key(65537, 2048)
         self.cluster_issuer = "https://cluster.localhost/"
+        self.reset()
+
+    def reset(self):
+        """As at the start; tokens that were issued before stay good, for the keys stay."""
         self.by_name = {}
         self.lifetime = 3600
         self.issued_after = 0
@@ -76,7 +80,7 @@ class Identities:
                 ("workload", "application", "aaaaaaaa-0000-4000-8000-000000000004",
                  {"federated": [{"issuer": self.cluster_issuer, "subject": "system:serviceaccount:default:broker",
                                  "audience": "api://AzureADTokenExchange"}]})):
-            self.by_name[name] = Identity(name, kind, client_id, **more)
+            self.by_name[name] = Identity(name, kind, client_id, object_id=client_id.replace("a", "b"), **more)
 
     def find(self, **wanted):
         for identity in self.by_name.values():

@@ -107,7 +107,7 @@ class Login:
             return entra_error(401, "invalid_client", 50027, "JWT token is invalid or malformed.")
         request.entry["assertion"] = {"header": header, "claims": claims}
         now = self.identities.clock.seconds()
-        if not isinstance(claims.get("exp"), int) or claims["exp"] <= now:
+        if not isinstance(claims.get("exp"), (int, float)) or claims["exp"] <= now:
             return entra_error(401, "invalid_client", 700024, "Client assertion is not within its valid time range.")
         if claims.get("nbf", now) > now + 300:
             return entra_error(401, "invalid_client", 700024, "Client assertion is not within its valid time range.")

@@ -114,7 +114,7 @@ def operation(base, item):
             out["status_details"] = (
                 "Pending certificate created. Please Perform Merge to complete the request.")
     elif pending.status == "cancelled":
-        out["error"] = {"code": "RequestCancelled", "message": "The certificate request was cancelled."}
+        out["status_details"] = "Certificate operation was cancelled."
     return out
 
 

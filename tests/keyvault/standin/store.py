@@ -179,6 +179,9 @@ class Store:
 
     def __init__(self, clock):
         self.clock = clock
+        self.reset()
+
+    def reset(self):
         self.objects = {}
         self.delete_seconds = 0.2
 
