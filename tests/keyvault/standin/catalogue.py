@@ -13,7 +13,7 @@ TOKEN = r"^POST /[^/]+/oauth2/v2.0/token|^GET .*(/metadata/identity/oauth2/token
 FAULTS = {}
 
 
-def _add(name, kind, match="", at="vault", **options):
+def _add(name, kind, /, match="", at="vault", **options):
     FAULTS[name] = {"at": at, "match": match, "do": {"kind": kind, **options}}
 
 
