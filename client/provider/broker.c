@@ -67,6 +67,17 @@ static int broker_answer(Provider *provider, int r, const char *what, const char
         return 0;
 }
 
+/* Who may do `tls` alone is puzzled by a handshake that fails; this is the one thing to know. */
+static void explain_denial(cb_error *error)
+{
+        static const char hint[] = " (a signature that is no TLS 1.3 handshake's, as one of TLS "
+                                   "1.2, needs the operation use)";
+        size_t n = strlen(error->text);
+
+        if (n + sizeof(hint) <= sizeof(error->text))
+                memcpy(error->text + n, hint, sizeof(hint));
+}
+
 int broker_sign(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
                 const uint8_t *input, size_t n_input, uint8_t *signature, size_t *n_signature)
 {
@@ -75,7 +86,20 @@ int broker_sign(Provider *provider, const char *id, uint64_t generation, const c
 
         r = cb_sign(provider_broker(provider)->client, id, generation, algorithm, input, n_input,
                     signature, n_signature, &error);
+        if (r == CB_ACCESS_DENIED)
+                explain_denial(&error);
         return broker_answer(provider, r, "signing with certificate", id, &error);
+}
+
+int broker_sign_tls(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
+                    const Tls13Verify *verify, uint8_t *signature, size_t *n_signature)
+{
+        cb_error error = { 0 };
+        int r;
+
+        r = cb_sign_tls(provider_broker(provider)->client, id, generation, algorithm, verify->role,
+                        verify->hash, verify->n_hash, signature, n_signature, &error);
+        return broker_answer(provider, r, "a TLS 1.3 signature with certificate", id, &error);
 }
 
 int broker_get(Provider *provider, const Uri *uri, cb_credential **ret_credential)

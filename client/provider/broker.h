@@ -7,6 +7,7 @@
 
 #include <certbroker/certbroker.h>
 
+#include "tls13.h"
 #include "uri.h"
 
 typedef struct Broker Broker;
@@ -22,4 +23,7 @@ Broker *broker_free(Broker *broker);
  */
 int broker_sign(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
                 const uint8_t *input, size_t n_input, uint8_t *signature, size_t *n_signature);
+/* The same for a TLS 1.3 CertificateVerify, of which the broker builds the content. */
+int broker_sign_tls(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
+                    const Tls13Verify *verify, uint8_t *signature, size_t *n_signature);
 int broker_get(Provider *provider, const Uri *uri, cb_credential **ret_credential);

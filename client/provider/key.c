@@ -4,7 +4,7 @@
  * as a native EVP_PKEY in the provider's own library context, which answers every question about
  * parameters, sizes, equality and verification.
  *
- * There is no private half in this process; nothing here may ask the broker, but key_sign(). A key is
+ * There is no private half in this process; nothing here may ask the broker, but key_sign() and key_sign_tls(). A key is
  * immutable once made and counted, so that threads and duplicated EVP_PKEYs share it.
  */
 #include "key.h"
@@ -196,28 +196,50 @@ size_t key_max_size(const Key *key)
         return key->max_size;
 }
 
+static bool has_private_half(const Key *key)
+{
+        if (!key->id)
+                RAISE(key->provider, REASON_PRIVATE_HALF, "this key has a public half only");
+        return key->id != NULL;
+}
+
+/* An RSA signature is as long as the modulus, always; nothing is longer than max_size. */
+static int check_length(const Key *key, size_t n)
+{
+        if (n != 0 && n <= key->max_size && (key->type == KEY_EC || n == key->max_size))
+                return 1;
+
+        RAISE(key->provider, REASON_BAD_ANSWER,
+              "certificate %s: a signature of %zu bytes from a key whose signatures have %zu",
+              key->id, n, key->max_size);
+        return 0;
+}
+
 int key_sign(const Key *key, const char *algorithm, const uint8_t *input, size_t n_input,
              uint8_t *signature, size_t *n_signature)
 {
         size_t n = *n_signature;
 
-        if (!key->id) {
-                RAISE(key->provider, REASON_PRIVATE_HALF, "this key has a public half only");
-                return 0;
-        }
-
-        if (!broker_sign(key->provider, key->id, key->generation, algorithm, input, n_input,
-                         signature, &n))
+        if (!has_private_half(key) ||
+            !broker_sign(key->provider, key->id, key->generation, algorithm, input, n_input,
+                         signature, &n) ||
+            !check_length(key, n))
                 return 0;
 
-        /* An RSA signature is as long as the modulus, always; nothing is longer than max_size. */
-        if (n == 0 || n > key->max_size || (key->type != KEY_EC && n != key->max_size)) {
-                RAISE(key->provider, REASON_BAD_ANSWER,
-                      "certificate %s: a signature of %zu bytes from a key whose signatures have "
-                      "%zu",
-                      key->id, n, key->max_size);
+        *n_signature = n;
+        return 1;
+}
+
+int key_sign_tls(const Key *key, const char *algorithm, const Tls13Verify *verify,
+                 uint8_t *signature, size_t *n_signature)
+{
+        size_t n = *n_signature;
+
+        if (!has_private_half(key) ||
+            !broker_sign_tls(key->provider, key->id, key->generation, algorithm, verify, signature,
+                             &n) ||
+            !check_length(key, n))
                 return 0;
-        }
 
         *n_signature = n;
         return 1;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "macro.h"
+#include "tls13.h"
 #include "uri.h"
 
 struct ossl_param_st;
@@ -45,3 +46,5 @@ size_t key_max_size(const Key *key);
 /* A signature by the broker; algorithm: the contract's name. 1, or 0 with an error raised. */
 int key_sign(const Key *key, const char *algorithm, const uint8_t *input, size_t n_input,
              uint8_t *signature, size_t *n_signature);
+int key_sign_tls(const Key *key, const char *algorithm, const Tls13Verify *verify,
+                 uint8_t *signature, size_t *n_signature);

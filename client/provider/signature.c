@@ -3,11 +3,11 @@
  * Signatures: OpenSSL's calls, turned into an algorithm of the contract and an input for it.
  *
  * Every init, every parameter and the probe for the size are local and cheap: libssl makes dozens of
- * them to find out what a key can do. The broker is asked in sign_input() alone. Messages are hashed
+ * them to find out what a key can do. The broker is asked in sign_input() and sign_tls13() alone. Messages are hashed
  * here; they come through sign_message() or a final.
  *
- * A message that is known as a whole passes through sign_message(), in one piece: what is to be told
- * from its content, as that it is a TLS 1.3 CertificateVerify, is told there.
+ * A message that is known as a whole passes through sign_message(), in one piece. There it is told whether it
+ * is a TLS 1.3 CertificateVerify, for which the broker asks for less than for an ordinary signature.
  */
 #include "operations.h"
 
@@ -277,10 +277,26 @@ static int signature_digest_sign_final(void *context, uint8_t *out, size_t *ret_
                           ret_n);
 }
 
+/* TLS 1.3 has no PKCS #1 v1.5; what is signed so is none of its messages, whatever it looks like. */
+static int sign_tls13(const Signature *signature, const Tls13Verify *verify, uint8_t *out,
+                      size_t *ret_n)
+{
+        const Algorithm *algorithm = signature_algorithm(signature, signature->digest);
+
+        *ret_n = key_max_size(signature->key);
+        return algorithm && key_sign_tls(signature->key, algorithm->name, verify, out, ret_n);
+}
+
 static int sign_message(Signature *signature, const uint8_t *message, size_t n_message,
                         uint8_t *out, size_t *ret_n)
 {
         uint8_t digest[EVP_MAX_MD_SIZE];
+        Tls13Verify verify;
+
+        /* As a whole only: what an update has begun is not known here. */
+        if (!signature->hash && signature->padding != PADDING_PKCS1 &&
+            tls13_recognise(message, n_message, &verify))
+                return sign_tls13(signature, &verify, out, ret_n);
 
         if (!signature->digest) {
                 if (n_message > MESSAGE_MAX) {

@@ -94,6 +94,16 @@ class Certificate(dbus.service.Object):
         except Error as error:
             failed(error)
 
+    @dbus.service.method("org.certbroker1.Certificate", in_signature="tssay", out_signature="ay",
+                         byte_arrays=True, sender_keyword="sender", async_callbacks=("done", "failed"))
+    def SignTls(self, generation, algorithm, role, transcript_hash, sender, done, failed):
+        data = b" " * 64 + f"TLS 1.3, {role} CertificateVerify".encode() + b"\0" + bytes(transcript_hash)
+        if algorithm != "ed25519":
+            context = hashes.Hash(pki.HASHES[algorithm.rsplit("-", 1)[1]]())
+            context.update(data)
+            data = context.finalize()
+        self.Sign(generation, algorithm, data, sender, done, failed)
+
 
 class Backend(dbus.service.Object):
     def __init__(self, broker, name, certificate):
