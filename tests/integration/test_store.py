@@ -103,7 +103,7 @@ def test_start_does_not_wait_for_sources(stopped):
     began = time.monotonic()
     stopped.start("hsm")
     assert time.monotonic() - began < 5
-    assert stopped.source_properties("broken")["State"] == "unavailable"
+    stopped.wait_source("broken", "unavailable")
     assert stopped.source_properties("broken")["LastError"]
     assert stopped.source_properties("stuck")["State"] != "ready"
     stopped.import_new("client")
