@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pkcs11 driver's table, and the operations that need no more than a session. Slots that are NULL: generate,
- * export and decrypt have no implementation yet; a request is signed by way of `sign`.
+ * The pkcs11 driver's table, and the operations that need no more than a session. The one slot that is NULL: a request
+ * is built by the broker and signed by way of `sign`.
  */
 #include "source/pkcs11/driver.h"
 
@@ -9,7 +9,10 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "source/pkcs11/decrypt.h"
+#include "source/pkcs11/export.h"
 #include "source/pkcs11/facts.h"
+#include "source/pkcs11/generate.h"
 #include "source/pkcs11/keeper.h"
 #include "source/pkcs11/keys.h"
 #include "source/pkcs11/sign.h"
@@ -198,10 +201,13 @@ const SourceDriver pkcs11_driver = {
         .start = p11_start,
         .wipe = p11_wipe,
         .sign = p11_sign,
+        .decrypt = decrypt_oaep,
         .import = p11_import,
+        .generate = generate_key,
         .lookup = p11_lookup,
         .install = p11_install,
         .destroy = p11_destroy,
+        .export = export_key,
         .unlock = p11_unlock,
         .refresh = p11_refresh,
 };

@@ -126,7 +126,6 @@ static int plan_make(unsigned mechanisms, KeyType type, Algorithm algorithm, con
         return -EINVAL;
 }
 
-/* CKA_ALWAYS_AUTHENTICATE: a log-in for this one operation, between C_SignInit and C_Sign. */
 static int authenticate_locked(Session *session, Failure *failure)
 {
         Token *token = session->token;
@@ -138,23 +137,25 @@ static int authenticate_locked(Session *session, Failure *failure)
         if (r < 0) {
                 session->fault = CKR_OPERATION_ACTIVE; /* begun, and never finished */
                 return fail(failure, CB_SOURCE_LOCKED,
-                            "the key wants the PIN for each signature, and source '%s' has none",
+                            "the key wants the PIN for each use, and source '%s' has none",
                             token->name);
         }
         rv = session->f->C_Login(session->handle, CKU_CONTEXT_SPECIFIC, secret_data(pin),
                                  secret_length(pin));
         if (rv == CKR_OK)
                 return 0;
-        r = session_fail(session, rv, "C_Login", "log in for a signature", failure);
+        r = session_fail(session, rv, "C_Login", "log in for one use", failure);
         if (rv_class(rv) == RV_CLASS_PIN)
                 token_note_refusal(token, TAKE(pin));
         return r;
 }
 
-static int authenticate(Session *session, Failure *failure)
+int key_authenticate(Session *session, const Key *key, Failure *failure)
 {
         int r;
 
+        if (!key->always_authenticate)
+                return 0;
         pthread_mutex_lock(&session->token->login_lock);
         r = authenticate_locked(session, failure);
         pthread_mutex_unlock(&session->token->login_lock);
@@ -181,11 +182,9 @@ static int run_plan(Session *session, const Key *key, Plan *plan, Bytes *ret_raw
         CK_RV rv;
         int r;
 
-        if (key->always_authenticate) {
-                r = authenticate(session, failure);
-                if (r != 0)
-                        return r;
-        }
+        r = key_authenticate(session, key, failure);
+        if (r != 0)
+                return r;
         rv = session->f->C_Sign(session->handle, plan->data.n > 0 ? plan->data.data : signature,
                                 plan->data.n, signature, &n);
         if (rv != CKR_OK)

@@ -16,45 +16,13 @@
 #include "pki/bundle.h"
 #include "pki/token-object.h"
 #include "pki/x509.h"
+#include "source/handed.h"
 #include "source/pkcs11/facts.h"
 #include "source/pkcs11/session.h"
 #include "source/pkcs11/sign.h"
 #include "source/pkcs11/template.h"
 
-#define BUNDLE_MAX    (1024 * 1024)
-#define READ_USEC     (5 * USEC_PER_SEC)
 #define ROLLBACK_USEC (5 * USEC_PER_SEC)
-
-/* What somebody has handed us as a descriptor. Takes it. */
-static int read_handed(int *fd, const char *what, Secret **ret_secret, Failure *failure)
-{
-        CLEANUP(closep) int taken = *fd;
-        int r;
-
-        *fd = -1;
-        if (taken < 0)
-                return fail(failure, CB_INVALID_ARGUMENT, "there is no descriptor for the %s",
-                            what);
-        r = secret_read_fd(taken, BUNDLE_MAX, READ_USEC, ret_secret);
-        switch (r) {
-        case -EFBIG:
-                return fail(failure, CB_INVALID_ARGUMENT, "the %s is larger than 1 MiB", what);
-        case -ETIMEDOUT:
-                return fail(failure, CB_INVALID_ARGUMENT,
-                            "the %s did not end within 5 s; close the pipe's other end", what);
-        case -ENOMEM:
-        case -EPERM:
-                return fail(failure, CB_FAILED,
-                            "no locked memory for the %s; raise the service's LimitMEMLOCK", what);
-        default:
-                break;
-        }
-        if (r < 0)
-                return fail(failure, CB_INVALID_ARGUMENT,
-                            "the %s cannot be read: it must be a regular file, a memfd or a pipe",
-                            what);
-        return 0;
-}
 
 /* Objects made so far */
 
@@ -149,9 +117,9 @@ static int import_read(Import *import, WireRequest *request, Failure *failure)
         CLEANUP(secret_freep) Secret *passphrase = NULL;
         int r;
 
-        r = read_handed(&request->fds[0], "bundle", &data, failure);
+        r = handed_read(&request->fds[0], "bundle", &data, failure);
         if (r == 0)
-                r = read_handed(&request->fds[1], "passphrase", &passphrase, failure);
+                r = handed_read(&request->fds[1], "passphrase", &passphrase, failure);
         if (r != 0)
                 return r;
         secret_chomp(passphrase);
