@@ -7,7 +7,7 @@ import dbus
 import pki
 import pytest
 
-from broker import Failure, backend_path, certificate_path
+from broker import Failure, backend_path, certificate_path, wait_until
 
 CREDENTIAL = {
     "certificate": "o", "id": "s", "generation": "t", "chain": "aay", "key": "s", "algorithms": "as",
@@ -223,3 +223,23 @@ def test_delete_with_an_unknown_option(broker, refused):
     broker.import_new("client")
     refused("InvalidArgument", broker.delete_certificate, "client", colour=True)
     assert broker.list_ids() == ["client"]
+
+
+def test_an_exception_ends_by_itself(broker, signals):
+    """At SkipUntil the validation is on again: in the answer, in the properties, in a signal, and in the audit log."""
+    broker.import_new("client")
+    until = int(time.time()) + 2
+    broker.create_backend("orders", "client", ValidateChain=False, ValidateName=False, SkipReason="a new CA is coming",
+                          SkipUntil=dbus.UInt64(until))
+    assert not broker.backend("orders", "GetCredential")["validate-chain"]
+    seen = signals()
+    seen.wait("CredentialChanged", backend_path("orders"))
+    wait_until(lambda: broker.backend_properties("orders")["ValidateChain"], "the validation is on again", 10)
+    assert time.time() >= until
+    properties = broker.backend_properties("orders")
+    assert properties["ValidateName"] and properties["SkipReason"] == "" and properties["SkipUntil"] == 0
+    credential = broker.backend("orders", "GetCredential")
+    assert credential["validate-chain"] and credential["validate-name"]
+    assert '"event":"ExceptionEnded"' in (broker.state / "audit.jsonl").read_text()
+    broker.restart()
+    assert broker.backend_properties("orders")["ValidateChain"]

@@ -7,6 +7,7 @@
 #include "broker/bus/room.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/strings.h"
@@ -83,6 +84,22 @@ static void ignore(void *call, int r)
 {
         (void)call;
         (void)r;
+}
+
+void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name)
+{
+        char object[OBJECT_PATH_MAX];
+
+        object_path_encode(kind, name, object);
+        bus->host.record(bus->userdata,
+                         &(BusRecord){
+                                 .event = event,
+                                 .uid = (uint32_t)getuid(),
+                                 .pid = (uint32_t)getpid(),
+                                 .object = object,
+                                 .result = "ok",
+                         },
+                         ignore, NULL);
 }
 
 void record_refusal(Peer *peer, const Node *node, MethodId method, int status)

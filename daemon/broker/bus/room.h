@@ -123,7 +123,7 @@ struct Call {
         char *unit;
         char *grant;
         uint64_t generation;
-        const char *result;  /* NULL: ok */
+        const char *result; /* NULL: ok */
         uint64_t began_usec;
         DBusMessage *answer; /* waits for its record */
 };
@@ -160,6 +160,8 @@ bool method_is_recorded(MethodId method);
 void call_note_grant(Call *call, const Grant *grant);
 /* Hands the record to the host; `done` as in BusHost. False: there is nothing to record. */
 bool call_record(Call *call, bus_recorded done);
+/* What the broker did by itself. */
+void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name);
 /* Counts an answered call; those of objects under their source. */
 void call_count(const Call *call);
 /* A call that was refused before it became one. */

@@ -351,6 +351,11 @@ static void on_expiry_warning(void *userdata, const char *id, uint64_t not_after
                      ELEMENTSOF(numbers));
 }
 
+static void on_exception_ended(void *userdata, const char *name)
+{
+        record_own(userdata, "ExceptionEnded", OBJECT_BACKEND, name);
+}
+
 static void on_wake_at(void *userdata, uint64_t realtime_sec)
 {
         Bus *bus = userdata;
@@ -366,6 +371,7 @@ const ManageEvents signals_of_manage = {
         .backend_removed = on_backend_removed,
         .credential_changed = on_credential_changed,
         .rotated = on_rotated,
+        .exception_ended = on_exception_ended,
         .expiry_warning = on_expiry_warning,
         .wake_at = on_wake_at,
 };

@@ -385,3 +385,57 @@ void manage_delete_backend(Manage *manage, const char *name, manage_done done, v
         job->remove = true;
         job_start_backend(job);
 }
+
+/* --- exceptions end by themselves --- */
+
+typedef struct Ending {
+        Manage *manage;
+        char *name;
+} Ending;
+
+static void on_ended(void *userdata, const Failure *failure)
+{
+        Ending *ending = userdata;
+        const ManageEvents *events = &ending->manage->events;
+
+        if (failure->status == 0 && events->exception_ended)
+                events->exception_ended(ending->manage->events_userdata, ending->name);
+        free(ending->name);
+        free(ending);
+}
+
+/* It is in force again already, by the clock; this makes what is shown and stored say so too. */
+static void end_exception(Manage *manage, const char *name)
+{
+        static const BackendSettings validated = {
+                .set = BACKEND_VALIDATE_CHAIN | BACKEND_VALIDATE_NAME | BACKEND_SKIP_REASON |
+                       BACKEND_SKIP_UNTIL,
+                .validate_chain = true,
+                .validate_name = true,
+                .skip_reason = "",
+        };
+        Ending *ending = calloc(1, sizeof(*ending));
+
+        if (!ending || string_set(&ending->name, name) < 0) {
+                free(ending);
+                return;
+        }
+        ending->manage = manage;
+        manage_change_backend(manage, name, &validated, on_ended, ending);
+}
+
+void backend_end_exceptions(Manage *manage, uint64_t now_sec)
+{
+        CLEANUP(strv_freep) char **over = NULL;
+
+        MAP_FOREACH (catalog_backends(manage->catalog), entry) {
+                const Backend *backend = entry->value;
+
+                if (backend->skip_until_sec != 0 && backend->skip_until_sec <= now_sec &&
+                    (!backend->validate_chain || !backend->validate_name) &&
+                    strv_append(&over, backend->name) < 0)
+                        break;
+        }
+        for (char **name = over; name && *name; name++)
+                end_exception(manage, *name);
+}

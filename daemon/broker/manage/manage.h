@@ -28,6 +28,8 @@ typedef struct ManageEvents {
         /* What GetCredential answers for this backend has changed. */
         void (*credential_changed)(void *userdata, const char *name, uint64_t generation);
         void (*rotated)(void *userdata, const char *id, uint64_t generation);
+        /* A validation that was off until now is on again: nobody asked, the clock did it. */
+        void (*exception_ended)(void *userdata, const char *name);
         void (*expiry_warning)(void *userdata, const char *id, uint64_t not_after_sec,
                                uint64_t left_sec);
         /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */

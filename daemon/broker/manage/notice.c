@@ -175,6 +175,7 @@ void manage_tick(Manage *manage)
         MAP_FOREACH (catalog_backends(manage->catalog), entry)
                 notice_backend(manage, entry->key);
 
+        backend_end_exceptions(manage, now_sec);
         expiry_check(manage, now_sec);
         refresh_due(manage, now_sec);
         notice_rearm(manage);

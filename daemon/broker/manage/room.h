@@ -48,6 +48,11 @@ void notice_rearm(Manage *manage);
 void notice_forget(Map *map, const char *key);
 void notice_deinit(Map *map);
 
+/* --- backend.c --- */
+
+/* Switches on what was off until now. */
+void backend_end_exceptions(Manage *manage, uint64_t now_sec);
+
 /* --- expiry.c: ExpiryWarning --- */
 
 int expiry_configure(Manage *manage, const Config *config);
