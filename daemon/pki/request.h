@@ -26,3 +26,6 @@ Algorithm pki_request_algorithm(uint32_t algorithms);
 int pki_request_info(PkiRequest *request, Bytes *ret_info);
 int pki_request_finish(PkiRequest *request, Algorithm algorithm, const Bytes *signature,
                        Bytes *ret_der);
+
+/* The key of a request that somebody else has made, in our one form; its signature is verified. */
+int pki_request_public_key(const Bytes *der, Bytes *ret_spki, Failure *failure);

@@ -6,6 +6,9 @@
 
 #include <stddef.h>
 
+#ifdef HAVE_CURL
+#include "source/azure-key-vault/driver.h"
+#endif
 #ifdef HAVE_P11KIT
 #include "source/pkcs11/driver.h"
 #endif
@@ -13,6 +16,9 @@
 const SourceDriver *const source_drivers[] = {
 #ifdef HAVE_P11KIT
         &pkcs11_driver,
+#endif
+#ifdef HAVE_CURL
+        &azure_key_vault_driver,
 #endif
         NULL,
 };

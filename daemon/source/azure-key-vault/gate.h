@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gate before a vault: how many requests it may be sent, when it asked to be left alone, and whether
+ * it is there at all. Pure: the time and the random number are arguments; its owner has the lock.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/breaker.h"
+
+/*
+ * A vault serves 4000 simple transactions in any ten seconds, and fewer of those that cost it more. A
+ * unit is one simple one; burst and rate together never exceed that.
+ */
+#define GATE_UNITS_BURST   2000
+#define GATE_UNITS_PER_SEC 200
+
+typedef enum GateAnswer {
+        GATE_OPEN,
+        GATE_SPENT,  /* the budget is used up */
+        GATE_ASKED,  /* the vault has asked to wait */
+        GATE_CLOSED, /* the vault is away: only a probe goes there */
+        _GATE_ANSWER_N
+} GateAnswer;
+
+typedef enum GateOutcome {
+        GATE_ANSWERED,
+        GATE_THROTTLED,
+        GATE_FAILED,   /* no answer, or 5xx */
+        GATE_INSECURE, /* TLS said no: closed at once, and tried again seldom */
+        _GATE_OUTCOME_N
+} GateOutcome;
+
+typedef struct Gate {
+        uint64_t milli_units; /* that are left */
+        uint64_t filled_usec; /* until when they are counted; 0: never yet */
+        uint64_t asked_until_usec;
+        Backoff throttled;
+        unsigned n_failures; /* in a row */
+        bool closed, probing;
+        uint64_t probe_usec; /* when the next probe may go */
+        Backoff away, insecure;
+} Gate;
+
+void gate_init(Gate *gate);
+/* cost: units. *ret_wait_usec: after how long to come back, where it is not open. */
+GateAnswer gate_enter(Gate *gate, unsigned cost, uint64_t now_usec, uint64_t *ret_wait_usec);
+/* retry_after_usec: as the vault says; UINT64_MAX: it does not. */
+void gate_note(Gate *gate, GateOutcome outcome, uint64_t retry_after_usec, uint64_t now_usec,
+               uint32_t random);
+/* One probe at a time: true, and the next is put off, where one may go now. */
+bool gate_probe(Gate *gate, uint64_t now_usec);
+/* Someone asks for it: the next probe may go now. */
+void gate_hurry(Gate *gate, uint64_t now_usec);

@@ -1,0 +1,567 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP over libcurl: one thread owns the multi handle, and with it all connections; who asks waits on a
+ * condition of its own, so hundreds wait at the price of hundreds of stacks and few connections.
+ *
+ * Invariants: https with the peer verified, but for what a request marks `plain`; a bearer token is never
+ * put on anything else; nothing is redirected; no proxy, cookie, netrc or key log comes from the
+ * environment; no answer is larger than its limit, whatever its headers say; every request ends by its
+ * deadline. Memory that curl and its parts give back is wiped: headers and bodies pass through it.
+ */
+#include "source/azure-key-vault/http.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/strings.h"
+
+#define HEADER_BYTES_MAX   (64 * 1024)
+#define CHALLENGE_MAX      4096
+#define REQUEST_ID_MAX     128
+#define CONNECT_USEC       (3 * USEC_PER_SEC)
+#define RETRY_AFTER_MAX    (300 * USEC_PER_SEC)
+#define CONNECTIONS_MAX    128
+#define CA_CACHE_SEC       300L
+#define LOW_SPEED_BYTES    32L
+#define LOW_SPEED_SEC      8L
+#define ANSWER_MARGIN_USEC (100 * USEC_PER_MSEC) /* to say so before the deadline */
+#define POLL_MSEC          1000
+
+typedef struct Transfer Transfer;
+struct Transfer {
+        Transfer *next; /* in the queue */
+        CURL *easy;
+        struct curl_slist *headers;
+        HttpAnswer *answer;
+        size_t n_max, n_room, n_header_bytes;
+        bool too_large;
+        char error[CURL_ERROR_SIZE];
+
+        CURLcode result;
+        bool done; /* under the lock */
+        pthread_cond_t ended;
+};
+
+struct Http {
+        char *ca_file, *proxy;
+        CURLM *multi; /* the thread's alone, but for curl_multi_wakeup() */
+        pthread_mutex_t lock;
+        Transfer *queue;
+};
+
+/* --- memory that is wiped when it is given back --- */
+
+static void wiping_free(void *p)
+{
+        if (p)
+                explicit_bzero(p, malloc_usable_size(p));
+        free(p);
+}
+
+static void *wiping_realloc(void *p, size_t n)
+{
+        size_t n_old = p ? malloc_usable_size(p) : 0;
+        void *moved;
+
+        if (p && n <= n_old)
+                return p;
+        moved = malloc(n);
+        if (!moved)
+                return NULL;
+        if (p)
+                memcpy(moved, p, n_old);
+        wiping_free(p);
+        return moved;
+}
+
+/* --- what comes in --- */
+
+void http_answer_deinit(HttpAnswer *answer)
+{
+        wiping_free(answer->body.data);
+        secret_free(answer->secret_body);
+        free(answer->challenge);
+        free(answer->request_id);
+        *answer = (HttpAnswer){ 0 };
+}
+
+const void *http_answer_body(const HttpAnswer *answer, size_t *ret_n)
+{
+        if (answer->secret_body) {
+                *ret_n = secret_length(answer->secret_body);
+                return secret_data(answer->secret_body);
+        }
+        *ret_n = answer->body.n;
+        return answer->body.data ? (const void *)answer->body.data : "";
+}
+
+static bool append_body(Transfer *transfer, const void *data, size_t n)
+{
+        Bytes *body = &transfer->answer->body;
+
+        if (body->n + n + 1 > transfer->n_room) {
+                size_t n_room = MAX(2 * transfer->n_room, body->n + n + 1);
+                uint8_t *moved = wiping_realloc(body->data, n_room);
+
+                if (!moved)
+                        return false;
+                body->data = moved;
+                transfer->n_room = n_room;
+        }
+        memcpy(body->data + body->n, data, n);
+        body->n += n;
+        body->data[body->n] = '\0';
+        return true;
+}
+
+static bool append_secret(Transfer *transfer, const void *data, size_t n)
+{
+        HttpAnswer *answer = transfer->answer;
+        size_t n_old;
+
+        if (!answer->secret_body && secret_new(HTTP_SECRET_ANSWER_MAX, &answer->secret_body) < 0)
+                return false;
+        n_old = secret_length(answer->secret_body);
+        memcpy(secret_data(answer->secret_body) + n_old, data, n);
+        secret_set_length(answer->secret_body, n_old + n);
+        return true;
+}
+
+static size_t on_body(char *data, size_t size, size_t n_items, void *userdata)
+{
+        Transfer *transfer = userdata;
+        HttpAnswer *answer = transfer->answer;
+        size_t n = size * n_items, n_old;
+
+        n_old = answer->secret_body ? secret_length(answer->secret_body) : answer->body.n;
+        if (n > transfer->n_max - n_old) {
+                transfer->too_large = true;
+                return 0;
+        }
+        if (transfer->n_max == HTTP_SECRET_ANSWER_MAX ? !append_secret(transfer, data, n)
+                                                      : !append_body(transfer, data, n))
+                return 0;
+        return n;
+}
+
+uint64_t http_parse_retry_after(const char *name, const char *value, uint64_t now_sec)
+{
+        bool msec = strcasecmp(name, "Retry-After") != 0;
+        unsigned long long number;
+        time_t date;
+        char *end;
+
+        errno = 0;
+        number = strtoull(value, &end, 10);
+        if (*value >= '0' && *value <= '9' && *end == '\0') {
+                if (errno == ERANGE || number > RETRY_AFTER_MAX)
+                        return RETRY_AFTER_MAX;
+                return MIN(number * (msec ? USEC_PER_MSEC : USEC_PER_SEC), RETRY_AFTER_MAX);
+        }
+        date = msec ? -1 : curl_getdate(value, NULL);
+        if (date < 0)
+                return HTTP_NO_RETRY_AFTER;
+        if ((uint64_t)date <= now_sec)
+                return 0;
+        return MIN(((uint64_t)date - now_sec) * USEC_PER_SEC, RETRY_AFTER_MAX);
+}
+
+static void note_challenge(HttpAnswer *answer, const char *value)
+{
+        size_t n_old = answer->challenge ? strlen(answer->challenge) : 0;
+        char *joined = NULL;
+
+        if (n_old + strlen(value) > CHALLENGE_MAX)
+                return;
+        if (asprintf(&joined, "%s%s%s", string_or_empty(answer->challenge), n_old ? "\n" : "",
+                     value) < 0)
+                return;
+        free(answer->challenge);
+        answer->challenge = joined;
+}
+
+static void note_header(HttpAnswer *answer, const char *name, const char *value)
+{
+        static const char *const retry[] = { "Retry-After", "retry-after-ms",
+                                             "x-ms-retry-after-ms" };
+
+        if (strcasecmp(name, "WWW-Authenticate") == 0)
+                note_challenge(answer, value);
+        if (strcasecmp(name, "x-ms-request-id") == 0 && !answer->request_id)
+                answer->request_id = text_escape(value, strlen(value), REQUEST_ID_MAX);
+        for (size_t i = 0; i < ELEMENTSOF(retry); i++) {
+                uint64_t usec;
+
+                if (strcasecmp(name, retry[i]) != 0)
+                        continue;
+                usec = http_parse_retry_after(name, value, clock_realtime_sec());
+                if (usec != HTTP_NO_RETRY_AFTER)
+                        answer->retry_after_usec = usec;
+        }
+}
+
+static size_t on_header(char *data, size_t size, size_t n_items, void *userdata)
+{
+        Transfer *transfer = userdata;
+        size_t n = size * n_items, n_line = n;
+        CLEANUP(freep) char *line = NULL;
+        char *value;
+
+        transfer->n_header_bytes += n;
+        if (transfer->n_header_bytes > HEADER_BYTES_MAX) {
+                transfer->too_large = true;
+                return 0;
+        }
+        while (n_line > 0 && strchr("\r\n \t", data[n_line - 1]))
+                n_line--;
+        line = strndup(data, n_line);
+        if (!line)
+                return 0;
+        value = strchr(line, ':');
+        if (!value)
+                return n;
+        *value++ = '\0';
+        note_header(transfer->answer, line, value + strspn(value, " \t"));
+        return n;
+}
+
+/* --- what goes out --- */
+
+static bool add_header(Transfer *transfer, const char *text)
+{
+        struct curl_slist *list = curl_slist_append(transfer->headers, text);
+
+        if (list)
+                transfer->headers = list;
+        return list;
+}
+
+/* A header that holds a secret is put together in locked memory. */
+static int add_secret_header(Transfer *transfer, const char *name, Secret *value)
+{
+        CLEANUP(secret_freep) Secret *line = NULL;
+        size_t n_name = strlen(name), n = secret_length(value);
+        int r;
+
+        r = secret_new(n_name + n, &line);
+        if (r < 0)
+                return r;
+        memcpy(secret_data(line), name, n_name);
+        memcpy(secret_data(line) + n_name, secret_data(value), n);
+        secret_set_length(line, n_name + n);
+        return add_header(transfer, (const char *)secret_data(line)) ? 0 : -ENOMEM;
+}
+
+static int add_headers(Transfer *transfer, const HttpRequest *request)
+{
+        int r = 0;
+
+        for (size_t i = 0; request->headers && request->headers[i]; i++)
+                if (!add_header(transfer, request->headers[i]))
+                        return -ENOMEM;
+        if (request->body &&
+            !add_header(transfer, request->form ? "Content-Type: application/x-www-form-urlencoded"
+                                                : "Content-Type: application/json"))
+                return -ENOMEM;
+        if (!add_header(transfer, "Expect:") || !add_header(transfer, "Accept: application/json"))
+                return -ENOMEM;
+        if (request->bearer)
+                r = add_secret_header(transfer, "Authorization: Bearer ", request->bearer);
+        if (r == 0 && request->secret_header)
+                r = add_secret_header(transfer, request->secret_header, request->secret);
+        return r;
+}
+
+static void set_security(const Http *http, CURL *easy, const HttpRequest *request)
+{
+        curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, request->plain ? "http,https" : "https");
+        curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+        curl_easy_setopt(easy, CURLOPT_MAXREDIRS, 0L);
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L);
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
+        curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+        curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_SEC);
+        if (http->ca_file) {
+                curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
+                curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+        }
+        /* "" is none, where NULL would be what the environment says. */
+        curl_easy_setopt(easy, CURLOPT_PROXY, !request->plain && http->proxy ? http->proxy : "");
+        curl_easy_setopt(easy, CURLOPT_NOPROXY, request->plain ? "*" : "");
+        if (http->ca_file)
+                curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, http->ca_file);
+        curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+        curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_NONE);
+        curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+}
+
+static void set_method(CURL *easy, const HttpRequest *request)
+{
+        if (strcmp(request->method, "GET") == 0) {
+                curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+                return;
+        }
+        if (request->body || strcmp(request->method, "POST") == 0) {
+                curl_easy_setopt(easy, CURLOPT_POST, 1L);
+                curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+                curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->n_body);
+        }
+        curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, request->method);
+}
+
+static void set_times(CURL *easy, const HttpRequest *request, uint64_t left_usec)
+{
+        uint64_t connect_usec = request->connect_usec ? request->connect_usec : CONNECT_USEC;
+
+        curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(left_usec / USEC_PER_MSEC) + 1);
+        curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                         (long)(MIN(connect_usec, left_usec) / USEC_PER_MSEC) + 1);
+        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, LOW_SPEED_BYTES);
+        curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, LOW_SPEED_SEC);
+        curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+        curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+        curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+}
+
+static void transfer_freep(Transfer **place)
+{
+        Transfer *transfer = *place;
+
+        if (!transfer)
+                return;
+        curl_easy_cleanup(transfer->easy);
+        curl_slist_free_all(transfer->headers);
+        pthread_cond_destroy(&transfer->ended);
+        free(transfer);
+}
+
+static int transfer_new(const Http *http, const HttpRequest *request, uint64_t left_usec,
+                        HttpAnswer *answer, Transfer **ret_transfer)
+{
+        CLEANUP(transfer_freep) Transfer *transfer = calloc(1, sizeof(*transfer));
+        int r;
+
+        if (!transfer)
+                return -ENOMEM;
+        pthread_cond_init(&transfer->ended, NULL);
+        transfer->answer = answer;
+        transfer->n_max = request->secret_answer ? HTTP_SECRET_ANSWER_MAX : HTTP_ANSWER_MAX;
+        transfer->easy = curl_easy_init();
+        if (!transfer->easy)
+                return -ENOMEM;
+        r = add_headers(transfer, request);
+        if (r < 0)
+                return r;
+        set_security(http, transfer->easy, request);
+        set_method(transfer->easy, request);
+        set_times(transfer->easy, request, left_usec);
+        curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url);
+        curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+        curl_easy_setopt(transfer->easy, CURLOPT_ERRORBUFFER, transfer->error);
+        curl_easy_setopt(transfer->easy, CURLOPT_WRITEFUNCTION, on_body);
+        curl_easy_setopt(transfer->easy, CURLOPT_WRITEDATA, transfer);
+        curl_easy_setopt(transfer->easy, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(transfer->easy, CURLOPT_HEADERDATA, transfer);
+        curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, transfer);
+        *ret_transfer = TAKE(transfer);
+        return 0;
+}
+
+/* --- outcomes --- */
+
+static bool says(const char *error, const char *word)
+{
+        return strcasestr(error, word) != NULL;
+}
+
+/* curl has one code for a handshake that was refused, and for one that was cut: its text tells. */
+static HttpFault fault_of_handshake(const char *error)
+{
+        return says(error, "reset") || says(error, "SYSCALL") || says(error, "unexpected eof")
+                       ? HTTP_UNREACHABLE
+                       : HTTP_INSECURE;
+}
+
+static HttpFault fault_of(CURLcode code, const char *error)
+{
+        switch ((int)code) {
+        case CURLE_OK:
+                return HTTP_OK;
+        case CURLE_COULDNT_RESOLVE_HOST:
+        case CURLE_COULDNT_RESOLVE_PROXY:
+        case CURLE_COULDNT_CONNECT:
+        case CURLE_PROXY:
+                return HTTP_UNREACHABLE;
+        case CURLE_SSL_CONNECT_ERROR:
+                return fault_of_handshake(error);
+        case CURLE_SEND_ERROR:
+        case CURLE_RECV_ERROR:
+                return says(error, "alert") ? HTTP_INSECURE : HTTP_UNREACHABLE;
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CERTPROBLEM:
+        case CURLE_SSL_CIPHER:
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_ISSUER_ERROR:
+        case CURLE_SSL_INVALIDCERTSTATUS:
+        case CURLE_USE_SSL_FAILED:
+                return HTTP_INSECURE;
+        case CURLE_OPERATION_TIMEDOUT:
+                return HTTP_TIMED_OUT;
+        case CURLE_OUT_OF_MEMORY:
+        case CURLE_FAILED_INIT:
+        case CURLE_UNSUPPORTED_PROTOCOL:
+        case CURLE_URL_MALFORMAT:
+                return HTTP_INTERNAL;
+        default:
+                return HTTP_BROKEN;
+        }
+}
+
+static void conclude(Transfer *transfer)
+{
+        HttpAnswer *answer = transfer->answer;
+        const char *error =
+                *transfer->error ? transfer->error : curl_easy_strerror(transfer->result);
+        CLEANUP(freep) char *escaped = NULL;
+
+        answer->fault =
+                transfer->too_large ? HTTP_TOO_LARGE : fault_of(transfer->result, transfer->error);
+        curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &answer->status);
+        if (answer->fault == HTTP_OK)
+                return;
+        if (answer->fault == HTTP_TOO_LARGE)
+                error = "the answer is larger than any that makes sense";
+        escaped = text_escape(error, strlen(error), sizeof(answer->fault_text) / 2);
+        snprintf(answer->fault_text, sizeof(answer->fault_text), "%s", string_or_empty(escaped));
+}
+
+/* --- the thread --- */
+
+static void start_queued(Http *http)
+{
+        Transfer *transfer;
+
+        pthread_mutex_lock(&http->lock);
+        transfer = TAKE(http->queue);
+        pthread_mutex_unlock(&http->lock);
+        while (transfer) {
+                Transfer *next = transfer->next;
+
+                curl_multi_add_handle(http->multi, transfer->easy);
+                transfer = next;
+        }
+}
+
+static void end_transfer(Http *http, CURLMsg *message)
+{
+        CURL *easy = message->easy_handle;
+        Transfer *transfer = NULL;
+        CURLcode result = message->data.result;
+
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+        curl_multi_remove_handle(http->multi, easy); /* `message` is gone with it */
+        pthread_mutex_lock(&http->lock);
+        transfer->result = result;
+        transfer->done = true;
+        pthread_cond_signal(&transfer->ended);
+        pthread_mutex_unlock(&http->lock);
+}
+
+static void *http_main(void *userdata)
+{
+        Http *http = userdata;
+
+        for (;;) {
+                CURLMsg *message;
+                int n;
+
+                start_queued(http);
+                curl_multi_perform(http->multi, &n);
+                while ((message = curl_multi_info_read(http->multi, &n)))
+                        if (message->msg == CURLMSG_DONE)
+                                end_transfer(http, message);
+                curl_multi_poll(http->multi, NULL, 0, POLL_MSEC, NULL);
+        }
+        return NULL;
+}
+
+static void run(Http *http, Transfer *transfer)
+{
+        pthread_mutex_lock(&http->lock);
+        transfer->next = http->queue;
+        http->queue = transfer;
+        curl_multi_wakeup(http->multi);
+        while (!transfer->done)
+                pthread_cond_wait(&transfer->ended, &http->lock);
+        pthread_mutex_unlock(&http->lock);
+}
+
+int http_perform(Http *http, const HttpRequest *request, HttpAnswer *answer)
+{
+        CLEANUP(transfer_freep) Transfer *transfer = NULL;
+        uint64_t now_usec = clock_monotonic_usec();
+        int r;
+
+        *answer = (HttpAnswer){ .retry_after_usec = HTTP_NO_RETRY_AFTER };
+        assert_always(!request->bearer || !request->plain);
+        if (now_usec + ANSWER_MARGIN_USEC >= request->deadline_usec) {
+                answer->fault = HTTP_TIMED_OUT;
+                snprintf(answer->fault_text, sizeof(answer->fault_text), "no time was left");
+                return 0;
+        }
+        r = transfer_new(http, request, request->deadline_usec - now_usec - ANSWER_MARGIN_USEC,
+                         answer, &transfer);
+        if (r < 0)
+                return r;
+        run(http, transfer);
+        conclude(transfer);
+        return 0;
+}
+
+static int http_start(Http *http)
+{
+        pthread_t thread;
+        int r;
+
+        unsetenv("SSLKEYLOGFILE");
+        if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
+                                 calloc) != CURLE_OK)
+                return -ENOTSUP;
+        http->multi = curl_multi_init();
+        if (!http->multi)
+                return -ENOMEM;
+        curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+        curl_multi_setopt(http->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)CONNECTIONS_MAX);
+        curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_MAX);
+        r = pthread_create(&thread, NULL, http_main, http);
+        if (r != 0)
+                return -r;
+        pthread_detach(thread);
+        return 0;
+}
+
+int http_new(const char *ca_file, const char *proxy, Http **ret_http)
+{
+        Http *http = calloc(1, sizeof(*http)); /* for as long as the process lives */
+        int r;
+
+        if (!http)
+                return -ENOMEM;
+        pthread_mutex_init(&http->lock, NULL);
+        r = string_set(&http->ca_file, ca_file);
+        if (r == 0)
+                r = string_set(&http->proxy, proxy);
+        if (r == 0)
+                r = http_start(http);
+        if (r == 0)
+                *ret_http = http;
+        return r;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Import of a bundle. It is read and proven here first, so that nothing half-done comes into the vault;
+ * then its key goes there, over TLS, out of locked memory, and is forgotten. A certificate that is there
+ * already gets no new version by accident.
+ */
+#include "source/azure-key-vault/import.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "pki/bundle.h"
+#include "pki/private-key.h"
+#include "pki/x509.h"
+#include "source/azure-key-vault/lookup.h"
+#include "source/azure-key-vault/policy.h"
+#include "source/handed.h"
+
+static int read_bundle(WireRequest *request, PkiBundle *ret_bundle, Failure *failure)
+{
+        CLEANUP(secret_freep) Secret *data = NULL, *passphrase = NULL;
+        int r;
+
+        r = handed_read(&request->fds[0], "bundle", &data, failure);
+        if (r == 0)
+                r = handed_read(&request->fds[1], "passphrase", &passphrase, failure);
+        if (r != 0)
+                return r;
+        secret_chomp(passphrase);
+        return pki_bundle_parse(data, passphrase, ret_bundle, failure);
+}
+
+int import_check_free(Vault *vault, const char *name, uint64_t deadline_usec, Failure *failure)
+{
+        CLEANUP(freep)
+        char *uri = identifier_uri(&vault->settings.vault, OBJECT_CERTIFICATE, name, "");
+        CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
+        VaultCall call = { .method = "GET",
+                           .uri = uri,
+                           .permission = PERMISSION_CERTIFICATES_GET,
+                           .deadline_usec = deadline_usec };
+        int r;
+
+        if (!uri)
+                return -ENOMEM;
+        r = vault_call(vault, &call, &answer, failure);
+        if (r == 0)
+                return fail(
+                        failure, CB_ALREADY_EXISTS,
+                        "the vault has a certificate %s already: register it, or choose another "
+                        "id",
+                        name);
+        if (r == CB_NOT_FOUND)
+                *failure = (Failure){ 0 };
+        return r == CB_NOT_FOUND ? 0 : r;
+}
+
+static int send_bundle(Vault *vault, const char *name, const PkiBundle *bundle, bool exportable,
+                       uint64_t deadline_usec, CertificateAnswer *ret_certificate, Failure *failure)
+{
+        CLEANUP(secret_freep) Secret *pem = NULL, *body = NULL;
+        CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
+        CLEANUP(freep) char *uri = NULL;
+        VaultCall call = { .method = "POST",
+                           .permission = PERMISSION_CERTIFICATES_IMPORT,
+                           .once = true,
+                           .deadline_usec = deadline_usec };
+        int r;
+
+        r = pki_private_key_pem(bundle->key, &pem);
+        if (r == 0)
+                r = policy_import_body(pem, &bundle->chain, bundle->key_type, exportable, &body);
+        if (r == CB_NOT_SUPPORTED)
+                return fail(failure, r, "a vault holds no keys of type %s",
+                            key_type_name(bundle->key_type));
+        if (r == 0 &&
+            asprintf(&uri, "%s/certificates/%s/import", vault->settings.vault.origin, name) < 0)
+                r = -ENOMEM;
+        if (r != 0)
+                return r;
+        call.uri = uri;
+        call.body = secret_data(body);
+        call.n_body = secret_length(body);
+        r = vault_call(vault, &call, &answer, failure);
+        return r == 0 ? certificate_answer_parse(answer.body.data, answer.body.n, ret_certificate,
+                                                 failure)
+                      : r;
+}
+
+static int take_chain(PkiBundle *bundle, WireReply *reply)
+{
+        bytes_list_deinit(&reply->chain);
+        reply->chain = bundle->chain;
+        bundle->chain = (BytesList){ 0 };
+        free(reply->warning);
+        reply->warning = NULL;
+        if (bundle->missing &&
+            asprintf(&reply->warning, "the chain is incomplete: the certificate of %s is missing",
+                     bundle->missing) < 0) {
+                reply->warning = NULL;
+                return -ENOMEM;
+        }
+        return 0;
+}
+
+int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
+{
+        WireRequest *request = call->request;
+        CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
+        CLEANUP(certificate_answer_deinit) CertificateAnswer certificate = { 0 };
+        Failure *failure = &reply->failure;
+        char name[OBJECT_NAME_MAX + 1];
+        int r;
+
+        if (!request->name)
+                return fail(failure, CB_INVALID_ARGUMENT, "no id is named");
+        r = object_name_of(request->name, name, failure);
+        if (r == 0)
+                r = read_bundle(request, &bundle, failure);
+        if (r == 0 && request->generation <= 1)
+                r = import_check_free(vault, name, call->deadline_usec, failure);
+        if (r == 0)
+                r = send_bundle(vault, name, &bundle, request->extractable, call->deadline_usec,
+                                &certificate, failure);
+        if (r == 0)
+                r = lookup_fill(vault, &certificate, call->deadline_usec, reply);
+        if (r != 0)
+                return r;
+        if (!bytes_equal(&reply->spki, &bundle.spki))
+                return fail(failure, CB_KEY_MISMATCH,
+                            "the vault answered the import of %s with another key", name);
+        return take_chain(&bundle, reply); /* as it was given: the secret may not be readable */
+}

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tokens. Invariants: at most one thread asks for a token at any time, and all who need one get its
+ * answer; a token is in locked memory and is overwritten when the last who uses it gives it back; its age
+ * is counted on the monotonic clock from its receipt. After a failure nobody asks again before a
+ * back-off with jitter is over, unless a person wants it; a token that is still good is used meanwhile.
+ */
+#include "source/azure-key-vault/token.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+
+#define MARGIN_USEC (10 * USEC_PER_SEC) /* a token with less than this left is not sent */
+#define AHEAD_SEC   300
+#define AGAIN_USEC  (30 * USEC_PER_SEC)
+
+int tokens_init(Tokens *tokens)
+{
+        pthread_condattr_t attributes;
+
+        *tokens = (Tokens){
+                .backoff = { .first_usec = USEC_PER_SEC, .max_usec = 4 * USEC_PER_SEC },
+        };
+        pthread_mutex_init(&tokens->lock, NULL);
+        pthread_condattr_init(&attributes);
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        pthread_cond_init(&tokens->changed, &attributes);
+        pthread_condattr_destroy(&attributes);
+        return 0;
+}
+
+static void put_locked(Token *token)
+{
+        if (token && --token->n_refs == 0) {
+                secret_free(token->secret);
+                free(token);
+        }
+}
+
+void tokens_put(Tokens *tokens, Token *token)
+{
+        pthread_mutex_lock(&tokens->lock);
+        put_locked(token);
+        pthread_mutex_unlock(&tokens->lock);
+}
+
+static bool is_good_locked(const Tokens *tokens, uint64_t now_usec)
+{
+        return tokens->current && now_usec + MARGIN_USEC < tokens->current->end_usec;
+}
+
+/* At 80 % of its life, at least five minutes before its end, or when the authority says. */
+static uint64_t refresh_after_sec(uint64_t life_sec, uint64_t hint_sec)
+{
+        uint64_t after_sec = life_sec / 5 * 4;
+
+        if (life_sec > 2 * AHEAD_SEC)
+                after_sec = MIN(after_sec, life_sec - AHEAD_SEC);
+        if (hint_sec > 0 && hint_sec < life_sec)
+                after_sec = MIN(after_sec, hint_sec);
+        return after_sec;
+}
+
+static uint32_t random_number(void)
+{
+        uint32_t random = 0;
+
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+                random = (uint32_t)clock_monotonic_usec();
+        return random;
+}
+
+static void note_failure_locked(Tokens *tokens, int r, const Failure *failure, uint64_t now_usec)
+{
+        tokens->failure = *failure;
+        if (tokens->failure.status != r)
+                fail(&tokens->failure, r, "no access token: %s",
+                     r < 0 ? strerror(-r) : status_word(r));
+        /* Who is refused is not let in by asking often. */
+        tokens->backoff.max_usec = (r == CB_SOURCE_DENIED ? 60 : 4) * USEC_PER_SEC;
+        tokens->again_usec = now_usec + backoff_next_usec(&tokens->backoff, random_number());
+}
+
+static int take_locked(Tokens *tokens, Secret *secret, uint64_t life_sec, uint64_t hint_sec,
+                       uint64_t now_usec)
+{
+        Token *token = calloc(1, sizeof(*token));
+
+        if (!token) {
+                secret_free(secret);
+                return -ENOMEM;
+        }
+        token->n_refs = 1;
+        token->secret = secret;
+        token->end_usec = now_usec + life_sec * USEC_PER_SEC;
+        token->refresh_usec = now_usec + refresh_after_sec(life_sec, hint_sec) * USEC_PER_SEC;
+        put_locked(tokens->current);
+        tokens->current = token;
+        tokens->ever = true;
+        tokens->failure = (Failure){ 0 };
+        tokens->again_usec = 0;
+        backoff_reset(&tokens->backoff);
+        return 0;
+}
+
+/* `fetching` is the caller's; the lock is let go meanwhile. */
+static void fetch_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec)
+{
+        uint64_t life_sec = 0, hint_sec = 0, now_usec;
+        Failure failure = { 0 };
+        Secret *secret = NULL;
+        int r;
+
+        tokens->fetching = true;
+        pthread_mutex_unlock(&tokens->lock);
+        now_usec = clock_monotonic_usec(); /* before it is asked for: its life began no later */
+        r = fetch(userdata, deadline_usec, &secret, &life_sec, &hint_sec, &failure);
+        pthread_mutex_lock(&tokens->lock);
+        if (r == 0)
+                r = take_locked(tokens, secret, life_sec, hint_sec, now_usec);
+        if (r != 0)
+                note_failure_locked(tokens, r, &failure, clock_monotonic_usec());
+        tokens->fetching = false;
+        pthread_cond_broadcast(&tokens->changed);
+}
+
+static int wait_locked(Tokens *tokens, uint64_t deadline_usec)
+{
+        struct timespec until = { .tv_sec = (time_t)(deadline_usec / USEC_PER_SEC),
+                                  .tv_nsec = (long)(deadline_usec % USEC_PER_SEC) * 1000 };
+
+        return -pthread_cond_timedwait(&tokens->changed, &tokens->lock, &until);
+}
+
+static int get_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec,
+                      Token **ret_token, Failure *failure)
+{
+        bool tried = false;
+
+        for (;;) {
+                uint64_t now_usec = clock_monotonic_usec();
+
+                if (is_good_locked(tokens, now_usec)) {
+                        tokens->current->n_refs++;
+                        *ret_token = tokens->current;
+                        return 0;
+                }
+                if (tokens->fetching) {
+                        if (wait_locked(tokens, deadline_usec) == -ETIMEDOUT)
+                                return fail(failure, CB_SOURCE_UNAVAILABLE,
+                                            "there is no access token for the vault yet; try "
+                                            "again");
+                        tried = true; /* another's try is as good as ours */
+                        continue;
+                }
+                if (tokens->failure.status != 0 && (tried || now_usec < tokens->again_usec)) {
+                        *failure = tokens->failure;
+                        return failure->status;
+                }
+                if (tried && !tokens->current)
+                        return fail(failure, CB_SOURCE_DENIED, "no access token is to be had");
+                fetch_locked(tokens, fetch, userdata, deadline_usec);
+                tried = true;
+        }
+}
+
+int tokens_get(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec,
+               Token **ret_token, Failure *failure)
+{
+        int r;
+
+        pthread_mutex_lock(&tokens->lock);
+        r = get_locked(tokens, fetch, userdata, deadline_usec, ret_token, failure);
+        pthread_mutex_unlock(&tokens->lock);
+        return r;
+}
+
+void tokens_refuse(Tokens *tokens, const Token *token)
+{
+        pthread_mutex_lock(&tokens->lock);
+        if (tokens->current == token) {
+                put_locked(tokens->current);
+                tokens->current = NULL;
+        }
+        pthread_mutex_unlock(&tokens->lock);
+}
+
+uint64_t tokens_renew(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec)
+{
+        uint64_t now_usec = clock_monotonic_usec(), due_usec;
+
+        pthread_mutex_lock(&tokens->lock);
+        due_usec = tokens->current ? tokens->current->refresh_usec : now_usec;
+        due_usec = MAX(due_usec, tokens->again_usec);
+        if (now_usec >= due_usec && !tokens->fetching)
+                fetch_locked(tokens, fetch, userdata, deadline_usec);
+        due_usec = tokens->current ? tokens->current->refresh_usec : tokens->again_usec;
+        /* A good one that could not be renewed: not too often. */
+        if (tokens->failure.status != 0)
+                due_usec = is_good_locked(tokens, now_usec)
+                                   ? MAX(tokens->again_usec, now_usec + AGAIN_USEC)
+                                   : tokens->again_usec;
+        if (is_good_locked(tokens, now_usec))
+                tokens->again_usec = tokens->failure.status != 0 ? due_usec : 0;
+        pthread_mutex_unlock(&tokens->lock);
+        return due_usec;
+}
+
+void tokens_hurry(Tokens *tokens)
+{
+        pthread_mutex_lock(&tokens->lock);
+        tokens->again_usec = 0;
+        backoff_reset(&tokens->backoff);
+        pthread_mutex_unlock(&tokens->lock);
+}
+
+bool tokens_state(Tokens *tokens, Failure *failure, uint64_t *ret_again_usec)
+{
+        bool good;
+
+        pthread_mutex_lock(&tokens->lock);
+        good = is_good_locked(tokens, clock_monotonic_usec());
+        *failure = tokens->failure;
+        *ret_again_usec = tokens->again_usec;
+        pthread_mutex_unlock(&tokens->lock);
+        return good;
+}
+
+void tokens_wipe(Tokens *tokens)
+{
+        pthread_mutex_lock(&tokens->lock);
+        if (tokens->current) {
+                /* Those who use it read it once more at most; the process ends. */
+                explicit_bzero(secret_data(tokens->current->secret),
+                               secret_length(tokens->current->secret));
+                tokens->current = NULL;
+        }
+        pthread_mutex_unlock(&tokens->lock);
+}

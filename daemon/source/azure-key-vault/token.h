@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The access token of this source: asked for by one at a time, shared by all, refreshed ahead. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/failure.h"
+#include "base/secret.h"
+#include "core/breaker.h"
+
+typedef struct Token Token;
+struct Token {
+        unsigned n_refs; /* under the lock of its Tokens */
+        Secret *secret;
+        uint64_t refresh_usec, end_usec; /* monotonic */
+};
+
+typedef struct Tokens {
+        pthread_mutex_t lock;
+        pthread_cond_t changed; /* monotonic */
+        Token *current;         /* NULL: none */
+        bool fetching;
+        bool ever;           /* there has been one */
+        Failure failure;     /* of the last try; status 0: it went well */
+        uint64_t again_usec; /* not before this, after a failure */
+        Backoff backoff;
+} Tokens;
+
+/* Asks for a new one: auth.h. life: how long it is good, hint 0: none. */
+typedef int (*token_fetch)(void *userdata, uint64_t deadline_usec, Secret **ret_token,
+                           uint64_t *ret_life_sec, uint64_t *ret_hint_sec, Failure *failure);
+
+int tokens_init(Tokens *tokens);
+/* One that is good now; the caller gives it back. Waits for whoever is asking already. */
+int tokens_get(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec,
+               Token **ret_token, Failure *failure);
+/* The vault refused this one: it is not handed out again. */
+void tokens_refuse(Tokens *tokens, const Token *token);
+void tokens_put(Tokens *tokens, Token *token);
+/* Ahead of its end, where it is time for that. Returns when to call it again. */
+uint64_t tokens_renew(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec);
+/* Somebody asks for it: what failed is tried again at once. */
+void tokens_hurry(Tokens *tokens);
+/* Is there one that is good? If not, or if it could not be renewed, `failure` says why. */
+bool tokens_state(Tokens *tokens, Failure *failure, uint64_t *ret_again_usec);
+void tokens_wipe(Tokens *tokens);

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests to the vault. Invariants: each passes the gate; a token goes to the configured origin alone;
+ * a request is sent again only where that can do no harm (what asks or signs; not what creates), at most
+ * twice, after a back-off with jitter, and within the caller's deadline; what was refused for want of a
+ * permission is not asked again for a minute, unless somebody wants to know.
+ */
+#include "source/azure-key-vault/vault.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "source/azure-key-vault/auth.h"
+#include "source/azure-key-vault/challenge.h"
+#include "source/azure-key-vault/json.h"
+#include "source/azure-key-vault/outcome.h"
+
+#define REFUSED_USEC  (60 * USEC_PER_SEC)
+#define REFUSED_MAX   512
+#define TRIES         3
+#define CONFLICTS     4
+#define AGAIN_USEC    (150 * USEC_PER_MSEC)
+#define PATIENCE_USEC (2 * USEC_PER_SEC) /* longer than this nobody is kept waiting */
+
+typedef struct Refusal {
+        uint64_t until_usec;
+        Failure failure;
+} Refusal;
+
+/* --- small things --- */
+
+uint32_t vault_random(void)
+{
+        uint32_t random = 0;
+
+        if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
+                random = (uint32_t)clock_monotonic_usec();
+        return random;
+}
+
+bool vault_sleep(uint64_t usec, uint64_t deadline_usec)
+{
+        struct timespec time = { .tv_sec = (time_t)(usec / USEC_PER_SEC),
+                                 .tv_nsec = (long)(usec % USEC_PER_SEC) * 1000 };
+
+        if (clock_monotonic_usec() + usec + USEC_PER_SEC / 2 >= deadline_usec)
+                return false;
+        while (nanosleep(&time, &time) < 0 && errno == EINTR)
+                ;
+        return true;
+}
+
+void vault_stir(Vault *vault)
+{
+        pthread_mutex_lock(&vault->lock);
+        vault->stir = true;
+        pthread_cond_broadcast(&vault->stirred);
+        pthread_mutex_unlock(&vault->lock);
+}
+
+/* --- refusals --- */
+
+static char *refusal_key(const VaultCall *call)
+{
+        char *key;
+
+        return asprintf(&key, "%s %s %s", permission_name(call->permission), call->method,
+                        call->uri) < 0
+                       ? NULL
+                       : key;
+}
+
+void vault_forget_refusals(Vault *vault)
+{
+        pthread_mutex_lock(&vault->lock);
+        MAP_FOREACH (&vault->refused, entry)
+                free(entry->value);
+        map_deinit(&vault->refused);
+        map_init(&vault->refused);
+        pthread_mutex_unlock(&vault->lock);
+}
+
+static int find_refusal(Vault *vault, const VaultCall *call, Failure *failure)
+{
+        CLEANUP(freep) char *key = refusal_key(call);
+        Refusal *refusal;
+        int r = 0;
+
+        if (!key)
+                return -ENOMEM;
+        pthread_mutex_lock(&vault->lock);
+        refusal = map_find(&vault->refused, key);
+        if (refusal && refusal->until_usec > clock_monotonic_usec()) {
+                *failure = refusal->failure;
+                r = failure->status;
+        }
+        pthread_mutex_unlock(&vault->lock);
+        return r;
+}
+
+static void note_refusal(Vault *vault, const VaultCall *call, const Failure *failure)
+{
+        CLEANUP(freep) char *key = refusal_key(call);
+        Refusal *refusal;
+
+        if (vault->refused.n > REFUSED_MAX)
+                vault_forget_refusals(vault);
+        pthread_mutex_lock(&vault->lock);
+        refusal = key ? map_find(&vault->refused, key) : NULL;
+        if (key && !refusal) {
+                refusal = calloc(1, sizeof(*refusal));
+                if (refusal && map_put(&vault->refused, key, refusal) < 0) {
+                        free(refusal);
+                        refusal = NULL;
+                }
+        }
+        if (refusal)
+                *refusal = (Refusal){ clock_monotonic_usec() + REFUSED_USEC, *failure };
+        pthread_mutex_unlock(&vault->lock);
+}
+
+/* --- the gate --- */
+
+static int refuse_closed(const Vault *vault, uint64_t wait_usec, Failure *failure)
+{
+        return fail(failure, CB_SOURCE_UNAVAILABLE, "%s; it is tried again in %llu s",
+                    vault->gate_text, (unsigned long long)(wait_usec / USEC_PER_SEC + 1));
+}
+
+static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_usec,
+                      Failure *failure)
+{
+        uint64_t wait_usec;
+        int r = 0;
+
+        pthread_mutex_lock(&vault->lock);
+        switch (gate_enter(&vault->gate, MAX(call->cost, 1U), clock_monotonic_usec(), &wait_usec)) {
+        case GATE_OPEN:
+                break;
+        case GATE_SPENT:
+                r = fail(failure, CB_THROTTLED,
+                         "the budget of requests to this vault is used up, so that its limits are "
+                         "not reached; try again in %llu ms",
+                         (unsigned long long)(wait_usec / USEC_PER_MSEC + 1));
+                break;
+        case GATE_ASKED:
+                r = fail(failure, CB_THROTTLED,
+                         "the vault has asked to be left alone; try again in %llu s",
+                         (unsigned long long)(wait_usec / USEC_PER_SEC + 1));
+                break;
+        case GATE_CLOSED:
+                r = refuse_closed(vault, wait_usec, failure);
+                break;
+        case _GATE_ANSWER_N:
+                r = CB_FAILED;
+                break;
+        }
+        pthread_mutex_unlock(&vault->lock);
+        *ret_wait_usec = wait_usec;
+        return r;
+}
+
+static void note_gate(Vault *vault, const HttpAnswer *answer, const Failure *failure)
+{
+        GateOutcome outcome = outcome_for_gate(answer);
+        bool was_closed, news;
+
+        pthread_mutex_lock(&vault->lock);
+        was_closed = vault->gate.closed;
+        gate_note(&vault->gate, outcome, answer->retry_after_usec, clock_monotonic_usec(),
+                  vault_random());
+        news = outcome == GATE_THROTTLED || was_closed != vault->gate.closed;
+        if (outcome != GATE_ANSWERED)
+                snprintf(vault->gate_text, sizeof(vault->gate_text), "%.*s",
+                         (int)sizeof(vault->gate_text) - 1, failure->text);
+        pthread_mutex_unlock(&vault->lock);
+        if (news)
+                vault_stir(vault);
+}
+
+/* --- tokens --- */
+
+char *vault_resource(Vault *vault)
+{
+        const char *resource;
+        char *copy;
+
+        pthread_mutex_lock(&vault->lock);
+        resource = vault->settings.resource ? vault->settings.resource : vault->learned_resource;
+        copy = resource ? strdup(resource) : NULL;
+        pthread_mutex_unlock(&vault->lock);
+        return copy;
+}
+
+/* A challenge that does not suit ends it; one that does teaches the resource, where none is known. */
+static int judge_challenge(Vault *vault, const char *header, Failure *failure)
+{
+        CLEANUP(challenge_deinit) Challenge challenge = { 0 };
+        const Settings *settings = &vault->settings;
+        size_t n;
+        int r;
+
+        r = challenge_parse(header, &challenge, failure);
+        if (r == 0)
+                r = challenge_verify(&challenge, settings->vault.host,
+                                     settings->resource_is_given ? settings->resource : NULL,
+                                     settings->tenant_id, failure);
+        if (r != 0)
+                return r;
+        n = strlen(challenge.resource);
+        pthread_mutex_lock(&vault->lock);
+        if (!settings->resource) {
+                free(vault->learned_resource);
+                vault->learned_resource =
+                        strndup(challenge.resource, n - (challenge.resource[n - 1] == '/'));
+                if (!vault->learned_resource)
+                        r = -ENOMEM;
+        }
+        pthread_mutex_unlock(&vault->lock);
+        return r;
+}
+
+int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure)
+{
+        CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
+        CLEANUP(freep) char *url = NULL;
+        VaultCall call = { .uri = vault->settings.vault.origin };
+        int r;
+
+        if (asprintf(&url, "%s/certificates?maxresults=1&api-version=%s",
+                     vault->settings.vault.origin, vault->settings.api_version) < 0)
+                return -ENOMEM;
+        r = http_perform(
+                vault->http,
+                &(HttpRequest){ .method = "GET", .url = url, .deadline_usec = deadline_usec },
+                &answer);
+        if (r < 0)
+                return r;
+        if (answer.fault != HTTP_OK)
+                r = outcome_of_fault(vault, &answer, failure);
+        else if (answer.status == 401)
+                r = judge_challenge(vault, answer.challenge, failure);
+        else
+                r = outcome_of(vault, &call, &answer, failure);
+        note_gate(vault, &answer, failure);
+        return r;
+}
+
+static int fetch_token(Vault *vault, uint64_t deadline_usec, TokenAnswer *answer, Failure *failure)
+{
+        CLEANUP(freep) char *resource = vault_resource(vault);
+        AuthJob job = { vault, resource, deadline_usec, answer, failure };
+
+        if (!resource)
+                return fail(failure, CB_SOURCE_UNAVAILABLE,
+                            "the vault has not told yet which resource its tokens are for");
+        return auth_fetch(&job);
+}
+
+int vault_fetch_token(void *userdata, uint64_t deadline_usec, Secret **ret_token,
+                      uint64_t *ret_life_sec, uint64_t *ret_hint_sec, Failure *failure)
+{
+        TokenAnswer answer = { 0 };
+        Vault *vault = userdata;
+        int r = 0;
+
+        if (!vault->challenged)
+                r = vault_probe(vault, deadline_usec, failure);
+        if (r == CB_SOURCE_DENIED || r < 0)
+                return r; /* no token is asked for, for a vault that is none, or not ours */
+        if (r == 0)
+                vault->challenged = true;
+        *failure = (Failure){ 0 };
+        r = fetch_token(vault, deadline_usec, &answer, failure);
+        if (r == 0) {
+                *ret_token = answer.token;
+                *ret_life_sec = answer.life_sec;
+                *ret_hint_sec = answer.refresh_sec;
+        }
+        return r;
+}
+
+/* --- one request, with all that may have to be done again --- */
+
+typedef struct Attempts {
+        const VaultCall *call;
+        char *url;
+        unsigned n, n_conflicts;
+        bool refused; /* a token was, once */
+} Attempts;
+
+static int send_once(Vault *vault, const Attempts *attempts, Token *token, HttpAnswer *answer)
+{
+        const VaultCall *call = attempts->call;
+
+        return http_perform(vault->http,
+                            &(HttpRequest){
+                                    .method = call->method,
+                                    .url = attempts->url,
+                                    .bearer = token->secret,
+                                    .body = call->body,
+                                    .n_body = call->n_body,
+                                    .secret_answer = call->secret,
+                                    .deadline_usec = call->deadline_usec,
+                            },
+                            answer);
+}
+
+/* Judges the answer. 0: done; 1 in *ret_again: after *ret_wait_usec once more. */
+static int judge(Vault *vault, Attempts *attempts, const HttpAnswer *answer, bool *ret_again,
+                 uint64_t *ret_wait_usec, Failure *failure)
+{
+        const VaultCall *call = attempts->call;
+        uint64_t step_usec = AGAIN_USEC << attempts->n;
+        bool passing;
+        int r;
+
+        if (answer->fault == HTTP_OK && answer->status >= 200 && answer->status < 300)
+                return 0;
+        r = answer->fault == HTTP_OK ? outcome_of(vault, call, answer, failure)
+                                     : outcome_of_fault(vault, answer, failure);
+        *ret_wait_usec = step_usec / 2 + vault_random() % step_usec;
+        passing = outcome_for_gate(answer) == GATE_FAILED && answer->fault != HTTP_TOO_LARGE &&
+                  answer->fault != HTTP_TIMED_OUT;
+        if (answer->status == 429)
+                *ret_wait_usec = vault_random() % AGAIN_USEC; /* beside what the gate says */
+        if (answer->status == 409 && r == CB_FAILED)
+                *ret_again = ++attempts->n_conflicts < CONFLICTS;
+        else
+                *ret_again = ((passing && !call->once) || answer->status == 429) &&
+                             attempts->n + 1 < TRIES;
+        return r;
+}
+
+static int on_401(Vault *vault, Attempts *attempts, const HttpAnswer *answer, Token *token,
+                  bool *ret_again, Failure *failure)
+{
+        int r;
+
+        tokens_refuse(&vault->tokens, token);
+        if (answer->challenge) {
+                r = judge_challenge(vault, answer->challenge, failure);
+                if (r != 0) {
+                        vault_stir(vault);
+                        return r;
+                }
+        }
+        *ret_again = !attempts->refused;
+        attempts->refused = true;
+        return outcome_of(vault, attempts->call, answer, failure);
+}
+
+static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *ret_again,
+                    uint64_t *ret_wait_usec, Failure *failure)
+{
+        const VaultCall *call = attempts->call;
+        Token *token = NULL;
+        int r;
+
+        r = enter_gate(vault, call, ret_wait_usec, failure);
+        if (r != 0) {
+                *ret_again = r == CB_THROTTLED && *ret_wait_usec <= PATIENCE_USEC;
+                *ret_wait_usec += vault_random() % AGAIN_USEC;
+                return r;
+        }
+        r = tokens_get(&vault->tokens, vault_fetch_token, vault, call->deadline_usec, &token,
+                       failure);
+        if (r != 0)
+                return r;
+        r = send_once(vault, attempts, token, answer);
+        if (r == 0 && answer->fault == HTTP_OK && answer->status == 401) {
+                r = on_401(vault, attempts, answer, token, ret_again, failure);
+                note_gate(vault, answer, failure);
+        } else if (r == 0) {
+                r = judge(vault, attempts, answer, ret_again, ret_wait_usec, failure);
+                note_gate(vault, answer, failure);
+        }
+        tokens_put(&vault->tokens, token);
+        return r;
+}
+
+static void note_permission(Vault *vault, const VaultCall *call)
+{
+        bool news;
+
+        pthread_mutex_lock(&vault->lock);
+        news = permissions_note(&vault->permissions, call->permission, true);
+        pthread_mutex_unlock(&vault->lock);
+        if (news)
+                vault_stir(vault);
+}
+
+int vault_call(Vault *vault, const VaultCall *call, HttpAnswer *answer, Failure *failure)
+{
+        CLEANUP(freep) char *url = NULL;
+        Attempts attempts = { .call = call };
+        int r;
+
+        *answer = (HttpAnswer){ 0 };
+        r = find_refusal(vault, call, failure);
+        if (r != 0)
+                return r;
+        if (asprintf(&url, "%s?api-version=%s%s%s", call->uri, vault->settings.api_version,
+                     call->query ? "&" : "", string_or_empty(call->query)) < 0)
+                return -ENOMEM;
+        attempts.url = url;
+        for (;; attempts.n++) {
+                uint64_t wait_usec = 0;
+                bool again = false;
+
+                http_answer_deinit(answer);
+                *failure = (Failure){ 0 };
+                r = try_once(vault, &attempts, answer, &again, &wait_usec, failure);
+                if (r == 0)
+                        note_permission(vault, call);
+                if (r == CB_SOURCE_DENIED && answer->status == 403)
+                        note_refusal(vault, call, failure);
+                if (r == 0 || !again || !vault_sleep(wait_usec, call->deadline_usec))
+                        return r;
+        }
+}
+
+/* --- making one --- */
+
+static void cond_init(pthread_cond_t *cond)
+{
+        pthread_condattr_t attributes;
+
+        pthread_condattr_init(&attributes);
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        pthread_cond_init(cond, &attributes);
+        pthread_condattr_destroy(&attributes);
+}
+
+int vault_new(char *const *settings, const DriverHost *host, Vault **ret_vault, Failure *failure)
+{
+        Vault *vault = calloc(1, sizeof(*vault)); /* for as long as the process lives */
+        int r;
+
+        if (!vault)
+                return -ENOMEM;
+        json_init();
+        vault->host = *host;
+        pthread_mutex_init(&vault->lock, NULL);
+        cond_init(&vault->stirred);
+        pthread_mutex_init(&vault->keys.lock, NULL);
+        cond_init(&vault->keys.loaded);
+        map_init(&vault->keys.entries);
+        map_init(&vault->refused);
+        map_init(&vault->newest);
+        gate_init(&vault->gate);
+        r = settings_read(settings, &vault->settings, failure);
+        if (r == 0)
+                r = tokens_init(&vault->tokens);
+        if (r == 0)
+                r = http_new(vault->settings.ca_file, vault->settings.proxy, &vault->http);
+        if (r != 0)
+                return r;
+        *ret_vault = vault;
+        return 0;
+}
