@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+from client import Client  # noqa: E402
 from vault import TestVault  # noqa: E402
 
 
@@ -25,3 +26,13 @@ def running():
 def vault(running):
     running.reset()
     return running
+
+
+@pytest.fixture
+def client(vault):
+    return Client(vault)
+
+
+@pytest.fixture
+def orders(vault):
+    return vault.add_certificate("orders", key_type="ec-p256")

@@ -13,8 +13,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = datetime.timedelta(days=1)
 
-# "localhost" and what is below it resolve to this machine with curl; the rest are the real service's names.
-NAMES = ("localhost", "*.localhost", "*.vault.localhost", "*.vault.azure.net", "login.microsoftonline.com",
+# "localhost" and what is below it resolve to this machine with curl; the rest are the real service's names. "*.localhost"
+# would be no use: OpenSSL takes a wildcard only above two labels.
+NAMES = ("localhost", "login.localhost", "elsewhere.localhost", "evil.localhost", "*.vault.localhost", "*.vault.azure.net", "login.microsoftonline.com",
          "login.windows.net", "login.microsoft.com")
 
 TLS_MODES = ("good", "wrong-ca", "self-signed", "expired", "not-yet-valid", "wrong-host", "sha1", "tls1.1",

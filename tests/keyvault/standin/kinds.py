@@ -214,7 +214,8 @@ async def huge_header(service, request, proceed, size=10 << 20, many=False):
 @kind
 async def gzip_bomb(service, request, proceed, size=256 << 20):
     """Said to be gzip, though the client asked for no such thing."""
-    packed = gzip.compress(b" " * size, 9)
+    # zeros in members of 1 MiB each: made in no time
+    packed = gzip.compress(bytes(1 << 20), 9) * (size >> 20)
     return Response(200, packed, [("Content-Encoding", "gzip")])
 
 
