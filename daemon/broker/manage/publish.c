@@ -94,12 +94,39 @@ static void store(Publication *publication)
         change_certificate(publication->manage, TAKE(copy), on_stored, publication);
 }
 
+static int submit_trial(Publication *publication, Failure *failure);
+
+/* A source that gives a key its place only with its certificate (a vault's merge) says which that is. */
+static int take_place(Publication *publication, const WireReply *reply)
+{
+        Generation *generation = publication_generation(publication);
+
+        if (!reply->key_uri)
+                return 0;
+        generation->algorithms = reply->algorithms;
+        return string_set(&generation->key_uri, reply->key_uri);
+}
+
 static void on_installed(void *userdata, WireReply *reply)
 {
         Publication *publication = userdata;
+        Failure failure = reply->failure;
+        int r = failure.status;
 
-        if (reply->failure.status != 0)
-                abandon(publication, &reply->failure);
+        if (r == 0)
+                r = take_place(publication, reply);
+        if (r == 0 && publication->untried) {
+                publication->untried = false;
+                publication->install = false; /* it has been, and is tried now */
+                r = submit_trial(publication, &failure);
+                if (r == 0)
+                        return;
+        }
+        if (r != 0 && failure.status == 0)
+                fail(&failure, r, "the chain of certificate '%s' could not be installed",
+                     publication->next->id);
+        if (r != 0)
+                abandon(publication, &failure);
         else
                 store(publication);
 }
@@ -138,6 +165,13 @@ static void on_trial(void *userdata, WireReply *reply)
         const Generation *generation = publication_generation(publication);
         Bytes value = { trial->value, trial->n_value };
         Failure failure = { 0 };
+
+        /* Its key signs nothing before it has its certificate: then that comes first. */
+        if (reply->failure.status == CB_PENDING && publication->install) {
+                publication->untried = true;
+                install(publication);
+                return;
+        }
 
         if (reply->failure.status != 0) {
                 fail(&failure, reply->failure.status,

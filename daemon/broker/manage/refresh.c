@@ -198,6 +198,7 @@ static int submit(Job *job, Failure *failure)
         request.name = job->id;
         request.uri = present->registered_uri ? present->registered_uri
                                               : (generation ? generation->key_uri : NULL);
+        request.key_uri = generation ? generation->key_uri : NULL;
         if (!request.uri)
                 return fail(failure, CB_FAILED, "certificate '%s' has no key to look up; delete it",
                             job->id);

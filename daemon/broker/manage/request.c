@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Certification requests. A source that makes them itself (a vault's pending operation) is asked first; where it has
- * no such thing, the request is built here and its key signs it. Changes nothing, so it takes no turn.
+ * no such thing, the request is built here and its key signs it. Changes nothing, so it takes no turn; but a source
+ * whose requests cannot be made anew for the same key makes another key, which then becomes the pending generation's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@ typedef struct RequestJob {
         char **alt_names;
         PkiRequest *request;
         Algorithm algorithm;
+        Bytes der, spki; /* of a request that came with a new key */
         manage_bytes_done done;
         void *userdata;
 } RequestJob;
@@ -32,6 +34,8 @@ static RequestJob *request_job_free(RequestJob *job)
         free(job->subject);
         strv_free(job->alt_names);
         pki_request_free(job->request);
+        bytes_deinit(&job->der);
+        bytes_deinit(&job->spki);
         free(job);
         return NULL;
 }
@@ -128,11 +132,75 @@ static int build_and_sign(RequestJob *job, Failure *failure)
         return source_submit(source, &request, on_signed, job, failure);
 }
 
+/* --- a request that came with a new key --- */
+
+static void on_key_changed(void *userdata, const Failure *failure)
+{
+        RequestJob *job = userdata;
+
+        finish(job, failure, failure->status == 0 ? &job->der : NULL);
+}
+
+static int replace_key(Job *change, Failure *failure)
+{
+        const Certificate *present = catalog_find_certificate(change->manage->catalog, change->id);
+        CLEANUP(certificate_freep) Certificate *next = NULL;
+        RequestJob *job = change->userdata;
+        Generation *newest;
+        int r;
+
+        if (!present)
+                return object_not_found(failure, OBJECT_CERTIFICATE, change->id);
+
+        r = certificate_copy(present, &next);
+        if (r < 0)
+                return r;
+        newest = certificate_newest(next);
+        if (!newest || newest->chain.n > 0)
+                return fail(failure, CB_FAILED,
+                            "certificate '%s' was changed while its request was made; ask again",
+                            change->id);
+        r = bytes_set(&newest->spki, job->spki.data, job->spki.n);
+        if (r == 0)
+                change_certificate(change->manage, TAKE(next), job_on_done, change);
+        return r;
+}
+
+static void run_replace(void *userdata)
+{
+        Failure failure = { 0 };
+        int r = replace_key(userdata, &failure);
+
+        if (r != 0)
+                job_give_up(userdata, r, &failure);
+}
+
+static int keep_key(RequestJob *job, WireReply *reply)
+{
+        Job *change = NULL;
+        int r;
+
+        job->der = reply->output;
+        job->spki = reply->spki;
+        reply->output = reply->spki = (Bytes){ 0 };
+        r = job_new(job->manage, job->id, on_key_changed, job, &change);
+        if (r == 0)
+                job_start(change, run_replace);
+        return r;
+}
+
 static void on_requested(void *userdata, WireReply *reply)
 {
         RequestJob *job = userdata;
         Failure failure = reply->failure;
         int r;
+
+        if (failure.status == 0 && reply->spki.n > 0) {
+                r = keep_key(job, reply);
+                if (r != 0)
+                        give_up(job, r, &failure);
+                return;
+        }
 
         if (failure.status != CB_NOT_SUPPORTED) {
                 finish(job, &failure, failure.status == 0 ? &reply->output : NULL);
@@ -158,8 +226,9 @@ static int ask_source(RequestJob *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_REQUEST);
-        request.timeout_usec = job->manage->timeout_usec;
+        request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.key_uri = generation->key_uri;
+        request.extractable = certificate->extractable;
         request.name = job->subject;
         request.settings = job->alt_names;
         return source_submit(source, &request, on_requested, job, failure);

@@ -70,6 +70,7 @@ typedef struct Publication {
         uint64_t generation; /* its new one */
         bool discard;        /* destroy the key if it cannot be published: this call has made it */
         bool install;        /* write its certificates beside the key, in the source */
+        bool untried;        /* the trial waits for that: a vault's key before its merge */
         Failure failure;     /* why it could not, while the key is being destroyed */
         manage_done done;
         void *userdata;
