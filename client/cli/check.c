@@ -9,6 +9,7 @@
 #include "check.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
@@ -47,6 +48,7 @@ typedef struct Check {
         bool presented, self_signed, accepted, asked, refused_by_us;
         const char *chain_result, *name_result, *pin_result; /* "ok", "not verified", or why not */
         char *matched_name;
+        json_t *issuers;  /* of certificates that the backend would take, as it says */
         char answer[128]; /* the first line of what the backend answered */
 } Check;
 
@@ -68,6 +70,7 @@ static void check_deinit(Check *c)
         free(c->subject);
         free(c->issuer);
         free(c->matched_name);
+        json_decref(c->issuers);
 }
 
 /* The last thing that OpenSSL complained of, for a person. */
@@ -279,12 +282,27 @@ static int on_verify(X509_STORE_CTX *store, void *argument)
         return c->accepted;
 }
 
-/* The backend asks for a certificate. */
+static json_t *names_json(const STACK_OF(X509_NAME) * asked)
+{
+        json_t *names = json_array();
+
+        for (int i = 0; names && i < sk_X509_NAME_num(asked); i++) {
+                char *text = name_text(sk_X509_NAME_value(asked, i));
+
+                (void)json_array_append_new(names, json_string(text ? text : ""));
+                free(text);
+        }
+        return names;
+}
+
+/* The backend asks for a certificate. OpenSSL forgets the issuers that it named when this is over. */
 static int on_asked(SSL *ssl, void *argument)
 {
         Check *c = argument;
 
         c->asked = true;
+        json_decref(c->issuers);
+        c->issuers = names_json(SSL_get0_peer_CA_list(ssl));
         return SSL_use_cert_and_key(ssl, c->certificate, c->key, c->chain, 1);
 }
 
@@ -380,7 +398,7 @@ static int handshake(Cli *cli, Check *c)
 static int request(Cli *cli, Check *c)
 {
         CLEANUP(free_text) char *text = NULL;
-        int n;
+        int n, error;
 
         if (asprintf(&text,
                      "HEAD %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: certbroker\r\n"
@@ -390,33 +408,22 @@ static int request(Cli *cli, Check *c)
                 return cli_out_of_memory(cli);
         }
         ERR_clear_error();
-        n = SSL_write(c->ssl, text, (int)strlen(text));
-        if (n > 0)
-                n = SSL_read(c->ssl, c->answer, sizeof(c->answer) - 1);
-        if (n <= 0 && SSL_get_error(c->ssl, n) == SSL_ERROR_SSL)
+        errno = 0;
+        /* Where writing fails there is still an alert to be read, which says more. */
+        (void)SSL_write(c->ssl, text, (int)strlen(text));
+        n = SSL_read(c->ssl, c->answer, sizeof(c->answer) - 1);
+        error = n > 0 ? SSL_ERROR_NONE : SSL_get_error(c->ssl, n);
+        if (error == SSL_ERROR_SSL || error == SSL_ERROR_SYSCALL)
                 return cli_fail(cli, CB_FAILED, "%s broke the connection off%s: %s", c->host,
                                 c->asked ? " after our certificate was presented" : "",
-                                openssl_reason());
+                                ERR_peek_last_error() || !errno ? openssl_reason()
+                                                                : strerror(errno));
         c->answer[n > 0 ? n : 0] = '\0';
         c->answer[strcspn(c->answer, "\r\n")] = '\0';
         return 0;
 }
 
 /* ------------------------------------------------------------------ telling */
-
-static json_t *names_json(const Check *c)
-{
-        json_t *names = json_array();
-        const STACK_OF(X509_NAME) *asked = c->ssl ? SSL_get0_peer_CA_list(c->ssl) : NULL;
-
-        for (int i = 0; names && i < sk_X509_NAME_num(asked); i++) {
-                char *text = name_text(sk_X509_NAME_value(asked, i));
-
-                (void)json_array_append_new(names, json_string(text ? text : ""));
-                free(text);
-        }
-        return names;
-}
 
 static json_t *json_text(const char *text)
 {
@@ -434,14 +441,14 @@ static int tell_json(Cli *cli, const Check *c, int outcome, const char *why)
                                      json_text(c->name_result), "pin", json_text(c->pin_result));
 
         return show_document(
-                cli,
-                json_pack("{s:s, s:s, s:b, s:o, s:s, s:I, s:o, s:o, s:b, s:o, s:o}", "backend",
-                          c->name, "url", c->credential->url, "ok", outcome == 0, "reason",
-                          json_text(outcome ? why : NULL), "certificate", c->credential->id,
-                          "generation", (json_int_t)c->credential->generation, "presented",
-                          c->presented ? presented : json_null(), "verified", verified,
-                          "asked-for-certificate", c->asked, "asked-for-issuers", names_json(c),
-                          "answer", json_text(c->answer[0] ? c->answer : NULL)));
+                cli, json_pack("{s:s, s:s, s:b, s:o, s:s, s:I, s:o, s:o, s:b, s:o, s:o}", "backend",
+                               c->name, "url", c->credential->url, "ok", outcome == 0, "reason",
+                               json_text(outcome ? why : NULL), "certificate", c->credential->id,
+                               "generation", (json_int_t)c->credential->generation, "presented",
+                               c->presented ? presented : json_null(), "verified", verified,
+                               "asked-for-certificate", c->asked, "asked-for-issuers",
+                               c->issuers ? json_incref(c->issuers) : json_array(), "answer",
+                               json_text(c->answer[0] ? c->answer : NULL)));
 }
 
 static int tell_lines(Table *sheet, const Check *c)
@@ -534,6 +541,8 @@ int verb_backend_check(Cli *cli, const Arguments *arguments)
         cb_error error;
         int r, told;
 
+        /* OpenSSL writes to sockets with write(2). */
+        (void)signal(SIGPIPE, SIG_IGN);
         r = cb_get_credential(cli->client, check.name, &check.credential, &cli->error);
         if (r == 0)
                 r = parse_url(cli, &check, check.credential->url);
