@@ -55,6 +55,11 @@ bool source_state_serves(SourceState state)
         return states[state].serves;
 }
 
+bool source_state_takes_requests(SourceState state)
+{
+        return source_state_serves(state) || state == SOURCE_STARTING;
+}
+
 /* first * 2^n_failures, at most max, without overflow. */
 static uint64_t full_delay(const Backoff *backoff)
 {

@@ -19,7 +19,10 @@ typedef enum SourceState {
 
 const char *source_state_name(SourceState state);
 bool source_state_may_follow(SourceState from, SourceState to);
-bool source_state_serves(SourceState state); /* may a request be sent there? */
+/* Does its token answer? What is known of its certificates is fresh then, and stale else. */
+bool source_state_serves(SourceState state);
+/* May a request be sent there? Also while it starts: then the request waits there for the token. */
+bool source_state_takes_requests(SourceState state);
 
 typedef struct Backoff {
         uint64_t first_usec;

@@ -9,7 +9,7 @@ import dbus
 import pki
 import pytest
 
-from broker import Failure, PIN, memfd, source_path, wait_until
+from broker import BUILD, Failure, PIN, SOFTHSM, memfd, source_path, wait_until
 
 
 def unlock(broker, pin, name="hsm"):
@@ -395,3 +395,22 @@ def test_full_token_directory_is_read_only(broker, refused):
     assert "second" not in broker.list_ids()
     wait_until(lambda: signs(broker), "it signs", 15)
     broker.import_new("second")
+
+
+def test_requests_wait_for_a_token_that_starts(stopped):
+    """What comes just after READY=1 is done when the token is there; what is known without it is stale until then."""
+    rules = stopped.folder / "rules"
+    rules.write_text("C_Initialize delay=1500\n")
+    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
+                                 "P11FAULT_LOG": str(stopped.folder / "calls")}
+    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"'))
+    stopped.start(ready=None)
+    assert stopped.source_properties("hsm")["State"] == "starting"
+    stopped.import_new("client")
+    assert stopped.source_properties("hsm")["State"] == "ready"
+    stopped.create_backend("orders", "client")
+    stopped.restart(ready=None)
+    assert stopped.backend("orders", "GetCredential")["stale"]
+    assert stopped.source_properties("hsm")["State"] == "starting"
+    stopped.sign("client", "ecdsa-sha256", bytes(32))
+    assert not stopped.backend("orders", "GetCredential")["stale"]

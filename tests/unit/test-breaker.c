@@ -27,6 +27,16 @@ static void requests_go_where_they_are_served(void **state)
         assert_false(source_state_serves(SOURCE_UNAVAILABLE));
 }
 
+/* What comes just after the start waits in the source for its token. */
+static void requests_are_taken_while_it_starts(void **state)
+{
+        assert_true(source_state_takes_requests(SOURCE_STARTING));
+        assert_true(source_state_takes_requests(SOURCE_READY));
+        assert_true(source_state_takes_requests(SOURCE_DEGRADED));
+        assert_false(source_state_takes_requests(SOURCE_LOCKED));
+        assert_false(source_state_takes_requests(SOURCE_UNAVAILABLE));
+}
+
 static void steps_follow_the_table(void **state)
 {
         for (SourceState s = 0; s < _SOURCE_STATE_N; s++) {
@@ -72,6 +82,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(states_have_the_contracts_words),
                 cmocka_unit_test(requests_go_where_they_are_served),
+                cmocka_unit_test(requests_are_taken_while_it_starts),
                 cmocka_unit_test(steps_follow_the_table),
                 cmocka_unit_test(delays_double_up_to_their_bound),
                 cmocka_unit_test(huge_delays_do_not_overflow),

@@ -256,7 +256,7 @@ int source_submit(Source *source, const WireRequest *request, source_done done, 
             !source->answering && !source->leaving)
                 source_spawn(source);
         if (!source_has_socket(source) || source->answering ||
-            (!goes_always(request->operation) && !source_state_serves(source->state)))
+            (!goes_always(request->operation) && !source_state_takes_requests(source->state)))
                 return source_refuse(source, failure);
 
         entry = pending_add(source->pending, clock_monotonic_usec() + timeout_usec);

@@ -29,16 +29,16 @@ static void enter(Token *token, SourceState state, const char *text)
 {
         bool told = token->told_state == state && strcmp(token->told_text, text) == 0;
 
+        token->told_state = state;
+        snprintf(token->told_text, sizeof(token->told_text), "%s", text);
+        /* With the lock held: the broker hears of it before what waited for it is answered. */
         pthread_mutex_lock(&token->lock);
         token->state = state;
         snprintf(token->text, sizeof(token->text), "%s", text);
+        if (!told)
+                token->host.changed(token->host.userdata, state, *text ? text : NULL);
         token_tell_locked(token);
         pthread_mutex_unlock(&token->lock);
-        if (told)
-                return;
-        token->told_state = state;
-        snprintf(token->told_text, sizeof(token->told_text), "%s", text);
-        token->host.changed(token->host.userdata, state, *text ? text : NULL);
 }
 
 static void enter_failure(Token *token, int r, const Failure *failure)

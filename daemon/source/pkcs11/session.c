@@ -13,6 +13,18 @@
 
 /* What is left to answer in, when a request has waited for a token that starts. */
 #define ANSWER_USEC (200 * USEC_PER_MSEC)
+/* A token that has been starting for longer does not start: nobody waits for it any more. */
+#define START_USEC (10 * USEC_PER_SEC)
+
+/* Until when a request waits for a session, or for the token to start. */
+static uint64_t wait_until_usec(const Token *token, uint64_t deadline_usec)
+{
+        uint64_t until_usec = deadline_usec - ANSWER_USEC;
+
+        if (token->state == SOURCE_STARTING)
+                return MIN(until_usec, token->started_usec + START_USEC);
+        return until_usec;
+}
 
 /* An idle session, or the right to open one. */
 static int reserve_locked(Token *token, uint64_t deadline_usec, CK_SESSION_HANDLE *ret_handle,
@@ -38,7 +50,8 @@ static int reserve_locked(Token *token, uint64_t deadline_usec, CK_SESSION_HANDL
                                             "source '%s': the token has no session left for us",
                                             token->name);
                 }
-                if (token_wait_locked(token, &token->given, deadline_usec - ANSWER_USEC) == 0)
+                if (token_wait_locked(token, &token->given,
+                                      wait_until_usec(token, deadline_usec)) == 0)
                         continue;
                 if (token->state == SOURCE_STARTING)
                         return token_refuse_locked(token, failure);

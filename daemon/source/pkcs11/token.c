@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "source/pkcs11/rv.h"
 #include "source/pkcs11/uri.h"
@@ -38,8 +39,8 @@ int token_refuse_locked(Token *token, Failure *failure)
         case SOURCE_DEGRADED:
                 return 0;
         case SOURCE_STARTING:
-                return fail(failure, CB_SOURCE_UNAVAILABLE, "source '%s' is still starting",
-                            token->name);
+                return fail(failure, CB_SOURCE_UNAVAILABLE,
+                            "source '%s' is still starting; try again", token->name);
         case SOURCE_LOCKED:
                 return fail(failure, CB_SOURCE_LOCKED, "source '%s' is locked: %s", token->name,
                             token->text);
@@ -213,6 +214,7 @@ int token_init(Token *token, char *const *settings, const DriverHost *host, Fail
         token->host = *host;
         token->backoff = (Backoff){ BACKOFF_FIRST_USEC, BACKOFF_MAX_USEC, 0 };
         token->state = SOURCE_STARTING;
+        token->started_usec = clock_monotonic_usec();
 
         r = string_set(&token->name, name);
         if (r == 0)

@@ -36,6 +36,7 @@ typedef struct Token {
         struct p11_kit_uri *uri;
         unsigned n_sessions_max;
         DriverHost host;
+        uint64_t started_usec;
 
         /* the keeper's own */
         Modules *modules;
