@@ -65,13 +65,15 @@ class Gateway:
 
 
 class Nginx(Gateway):
-    def __init__(self, fake, body, workers=2):
+    def __init__(self, fake, body, workers=2, keeps_environment=True):
         super().__init__(fake)
         self.workers = workers
         self.directory = fake.folder / f"nginx-{self.port}"
         self.directory.mkdir()
         user = f"user {WORKERS};" if os.getuid() == 0 else ""
-        preserved = ["OPENSSL_CONF", "OPENSSL_MODULES", "CERTBROKER_BUS", "ASAN_OPTIONS", "UBSAN_OPTIONS"]
+        preserved = ["ASAN_OPTIONS", "UBSAN_OPTIONS"]
+        if keeps_environment:
+            preserved += ["OPENSSL_CONF", "OPENSSL_MODULES", "CERTBROKER_BUS"]
         temporary = "".join(f"  {kind}_temp_path {self.directory}/{kind};\n"
                             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         (self.directory / "nginx.conf").write_text(
@@ -79,6 +81,12 @@ class Nginx(Gateway):
             f"error_log {self.directory}/error.log info;\n"
             + "".join(f"env {name};\n" for name in preserved)
             + f"events {{ worker_connections 512; }}\nhttp {{\n  access_log off;\n{temporary}{body(self.port)}}}\n")
+
+    def start(self):
+        """It listens before it has workers."""
+        super().start()
+        wait_until(lambda: len(self.children()) == self.workers, "workers")
+        return self
 
     def command(self):
         return ["nginx", "-p", str(self.directory), "-e", str(self.directory / "error.log"),
@@ -197,6 +205,16 @@ def test_nginx_as_client_of_backends(guarded, gateway, key, version):
     nginx.assert_no_crash()
     assert backend.stop() == 0
     backend.assert_no_crash()
+
+
+def test_nginx_without_env_directives(guarded, gateway):
+    """The provider has read its environment in the master, before nginx clears it; also after a reload."""
+    nginx = gateway(Nginx(guarded, serves(guarded, "ec"), keeps_environment=False))
+    assert nginx.get()[0] == 200
+    nginx.reload()
+    assert nginx.get()[0] == 200
+    assert nginx.stop() == 0
+    nginx.assert_no_crash()
 
 
 def test_first_handshake_of_a_worker_waits_for_nothing(guarded, gateway):
