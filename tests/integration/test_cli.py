@@ -300,6 +300,19 @@ def test_bus_from_the_environment(broker):
     assert [r["Id"] for r in json.loads(done.stdout)] == ["client"]
 
 
+def test_on_the_channel(broker):
+    """Descriptors included, which libdbus sends only once a connection is authenticated."""
+    file = broker.folder / "b.p12"
+    file.write_bytes(pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256"))))
+    addresses = str(broker.get("/org/certbroker1", "Manager", "ChannelAddress"))
+    for i, address in enumerate([addresses, *addresses.split(";")]):
+        done = subprocess.run([str(CLI), "--bus", address, "certificate", "import", f"client-{i}", str(file), "--source",
+                               "hsm", "--passphrase-file", "-"], input=b"secret", env=broker.environment(),
+                              capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert broker.list_ids() == ["client-0", "client-1", "client-2"]
+
+
 def test_control_characters_do_not_reach_the_terminal(broker):
     """A subject with an escape sequence in it is shown escaped."""
     from cryptography import x509
