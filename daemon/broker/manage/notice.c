@@ -120,12 +120,23 @@ static uint64_t sooner(uint64_t a, uint64_t b)
         return MIN(a, b);
 }
 
+/* A look-up that is due and on its way is looked at again after this. */
+#define DUE_AGAIN_SEC 5
+
 static uint64_t next_change(Manage *manage, uint64_t now_sec)
 {
         uint64_t next = 0;
 
-        MAP_FOREACH (catalog_certificates(manage->catalog), entry)
-                next = sooner(next, certificate_next_change(entry->value, now_sec));
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
+                const Certificate *certificate = entry->value;
+                uint64_t refresh_sec = certificate->next_refresh_sec;
+
+                next = sooner(next, certificate_next_change(certificate, now_sec));
+                next = sooner(next, expiry_next(manage, certificate, now_sec));
+                if (refresh_sec != 0)
+                        next = sooner(next, refresh_sec > now_sec ? refresh_sec
+                                                                  : now_sec + DUE_AGAIN_SEC);
+        }
 
         MAP_FOREACH (catalog_backends(manage->catalog), entry) {
                 const Backend *backend = entry->value;
