@@ -22,22 +22,28 @@
 #define CALL_USEC    UINT64_C(5000000)
 
 struct Broker {
-        cb_client *client;
+        cb_client *client; /* NULL: `bus` cannot be used, for the reason `status` */
+        int status;
+        char *bus;
 };
 
 int broker_new(const char *bus, Broker **ret_broker)
 {
         Broker *broker;
-        int r;
 
         broker = calloc(1, sizeof(*broker));
         if (!broker)
                 return -ENOMEM;
 
-        r = cb_client_new(bus, &broker->client);
-        if (r != 0) {
+        /*
+         * An address that is wrong is told when it is needed: were it told now, libcrypto would not start in
+         * any program that reads the same openssl.cnf, whether it has a key of ours or not.
+         */
+        broker->status = cb_client_new(bus, &broker->client);
+        broker->bus = strdup(bus ?: "$CERTBROKER_BUS");
+        if (broker->status == -ENOMEM || !broker->bus) {
                 broker_free(broker);
-                return r;
+                return -ENOMEM;
         }
 
         cb_client_set_timeouts(broker->client, CONNECT_USEC, CALL_USEC);
@@ -47,10 +53,25 @@ int broker_new(const char *bus, Broker **ret_broker)
 
 Broker *broker_free(Broker *broker)
 {
-        if (broker)
-                cb_client_free(broker->client);
+        if (!broker)
+                return NULL;
+
+        cb_client_free(broker->client);
+        free(broker->bus);
         free(broker);
         return NULL;
+}
+
+/* NULL, with an error raised, where the address is wrong. */
+static cb_client *broker_client(Provider *provider)
+{
+        const Broker *broker = provider_broker(provider);
+
+        if (!broker->client)
+                RAISE(provider, CB_INVALID_ARGUMENT,
+                      "%s is neither system, session (of a user who has one) nor a D-Bus address",
+                      broker->bus);
+        return broker->client;
 }
 
 static int broker_answer(Provider *provider, int r, const char *what, const char *name,
@@ -81,11 +102,15 @@ static void explain_denial(cb_error *error)
 int broker_sign(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
                 const uint8_t *input, size_t n_input, uint8_t *signature, size_t *n_signature)
 {
+        cb_client *client = broker_client(provider);
         cb_error error = { 0 };
         int r;
 
-        r = cb_sign(provider_broker(provider)->client, id, generation, algorithm, input, n_input,
-                    signature, n_signature, &error);
+        if (!client)
+                return 0;
+
+        r = cb_sign(client, id, generation, algorithm, input, n_input, signature, n_signature,
+                    &error);
         if (r == CB_ACCESS_DENIED)
                 explain_denial(&error);
         return broker_answer(provider, r, "signing with certificate", id, &error);
@@ -104,10 +129,12 @@ int broker_sign_tls(Provider *provider, const char *id, uint64_t generation, con
 
 int broker_get(Provider *provider, const Uri *uri, cb_credential **ret_credential)
 {
-        cb_client *client = provider_broker(provider)->client;
+        cb_client *client = broker_client(provider);
         cb_error error = { 0 };
         int r;
 
+        if (!client)
+                return 0;
         if (uri->kind == URI_BACKEND) {
                 r = cb_get_credential(client, uri->name, ret_credential, &error);
                 return broker_answer(provider, r, "the credential for backend", uri->name, &error);

@@ -13,7 +13,7 @@
 typedef struct Broker Broker;
 typedef struct Provider Provider;
 
-/* bus: as cb_client_new() takes it. Connects to nothing. 0, or what that function answers. */
+/* bus: as cb_client_new() takes it. Connects to nothing. 0, or -ENOMEM; a bad bus is told at its use. */
 int broker_new(const char *bus, Broker **ret_broker);
 Broker *broker_free(Broker *broker);
 

@@ -4,7 +4,7 @@
  *
  * OpenSSL shows every PEM file and every DER blob of the program to these decoders. What is not ours
  * is left alone, which in this interface is: return 1 and call nobody. So another key's PEM is read
- * up to its BEGIN line and other DER up to its first bytes; no private key is ever copied here.
+ * up to its BEGIN line and other DER up to its first five bytes; no private key is ever copied here.
  */
 #include "operations.h"
 
@@ -12,6 +12,7 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/core_object.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <string.h>
@@ -42,17 +43,19 @@ static void decoder_free_context(void *context)
 static bool pem_find(BIO *bio)
 {
         static const char begin[] = "-----BEGIN ", ours[] = REFERENCE_LABEL "-----";
-        bool at_line_start = true;
+        bool at_line_start = true, found = false;
         char line[256];
         int n;
 
-        while ((n = BIO_gets(bio, line, sizeof(line))) > 0) {
-                if (at_line_start && strncmp(line, begin, strlen(begin)) == 0)
-                        return strncmp(line + strlen(begin), ours, strlen(ours)) == 0;
+        while (!found && (n = BIO_gets(bio, line, sizeof(line))) > 0) {
+                found = at_line_start && strncmp(line, begin, strlen(begin)) == 0;
                 at_line_start = line[n - 1] == '\n';
         }
+        found = found && strncmp(line + strlen(begin), ours, strlen(ours)) == 0;
 
-        return false;
+        /* After a block that no decoder knows, what is skipped may be the rest of that block. */
+        OPENSSL_cleanse(line, sizeof(line));
+        return found;
 }
 
 /* Reads the body up to the END line. 0; -EBADMSG. */
@@ -113,23 +116,32 @@ static int decoder_decode_pem(void *context, OSSL_CORE_BIO *in, int selection,
         return callback(params, argument);
 }
 
-/* All that `in` has, if it begins as ours does; *ret_n_der is 0 if not. 0; -1: it cannot be had. */
+/* Reads on until there are n_wanted bytes, or the end. */
+static size_t der_fill(BIO *bio, uint8_t *der, size_t n_der, size_t n_wanted)
+{
+        size_t n;
+
+        while (n_der < n_wanted && BIO_read_ex(bio, der + n_der, n_wanted - n_der, &n))
+                n_der += n;
+        return n_der;
+}
+
+/* All that `in` has, if it begins as ours does; *ret_n_der is 0 if not. 0; -1: it is too long. */
 static int der_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
 {
-        size_t n_der = 0, n;
+        size_t n_der;
 
-        while (n_der < REFERENCE_HEAD && BIO_read_ex(bio, der + n_der, REFERENCE_HEAD - n_der, &n))
-                n_der += n;
-        if (!reference_begins(der, n_der)) {
-                *ret_n_der = 0;
+        *ret_n_der = 0;
+        n_der = der_fill(bio, der, 0, REFERENCE_FIRST);
+        if (!reference_may_begin(der, n_der))
                 return 0;
-        }
+        n_der = der_fill(bio, der, n_der, REFERENCE_HEAD);
+        if (!reference_begins(der, n_der))
+                return 0;
 
-        while (n_der < REFERENCE_MAX && BIO_read_ex(bio, der + n_der, REFERENCE_MAX - n_der, &n))
-                n_der += n;
+        n_der = der_fill(bio, der, n_der, REFERENCE_MAX);
         if (n_der == REFERENCE_MAX)
                 return -1;
-
         *ret_n_der = n_der;
         return 0;
 }

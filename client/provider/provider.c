@@ -319,7 +319,6 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
                        const OSSL_DISPATCH **ret_functions, void **ret_provider)
 {
         CLEANUP(provider_freep) Provider *provider = calloc(1, sizeof(*provider));
-        const char *bus;
 
         if (!provider || !core_find(in, &provider->core))
                 return 0;
@@ -327,10 +326,8 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
         provider->handle = handle;
         provider_find_program(provider);
         provider->libctx = OSSL_LIB_CTX_new_child(handle, in);
-        bus = provider_bus(provider);
-        if (!provider->libctx || broker_new(bus, &provider->broker) != 0) {
-                RAISE(provider, REASON_SYSTEM, "cannot begin%s%s", bus ? " with bus = " : "",
-                      bus ?: "");
+        if (!provider->libctx || broker_new(provider_bus(provider), &provider->broker) != 0) {
+                RAISE(provider, REASON_SYSTEM, "no memory for the provider");
                 return 0;
         }
 

@@ -50,24 +50,31 @@ static bool string_is(const ASN1_STRING *string, const char *text)
         return n == strlen(text) && memcmp(ASN1_STRING_get0_data(string), text, n) == 0;
 }
 
+/* How long the outer SEQUENCE's tag and length are; 0: it is none. The length itself is the file's affair. */
+static size_t header_length(const uint8_t *der, size_t n_der)
+{
+        size_t n;
+
+        if (n_der < 2 || der[0] != (V_ASN1_SEQUENCE | V_ASN1_CONSTRUCTED))
+                return 0;
+
+        n = der[1] & 0x80 ? 2 + (size_t)(der[1] & 0x7f) : 2;
+        return n <= 4 ? n : 0;
+}
+
+bool reference_may_begin(const uint8_t *der, size_t n_der)
+{
+        size_t n = header_length(der, n_der);
+
+        return n > 0 && n < n_der && der[n] == V_ASN1_VISIBLESTRING;
+}
+
 bool reference_begins(const uint8_t *der, size_t n_der)
 {
-        const uint8_t *p = der;
-        int tag, class;
-        long n;
+        size_t n = header_length(der, n_der), n_mark = strlen(MARK);
 
-        /* ASN1_get_object() complains of a length beyond the buffer: here it is the file's, not ours. */
-        if (n_der < 2 || der[0] != 0x30)
-                return false;
-        n = der[1] & 0x80 ? 2 + (der[1] & 0x7f) : 2;
-        if (n > 6 || n_der < (size_t)n + 2 + strlen(MARK))
-                return false;
-
-        p += n;
-        if (ASN1_get_object(&p, &n, &tag, &class, (long)n_der - (p - der)) & 0x80)
-                return false;
-        return tag == V_ASN1_VISIBLESTRING && n == (long)strlen(MARK) &&
-               memcmp(p, MARK, strlen(MARK)) == 0;
+        return n > 0 && n_der >= n + 2 + n_mark && der[n] == V_ASN1_VISIBLESTRING &&
+               der[n + 1] == n_mark && memcmp(der + n + 2, MARK, n_mark) == 0;
 }
 
 int reference_parse(const uint8_t *der, size_t n_der, Reference *ret_reference)

@@ -12,8 +12,9 @@
 #define REFERENCE_STRUCTURE "CertbrokerKeyReference"
 /* What a file may have at most; an RSA key of 16,384 bits takes 2.2 KB. */
 #define REFERENCE_MAX 65536
-/* As many bytes from the beginning as reference_begins() needs. */
-#define REFERENCE_HEAD 48
+/* As many bytes from the beginning as reference_begins() and reference_may_begin() need. */
+#define REFERENCE_HEAD  48
+#define REFERENCE_FIRST 5
 
 typedef struct Reference {
         Uri uri;
@@ -21,6 +22,11 @@ typedef struct Reference {
         size_t n_spki;
 } Reference;
 
+/*
+ * Whether its first bytes rule out that it is one: told from so few that nothing secret is among them,
+ * whatever key it is.
+ */
+bool reference_may_begin(const uint8_t *der, size_t n_der);
 /* Whether this is the beginning of a key reference, and not of some other DER. */
 bool reference_begins(const uint8_t *der, size_t n_der);
 /* 0; -EBADMSG: not well formed; -EINVAL: a URI that names no certificate's generation; -ENOMEM. */

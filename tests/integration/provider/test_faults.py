@@ -96,3 +96,17 @@ def test_signature_of_something_else_does_not_verify(fake):
     fake.openssl("pkey", "-in", "ec.key", "-pubout", "-out", "public")
     done = fake.judge("dgst", "-sha256", "-verify", "public", "-signature", "signature", "message", check=False)
     assert done.returncode != 0
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp:host=localhost,port=1", "session", ""])
+def test_bus_that_is_no_address(fake, address):
+    """Programs with keys of their own go on; ours loads, and says what is wrong when it is used."""
+    environment = fake.environment(CERTBROKER_BUS=address, DBUS_SYSTEM_BUS_ADDRESS="unix:path=/nonexistent")
+    fake.openssl("dgst", "-sha256", "-sign", "ec.private", "-out", "signature", "message", environment=environment)
+    fake.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "group:P-256", "-out", "new", environment=environment)
+    fake.openssl("pkey", "-in", "ec.key", "-pubout", "-out", "public", environment=environment)
+    done = fake.openssl("dgst", "-sha256", "-sign", "ec.key", "-out", "signature", "message", check=False,
+                        environment=environment)
+    assert done.returncode != 0
+    assert "certbroker" in done.stdout
+    assert ("neither system" in done.stdout) == (address in ("nonsense", "session"))
