@@ -31,6 +31,11 @@ static const Noun nouns[] = {
           "A source is a place where keys live: a PKCS#11 token, or a remote key vault." },
         { "policy", policy_verbs, "who may do what",
           "Grants, in the daemon's configuration, say who may do what. No grant, no access." },
+        { "audit", audit_verbs, "what was done, by whom, and whether the log of it is whole",
+          "Every change, credential, signature and refusal is a record; each holds the hash of "
+          "the\n"
+          "one before." },
+        { "backup", backup_verbs, "a copy of the daemon's store, while it runs", "" },
         { "metrics", metrics_verbs, "the daemon's counters, for a monitoring system", "" },
 };
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "grants.h"
 #include "show.h"
 #include "text.h"
 
@@ -119,6 +120,17 @@ static const Option check_options[] = {
 };
 
 const Verb policy_verbs[] = {
+        { "list",
+          { NULL },
+          policy_list_options,
+          verb_policy_list,
+          "List the grants",
+          "Shows the grants of the configuration on this machine as certbrokerd reads them, with "
+          "their\n"
+          "defaults. After a change of the configuration they hold from `systemctl reload "
+          "certbrokerd` on.\n"
+          "What a grant does not name it does not allow.",
+          "certbroker policy list" },
         { "check",
           { "OPERATION", "OBJECT" },
           check_options,

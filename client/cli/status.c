@@ -22,24 +22,28 @@ typedef struct Status {
         json_t *json;     /* an array of { object, reason } */
 } Status;
 
-static int add_attention(Status *status, const char *kind, const char *name, const char *reason)
+static int add_reason(Status *status, const char *object, const char *reason)
 {
-        CLEANUP(free_text) char *object = NULL;
-        const char *cells[2];
+        const char *cells[] = { object, reason };
         int r;
 
-        if (asprintf(&object, "%s/%s", kind, name) < 0) {
-                object = NULL;
-                return -1;
-        }
-        cells[0] = object;
-        cells[1] = reason;
         status->n_attention++;
         r = table_add(status->attention, cells);
         if (r == 0)
                 r = json_array_append_new(
                         status->json, json_pack("{s:s, s:s}", "object", object, "reason", reason));
         return r;
+}
+
+static int add_attention(Status *status, const char *kind, const char *name, const char *reason)
+{
+        CLEANUP(free_text) char *object = NULL;
+
+        if (asprintf(&object, "%s/%s", kind, name) < 0) {
+                object = NULL;
+                return -1;
+        }
+        return add_reason(status, object, reason);
 }
 
 static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
@@ -160,6 +164,22 @@ static int show_status(Cli *cli, const Status *status)
         return 0;
 }
 
+/* Only whoever may read the metrics is told: for all others there is no audit log. */
+static int look_at_audit(Cli *cli, Status *status)
+{
+        static const char sick[] = "\ncertbroker_audit_healthy 0";
+        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        cb_error ignored = { 0 };
+
+        if (cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true }, &reply,
+                    &ignored, "") != 0 ||
+            !strstr(cb_value_string(cb_value_at(reply, 0), ""), sick))
+                return 0;
+        return add_reason(status, "audit log",
+                          "it cannot be written, or was changed while certbrokerd was stopped; "
+                          "`certbroker audit verify` and the daemon's journal tell more");
+}
+
 static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
 {
         int r = cb_call(cli->client,
@@ -191,7 +211,7 @@ static int verb_status(Cli *cli, const Arguments *arguments)
                 r = ask_objects(cli, &reply, &objects);
         if (r)
                 return r;
-        if (look_at_all(&status, objects))
+        if (look_at_audit(cli, &status) || look_at_all(&status, objects))
                 return cli_out_of_memory(cli);
         return show_status(cli, &status);
 }

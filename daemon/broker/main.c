@@ -19,6 +19,7 @@
 #include "broker/broker.h"
 #include "broker/config/config.h"
 #include "broker/helper.h"
+#include "broker/print.h"
 
 #define FILES_MAX 16384
 
@@ -29,6 +30,7 @@ static const char *const help_text =
         "  --config FILE   read FILE and the conf.d/*.conf beside it\n"
         "  --bus BUS       system, session or the address of a message bus\n"
         "  --check-config  read the configuration, say what is wrong with it, and end\n"
+        "  --json          with --check-config: print it as it was understood\n"
         "  --version       print the version\n"
         "  --help          print this\n"
         "\n"
@@ -38,16 +40,17 @@ static const char *const help_text =
 
 typedef struct Options {
         BrokerOptions broker;
-        bool check_config;
+        bool check_config, json;
         bool is_done; /* --help, --version */
 } Options;
 
-enum { OPTION_CONFIG = 256, OPTION_BUS, OPTION_CHECK_CONFIG, OPTION_VERSION, OPTION_HELP };
+enum { OPTION_CONFIG = 256, OPTION_BUS, OPTION_CHECK_CONFIG, OPTION_JSON, OPTION_VERSION, OPTION_HELP };
 
 static const struct option long_options[] = {
         { "config", required_argument, NULL, OPTION_CONFIG },
         { "bus", required_argument, NULL, OPTION_BUS },
         { "check-config", no_argument, NULL, OPTION_CHECK_CONFIG },
+        { "json", no_argument, NULL, OPTION_JSON },
         { "version", no_argument, NULL, OPTION_VERSION },
         { "help", no_argument, NULL, OPTION_HELP },
         { NULL, 0, NULL, 0 },
@@ -68,6 +71,9 @@ static int parse_options(int argc, char **argv, Options *options)
                 case OPTION_CHECK_CONFIG:
                         options->check_config = true;
                         break;
+                case OPTION_JSON:
+                        options->json = true;
+                        break;
                 case OPTION_VERSION:
                         puts("certbrokerd " PROJECT_VERSION);
                         options->is_done = true;
@@ -81,6 +87,10 @@ static int parse_options(int argc, char **argv, Options *options)
                         return BROKER_EXIT_USAGE;
                 }
         }
+        if (options->json && !options->check_config) {
+                fputs("certbrokerd: --json goes with --check-config\n", stderr);
+                return BROKER_EXIT_USAGE;
+        }
         if (optind == argc)
                 return BROKER_EXIT_OK;
         fprintf(stderr, "certbrokerd: '%s' is no option\nTry 'certbrokerd --help'.\n",
@@ -89,7 +99,7 @@ static int parse_options(int argc, char **argv, Options *options)
 }
 
 /* Problems go to standard error as they are: "FILE:LINE: reason". */
-static int check_config(const char *path)
+static int check_config(const char *path, bool json)
 {
         CLEANUP(config_freep) Config *config = NULL;
         Failure failure = { 0 };
@@ -100,7 +110,7 @@ static int check_config(const char *path)
         }
         for (char **warning = config->warnings; warning && *warning; warning++)
                 fprintf(stderr, "%s\n", *warning);
-        return BROKER_EXIT_OK;
+        return !json || config_print(config, stdout) == 0 ? BROKER_EXIT_OK : BROKER_EXIT_INTERNAL;
 }
 
 /* Signals for sd-event are blocked before any thread or child exists. */
@@ -166,7 +176,7 @@ int main(int argc, char **argv)
         if (status != BROKER_EXIT_OK || options.is_done)
                 return status;
         if (options.check_config)
-                return check_config(options.broker.config);
+                return check_config(options.broker.config, options.json);
         log_open("certbrokerd");
         return run(&options);
 }

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reads the daemon's store with SQLite, which lets a reader see one state of it while the daemon writes the
+ * next. It never changes the store; of what is in it, it knows one note, the end of the audit log, and how
+ * to tell that a file is a store.
+ */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define STORE_FILE     "certbroker.sqlite"
+#define APPLICATION_ID "1128428404" /* 0x43427374, as the daemon's database.c has it */
+#define BUSY_MSEC      10000
+#define PAGES_AT_ONCE  1000
+
+static int database_fail(Cli *cli, const char *file, sqlite3 *database)
+{
+        return cli_fail(cli, CB_FAILED, "%s cannot be read: %s", file,
+                        database ? sqlite3_errmsg(database) : "no memory");
+}
+
+static int open_store(Cli *cli, const char *directory, char **ret_file, sqlite3 **ret_database)
+{
+        CLEANUP(free_text) char *file = NULL;
+        sqlite3 *database = NULL;
+        int r;
+
+        if (asprintf(&file, "%s/%s", directory, STORE_FILE) < 0) {
+                file = NULL;
+                return cli_out_of_memory(cli);
+        }
+        if (access(file, R_OK) < 0)
+                return cli_fail(cli, errno == ENOENT ? CB_NOT_FOUND : -errno,
+                                "%s cannot be read: %s. It is its daemon's user's and root's.",
+                                file, strerror(errno));
+        r = sqlite3_open_v2(file, &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW, NULL);
+        if (r == SQLITE_CANTOPEN_SYMLINK) {
+                (void)sqlite3_close(database);
+                database = NULL;
+                r = sqlite3_open_v2(file, &database, SQLITE_OPEN_READONLY, NULL);
+        }
+        if (r != SQLITE_OK) {
+                r = database_fail(cli, file, database);
+                (void)sqlite3_close(database);
+                return r;
+        }
+        (void)sqlite3_busy_timeout(database, BUSY_MSEC);
+        *ret_file = TAKE(file);
+        *ret_database = database;
+        return 0;
+}
+
+static int read_text(sqlite3 *database, const char *sql, char *ret_text, size_t n)
+{
+        sqlite3_stmt *statement = NULL;
+        int r = -ENOENT;
+
+        if (sqlite3_prepare_v2(database, sql, -1, &statement, NULL) == SQLITE_OK &&
+            sqlite3_step(statement) == SQLITE_ROW) {
+                (void)snprintf(ret_text, n, "%s",
+                               (const char *)sqlite3_column_text(statement, 0) ?: "");
+                r = 0;
+        }
+        (void)sqlite3_finalize(statement);
+        return r;
+}
+
+int store_read_audit_head(Cli *cli, const char *directory, uint64_t *ret_seq, char *ret_hash)
+{
+        CLEANUP(free_text) char *file = NULL;
+        sqlite3 *database = NULL;
+        char note[128], hash[65];
+        uint64_t seq;
+        int r;
+
+        r = open_store(cli, directory, &file, &database);
+        if (r)
+                return r;
+        if (read_text(database, "SELECT value FROM note WHERE key = 'audit/head'", note,
+                      sizeof(note)) < 0)
+                r = cli_fail(cli, CB_FAILED, "%s knows of no audit log.", file);
+        else if (sscanf(note, "%" SCNu64 " %64[0-9a-f]", &seq, hash) != 2 || strlen(hash) != 64)
+                r = cli_fail(cli, CB_FAILED, "%s: its note of the audit log is damaged.", file);
+        (void)sqlite3_close(database);
+        if (r)
+                return r;
+        *ret_seq = seq;
+        memcpy(ret_hash, hash, sizeof(hash));
+        return 0;
+}
+
+/* ------------------------------------------------------------------ backup */
+
+/* A page may be rewritten while we copy: SQLite begins anew then, by itself. */
+static int copy_pages(sqlite3 *from, sqlite3 *to)
+{
+        sqlite3_backup *backup = sqlite3_backup_init(to, "main", from, "main");
+        int r;
+
+        if (!backup)
+                return sqlite3_errcode(to);
+        do {
+                r = sqlite3_backup_step(backup, PAGES_AT_ONCE);
+                if (r == SQLITE_BUSY || r == SQLITE_LOCKED)
+                        (void)sqlite3_sleep(50);
+        } while (r == SQLITE_OK || r == SQLITE_BUSY || r == SQLITE_LOCKED);
+        (void)sqlite3_backup_finish(backup);
+        return r == SQLITE_DONE ? SQLITE_OK : r;
+}
+
+/* Whole, ours, and one file: without a write-ahead log beside it. */
+static int check_copy(Cli *cli, sqlite3 *to, const char *file)
+{
+        char text[256] = "";
+
+        if (read_text(to, "PRAGMA application_id", text, sizeof(text)) < 0 ||
+            strcmp(text, APPLICATION_ID) != 0)
+                return cli_fail(cli, CB_FAILED, "It is no store of certbrokerd's.");
+        if (read_text(to, "PRAGMA journal_mode = DELETE", text, sizeof(text)) < 0 ||
+            strcmp(text, "delete") != 0)
+                return cli_fail(cli, CB_FAILED, "The copy %s cannot be finished: %s", file,
+                                sqlite3_errmsg(to));
+        if (read_text(to, "PRAGMA integrity_check(1)", text, sizeof(text)) < 0 ||
+            strcmp(text, "ok") != 0)
+                return cli_fail(cli, CB_FAILED, "The store is damaged: %s", text);
+        return 0;
+}
+
+static int copy_to(Cli *cli, sqlite3 *from, const char *file)
+{
+        sqlite3 *to = NULL;
+        int r;
+
+        if (sqlite3_open_v2(file, &to, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
+            copy_pages(from, to) != SQLITE_OK)
+                r = cli_fail(cli, CB_FAILED, "The copy %s cannot be written: %s", file,
+                             to ? sqlite3_errmsg(to) : "no memory");
+        else
+                r = check_copy(cli, to, file);
+        if (sqlite3_close(to) != SQLITE_OK && r == 0)
+                r = cli_fail(cli, CB_FAILED, "The copy %s cannot be closed.", file);
+        return r;
+}
+
+static int sync_directory_of(const char *file)
+{
+        const char *slash = strrchr(file, '/');
+        CLEANUP(free_text)
+        char *directory = slash ? strndup(file, (size_t)(slash + 1 - file)) : strdup(".");
+        CLEANUP(close_fd) int fd = -1;
+
+        if (!directory)
+                return -ENOMEM;
+        fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+static int publish(Cli *cli, int fd, const char *temporary, const char *file, uint64_t *ret_n_bytes)
+{
+        struct stat st;
+
+        if (fsync(fd) < 0 || fstat(fd, &st) < 0 || rename(temporary, file) < 0 ||
+            sync_directory_of(file) < 0)
+                return cli_fail(cli, -errno, "%s cannot be written: %s", file, strerror(errno));
+        *ret_n_bytes = (uint64_t)st.st_size;
+        return 0;
+}
+
+int store_copy(Cli *cli, const char *directory, const char *file, uint64_t *ret_n_bytes)
+{
+        CLEANUP(free_text) char *store = NULL;
+        CLEANUP(free_text) char *temporary = NULL;
+        CLEANUP(close_fd) int fd = -1;
+        sqlite3 *from = NULL;
+        int r;
+
+        r = open_store(cli, directory, &store, &from);
+        if (r)
+                return r;
+        if (asprintf(&temporary, "%s.XXXXXX", file) < 0) {
+                temporary = NULL;
+                r = cli_out_of_memory(cli);
+        } else {
+                fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
+                r = fd < 0 ? cli_fail(cli, -errno, "%s cannot be written: %s", file,
+                                      strerror(errno))
+                           : copy_to(cli, from, temporary);
+        }
+        (void)sqlite3_close(from);
+        if (r == 0)
+                r = publish(cli, fd, temporary, file, ret_n_bytes);
+        if (r && fd >= 0)
+                (void)unlink(temporary);
+        return r;
+}

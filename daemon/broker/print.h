@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration as it was understood, as one JSON document. */
+#pragma once
+
+#include <stdio.h>
+
+#include "broker/config/config.h"
+
+/*
+ * Paths, sources and grants, with every default filled in; no secret is in a configuration, only the names of the files
+ * that hold one. 0 or -errno.
+ */
+int config_print(const Config *config, FILE *to);
