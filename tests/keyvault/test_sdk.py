@@ -272,8 +272,8 @@ def test_create_request_and_merge(vault, certificates):
     assert operation.status == "inProgress" and operation.issuer_name == "Unknown"
     request = x509.load_der_x509_csr(bytes(operation.csr))
     assert request.is_signature_valid and request.subject.rfc4514_string() == "CN=waiting"
-    with pytest.raises(ResourceNotFoundError):
-        certificates.get_certificate("waiting")
+    partial = certificates.get_certificate("waiting")
+    assert partial.cer is None and partial.key_id is None and partial.properties.enabled is False
     issuing = Issuing()
     wrong = issuing.chain(ec.generate_private_key(ec.SECP384R1()), "CN=waiting", [])
     with pytest.raises(HttpResponseError):
@@ -298,7 +298,7 @@ def test_cancel(vault, certificates):
     certificates.begin_create_certificate("never", CertificatePolicy("Unknown", subject="CN=never"),
                                           _polling_interval=0.2)
     assert certificates.cancel_certificate_operation("never").cancellation_requested
-    assert certificates.get_certificate_operation("never").status == "cancelled"
+    assert certificates.get_certificate_operation("never").status == "inProgress"
     certificates.delete_certificate_operation("never")
     with pytest.raises(ResourceNotFoundError):
         certificates.get_certificate_operation("never")

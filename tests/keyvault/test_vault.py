@@ -145,6 +145,18 @@ def test_permissions(vault, orders, client, model, inner):
     assert client.get("/certificates/orders", token=vault.token("user-assigned")).status == 200
 
 
+def test_limit(vault, orders, client):
+    vault.add_certificate("heavy", key_type="rsa-3072")
+    vault.set(limit=10)
+    assert [sign(client, orders).status for _ in range(12)] == [200] * 10 + [429] * 2
+    assert "retry-after" not in sign(client, orders).headers
+    assert client.get("/certificates/orders").status == 200, "another count"
+    vault.set(clock_offset=11)
+    heavy = vault.certificate("heavy")
+    found = [sign(client, heavy, "RS256").status for _ in range(3)]
+    assert found == [200, 200, 429], "each counts for four"
+
+
 # ---- what is answered
 
 def openssl_info(data):

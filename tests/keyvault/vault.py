@@ -77,6 +77,7 @@ class TestVault:
     url = property(lambda self: self.info["url"])
     named_url = property(lambda self: self.info["named_url"])
     ca_file = property(lambda self: self.info["ca_file"])
+    issuing_ca_file = property(lambda self: self.info["issuing_ca_file"])
     authority = property(lambda self: self.info["authority"])
     tenant = property(lambda self: self.info["tenant"])
     imds = property(lambda self: self.info["imds"])

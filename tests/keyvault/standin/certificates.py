@@ -10,13 +10,17 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from . import shapes
 from .errors import bad_parameter, not_found, vault_error
-from .store import (CURVES, PEM, PFX, Pending, make_leaf, new_key, new_version_id, operations_of, public_der, supported)
+from .store import (CURVES, PEM, PFX, Pending, Version, make_leaf, new_key, new_version_id, operations_of, public_der,
+                    supported)
 from .web import Response
 
 CREATE_RETRY_AFTER = 10
 
 
 def get(call):
+    item = call.item("certificate")
+    if not item.versions and item.placeholder and call.version in (None, "", item.placeholder.id):
+        return Response(200, shapes.partial_bundle(call.base, item))
     item, version = call.found("certificate")
     return Response(200, shapes.certificate_bundle(call.base, item, version))
 
@@ -105,7 +109,7 @@ def refuse_while_pending(call):
     item = call.store.objects.get(("certificate", call.name.lower()))
     if item and item.pending:
         settle(call, item)
-        if item.pending and item.pending.status == "inProgress":
+        if item.pending.status == "inProgress":
             raise vault_error(409, "Conflict", "A new key vault certificate can not be created or imported while a "
                               "pending key vault certificate's status is inProgress.")
     return item
@@ -187,10 +191,12 @@ def create(call):
             ready_at=call.store.clock.now() + call.plane.issue_seconds, tags=body.get("tags") or {},
             attributes=body.get("attributes") or {})
     except Response:
-        if not item.versions:
+        if not item.versions and not item.placeholder:
             call.store.remove(item)
         raise
     item.policy = policy
+    item.placeholder = item.placeholder or Version(
+        id=new_version_id(), created=call.now, enabled=False, not_before=call.now - 600, expires=call.now + 365 * 86400)
     where = shapes.url(call.base, "certificate", item.name, "pending")
     headers = [("Location", f"{where}?api-version={call.request.query['api-version']}&request_id={item.pending.id}"),
                ("Retry-After", str(CREATE_RETRY_AFTER))]
@@ -200,7 +206,7 @@ def create(call):
 def settle(call, item):
     """A request to the vault's own issuer completes by itself."""
     pending = item.pending
-    if pending and pending.status == "inProgress" and pending.policy["issuer"]["name"] == "Self" and \
+    if pending and pending.status == "inProgress" and not pending.cancelled and pending.policy["issuer"]["name"] == "Self" and \
             call.store.clock.now() >= pending.ready_at:
         subject = pending.policy["x509_props"].get("subject") or ""
         leaf = make_leaf(pending.key, subject, policy=pending.policy)
@@ -231,16 +237,16 @@ def pending_of(call):
 
 def get_pending(call):
     item = pending_of(call)
-    headers = [("Retry-After", str(CREATE_RETRY_AFTER))] if item.pending.status == "inProgress" else []
+    waiting = item.pending.status == "inProgress"
+    headers = [("Retry-After", str(CREATE_RETRY_AFTER))] if waiting else []
     return Response(200, shapes.operation(call.base, item), headers)
 
 
 def update_pending(call):
     item = pending_of(call)
     if call.body().get("cancellation_requested"):
+        # The status stays as it is until the issuer has agreed; the vault does not wait for that (recorded).
         item.pending.cancelled = True
-        if item.pending.status == "inProgress":
-            item.pending.status = "cancelled"
     return Response(200, shapes.operation(call.base, item))
 
 
@@ -248,9 +254,15 @@ def delete_pending(call):
     item = pending_of(call)
     shape = shapes.operation(call.base, item)
     item.pending = None
-    if not item.versions:
-        call.store.remove(item)
     return Response(200, shape)
+
+
+def certificate_of(data):
+    """DER; or, as JavaScript's client sends it and the real service takes it, the base64 or PEM of that."""
+    if data[:1] != b"\x30":
+        text = data.decode().replace("-----BEGIN CERTIFICATE-----", "").replace("-----END CERTIFICATE-----", "")
+        data = base64.b64decode(text)
+    return x509.load_der_x509_certificate(data)
 
 
 def merge(call):
@@ -259,7 +271,7 @@ def merge(call):
     if item.pending.status != "inProgress":
         raise bad_parameter("The pending certificate is not in progress.")
     try:
-        chain = [x509.load_der_x509_certificate(base64.b64decode(each, validate=True)) for each in body["x5c"]]
+        chain = [certificate_of(base64.b64decode(each, validate=True)) for each in body["x5c"]]
         leaf = chain[0]
     except (KeyError, IndexError, TypeError, ValueError):
         raise bad_parameter("Property x5c has invalid value") from None
@@ -267,17 +279,20 @@ def merge(call):
         raise bad_parameter("Public key from x509 certificate and key of this instance doesn't match")
     version = complete(call, item, chain)
     apply(version, body, call.now)
-    item.pending = None
-    bundle = shapes.certificate_bundle(call.base, item, version)
-    return Response(201, bundle, [("Location", bundle["id"])])
+    where = shapes.url(call.base, "certificate", item.name)
+    return Response(201, shapes.certificate_bundle(call.base, item, version),
+                    [("Location", f"{where}?api-version={call.request.query['api-version']}")])
 
 
 # ---- delete, recover, purge
 
 def deleted_shape(call, item):
-    shape = shapes.certificate_bundle(call.base, item, item.latest) if item.latest else {
-        "id": shapes.url(call.base, "certificate", item.name), "policy": shapes.policy(call.base, item)}
-    return shapes.deleted(call.base, item, shape)
+    return shapes.deleted(call.base, item, shape_of(call, item))
+
+
+def shape_of(call, item):
+    return shapes.certificate_bundle(call.base, item, item.latest) if item.latest else \
+        shapes.partial_bundle(call.base, item)
 
 
 def delete(call):
@@ -317,9 +332,7 @@ def purge(call):
 def recover(call):
     item = deleted_item(call)
     item.deleted_at = None
-    shape = shapes.certificate_bundle(call.base, item, item.latest) if item.latest else {
-        "id": shapes.url(call.base, "certificate", item.name)}
-    return Response(200, shape)
+    return Response(200, shape_of(call, item))
 
 
 def routes(name, version):

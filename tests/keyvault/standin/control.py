@@ -149,27 +149,27 @@ class Control:
         targets = {
             "clock_offset": (service.clock, "offset"), "token_lifetime": (service.identities, "lifetime"),
             "permission_model": (service.plane, "permission_model"), "page_size": (service.plane, "page_size"),
+            "limit": (service.plane, "limit"),
             "empty_pages": (service.plane, "empty_pages"), "challenge": (service.plane, "challenge"),
             "issue_seconds": (service.plane, "issue_seconds"), "delete_seconds": (service.store, "delete_seconds"),
             "latency": (service, "latency"), "audiences": (service.resources, "more")}
         for name, value in body.items():
             if name == "tls":
-                await self.set_tls(value)
+                self.set_tls(value)
             elif name == "network":
                 for listener, mode in value.items():
-                    await service.listeners[listener].set_mode(mode)
+                    service.listeners[listener].set_mode(mode)
             else:
                 setattr(*targets[name], value)
 
-    async def set_tls(self, modes):
+    def set_tls(self, modes):
         """{"vault": mode}: for connections from now on; those that are open are closed."""
         for name, mode in modes.items():
             if mode not in TLS_MODES:
                 raise ValueError(f"no such TLS mode: {mode}")
             listener = self.service.listeners[name]
             listener.context = self.service.contexts.get(mode)
-            await listener.close()
-            await listener.open()
+            listener.disconnect()
 
     async def get_faults(self, body, what=None):
         if what == "known":

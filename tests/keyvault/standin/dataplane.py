@@ -2,11 +2,12 @@
 """The vault's data plane: who asks, may they, which object, and pages. What is done then is in certificates and keys."""
 
 import base64
+import collections
 import re
 import uuid
 
 from . import certificates, keys, shapes
-from .errors import bad_parameter, deleted, disabled, forbidden, not_found, vault_error
+from .errors import bad_parameter, deleted, disabled, forbidden, not_found, throttled, vault_error
 from .identities import TENANT, bearer
 from .web import Response
 
@@ -15,6 +16,9 @@ API_VERSIONS = ("7.0", "7.1", "7.2", "7.3", "7.4-preview.1", "7.4", "7.5-preview
 NAME = re.compile(r"[0-9a-zA-Z-]{1,127}\Z")
 PAGE_MAX = 25
 SECRET_MAX = 25 * 1024
+# The real service's: so many in 10 seconds, where larger RSA keys count for more.
+LIMIT, LIMIT_SECONDS = 4000, 10
+WEIGHTS = {3072: 4, 4096: 8}
 
 
 class Call:
@@ -133,6 +137,8 @@ class DataPlane:
         self.empty_pages = True
         self.challenge = None
         self.issue_seconds = 0.5
+        self.limit = LIMIT
+        self.recent = {"keys": collections.deque(), "others": collections.deque()}
 
     async def __call__(self, request):
         try:
@@ -179,7 +185,23 @@ class DataPlane:
             raise forbidden(identity, f"https://sts.windows.net/{TENANT}/", vault, permission, self.permission_model)
         if call.name is not None and not NAME.match(call.name):
             raise bad_parameter(f"The request URI contains an invalid name: {call.name}")
+        self.count(call)
         return handler(call)
+
+    def count(self, call):
+        """429 when there were too many; those that are refused do not count."""
+        is_key = call.request.path.startswith("/keys/")
+        recent, now, weight = self.recent["keys" if is_key else "others"], self.store.clock.now(), 1
+        item = self.store.find("key", call.name) if is_key and call.request.method == "POST" and call.name else None
+        if item and item.latest:
+            weight = WEIGHTS.get(getattr(item.latest.key, "key_size", 0), 1)
+        while recent and recent[0][0] <= now - LIMIT_SECONDS:
+            recent.popleft()
+        # (the sum is not worth its time while even the heaviest could not make it)
+        most = (len(recent) + 1) * max(WEIGHTS.values())
+        if most > self.limit and sum(each for _, each in recent) + weight > self.limit:
+            raise throttled()
+        recent.append((now, weight))
 
     def check_api_version(self, request):
         version = request.query.get("api-version")

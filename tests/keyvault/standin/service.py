@@ -12,7 +12,7 @@ from .identities import Clock, Identities, TENANT
 from .issuing import Issuing
 from .login import Login
 from .metadata import APP_SERVICE_PATH, ARC_PATH, Metadata, Resources
-from .store import Store
+from .store import Store, pem_of
 from .web import Listener, Log, Response
 
 PORTS = ("vault", "login", "metadata", "elsewhere", "elsewhere-http", "control")
@@ -30,6 +30,7 @@ class Service:
         self.identities = Identities(self.clock)
         self.resources = Resources()
         self.issuing = Issuing()
+        (self.folder / "issuing-root.pem").write_text(pem_of(self.issuing.root))
         self.store = Store(self.clock)
         self.faults = Faults(self)
         self.plane = DataPlane(self.store, self.identities, self.resources, self.authority)
@@ -51,8 +52,8 @@ class Service:
 
     async def start(self):
         for each in self.listeners.values():
-            await each.open()
-        await self.control.open()
+            each.open()
+        self.control.open()
 
     async def reset(self):
         """As it was when it started, on the same ports, with the same keys of its own, and an empty log."""
@@ -63,16 +64,15 @@ class Service:
         for part in (self.identities, self.store, self.plane):
             part.reset()
         for each in self.listeners.values():
-            good = self.contexts.get() if each.context else None
-            if each.mode != "open" or each.context is not good:
-                each.context = good
-                await each.close()
-                await each.open()
+            each.context = self.contexts.get() if each.context else None
+            if each.mode != "open":
+                each.open()
+            each.disconnect()
         self.log.entries.clear()
 
     async def stop(self):
         for each in (*self.listeners.values(), self.control):
-            await each.close()
+            each.close()
         self.metadata.forget()
 
     def slowed(self, application):
@@ -98,7 +98,8 @@ class Service:
         return {
             "url": f"https://localhost:{port['vault']}",
             "named_url": f"https://contoso.vault.localhost:{port['vault']}",
-            "ca_file": str(self.contexts.ca_file), "authority": self.authority(), "tenant": TENANT,
+            "ca_file": str(self.contexts.ca_file), "issuing_ca_file": str(self.folder / "issuing-root.pem"),
+            "authority": self.authority(), "tenant": TENANT,
             "metadata": metadata, "imds": metadata, "app_service": metadata + APP_SERVICE_PATH,
             "app_service_header": self.metadata.identity_header, "arc": metadata + ARC_PATH,
             "arc_folder": str(self.metadata.arc_folder),

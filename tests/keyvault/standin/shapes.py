@@ -44,7 +44,7 @@ def jwk(base, item, version):
 
 
 def key_bundle(base, item, version):
-    out = {"key": jwk(base, item, version), "attributes": attributes(version), "tags": version.tags}
+    out = {"key": jwk(base, item, version), "attributes": attributes(version), **tags(version)}
     if item.kind == "certificate":
         out["managed"] = True
         out["attributes"]["exportable"] = version.exportable
@@ -53,7 +53,7 @@ def key_bundle(base, item, version):
 
 def key_item(base, item, version, versioned):
     out = {"kid": url(base, "key", item.name, version.id if versioned else None),
-           "attributes": attributes(version), "tags": version.tags}
+           "attributes": attributes(version), **tags(version)}
     if item.kind == "certificate":
         out["managed"] = True
     return out
@@ -61,7 +61,7 @@ def key_item(base, item, version, versioned):
 
 def secret_item(base, item, version, versioned):
     out = {"id": url(base, "secret", item.name, version.id if versioned else None),
-           "attributes": attributes(version), "tags": version.tags}
+           "attributes": attributes(version), **tags(version)}
     if version.content_type:
         out["contentType"] = version.content_type
     if item.kind == "certificate":
@@ -78,7 +78,7 @@ def secret_bundle(base, item, version):
 
 def certificate_item(base, item, version, versioned):
     return {"id": url(base, "certificate", item.name, version.id if versioned else None),
-            "x5t": version.thumbprint, "attributes": attributes(version, more=False), "tags": version.tags}
+            "x5t": version.thumbprint, "attributes": attributes(version, more=False), **tags(version)}
 
 
 def certificate_bundle(base, item, version):
@@ -86,12 +86,24 @@ def certificate_bundle(base, item, version):
         "id": url(base, "certificate", item.name, version.id), "kid": url(base, "key", item.name, version.id),
         "sid": url(base, "secret", item.name, version.id), "x5t": version.thumbprint,
         "cer": base64.b64encode(der_of(version.leaf)).decode(), "attributes": attributes(version),
-        "tags": version.tags, "policy": policy(base, item)}
-    if version.content_type:
-        out["contentType"] = version.content_type
+        **tags(version), "policy": policy(base, item)}
     if item.pending:
         out["pending"] = {"id": url(base, "certificate", item.name, "pending")}
     return out
+
+
+def partial_bundle(base, item):
+    """Of a certificate of which there is only a request: 200, but no cer, kid, sid or x5t (recorded)."""
+    first = item.placeholder
+    out = {"id": url(base, "certificate", item.name, first.id), "attributes": attributes(first),
+           "policy": policy(base, item)}
+    if item.pending:
+        out["pending"] = {"id": url(base, "certificate", item.name, "pending")}
+    return out
+
+
+def tags(version):
+    return {"tags": version.tags} if version.tags else {}
 
 
 def policy(base, item):
@@ -102,7 +114,7 @@ def operation(base, item):
     pending = item.pending
     out = {
         "id": url(base, "certificate", item.name, "pending"),
-        "issuer": pending.policy["issuer"], "csr": base64.b64encode(pending.csr).decode(),
+        "issuer": {"name": pending.policy["issuer"]["name"]}, "csr": base64.b64encode(pending.csr).decode(),
         "cancellation_requested": pending.cancelled, "status": pending.status, "request_id": pending.id}
     if pending.status == "completed":
         out["target"] = url(base, "certificate", item.name)
@@ -113,8 +125,6 @@ def operation(base, item):
         if pending.policy["issuer"]["name"] == "Unknown":
             out["status_details"] = (
                 "Pending certificate created. Please Perform Merge to complete the request.")
-    elif pending.status == "cancelled":
-        out["status_details"] = "Certificate operation was cancelled."
     return out
 
 
@@ -184,5 +194,5 @@ def policy_of_create(given, now):
         "secret_props": {"contentType": (given.get("secret_props") or {}).get("contentType") or
                          "application/x-pkcs12"},
         "x509_props": props, "lifetime_actions": given.get("lifetime_actions") or [action],
-        "issuer": {"cert_transparency": False, **(given.get("issuer") or {}), "name": issuer},
+        "issuer": {**(given.get("issuer") or {}), "name": issuer},
         "attributes": {"enabled": True, "created": now, "updated": now}}

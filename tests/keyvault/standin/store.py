@@ -162,6 +162,7 @@ class Object:
     policy: dict = None
     pending: Pending = None
     deleted_at: float = None
+    placeholder: Version = None  # what is shown of it before there is a version
     current_id: str = None      # which version is the latest, where it is not the last (a rollback)
 
     @property

@@ -149,20 +149,17 @@ class Listener:
         self._stuffing = []
         self._tasks = {}
 
-    def _bind(self, backlog):
+    def _bind(self):
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", self.port))
-        self._socket.listen(backlog)
         self._socket.setblocking(False)
         self.port = self._socket.getsockname()[1]
 
-    async def open(self):
-        self._bind(1024)
-        self._accepting = asyncio.create_task(self._accept())
-        self.mode = "open"
+    def open(self):
+        self.set_mode("open")
 
-    async def close(self):
+    def close(self):
         if self._accepting:
             self._accepting.cancel()
             self._accepting = None
@@ -172,25 +169,31 @@ class Listener:
         if self._socket:
             self._socket.close()
             self._socket = None
+        self.disconnect()
+
+    def disconnect(self):
         for task, transport in list(self._tasks.items()):
             transport.abort()
             task.cancel()
 
-    async def set_mode(self, mode):
-        if mode == self.mode:
-            return
-        await self.close()
+    def set_mode(self, mode):
+        if mode not in ("open", "refuse", "drop", "stall"):
+            raise ValueError(f"no such mode: {mode}")
+        self.close()
+        self._bind()
+        self.mode = mode
         if mode == "drop":
-            self._bind(0)
             # A full queue of connections that nobody accepts: the kernel drops further SYNs.
+            self._socket.listen(0)
             for _ in range(2):
                 filler = socket.socket()
                 filler.setblocking(False)
                 filler.connect_ex(("127.0.0.1", self.port))
                 self._stuffing.append(filler)
         elif mode != "refuse":
-            await self.open()
-        self.mode = mode
+            self._socket.listen(1024)
+            self._accepting = asyncio.create_task(self._accept())
+        # A bound socket that does not listen refuses, and keeps the port from being anybody else's meanwhile.
 
     async def _accept(self):
         loop = asyncio.get_running_loop()
