@@ -69,7 +69,8 @@ static cb_client *broker_client(Provider *provider)
 
         if (!broker->client)
                 RAISE(provider, CB_INVALID_ARGUMENT,
-                      "%s is neither system, session (of a user who has one) nor a D-Bus address",
+                      "%s is neither system, session (of a user who has one) nor a unix: address "
+                      "of D-Bus",
                       broker->bus);
         return broker->client;
 }
