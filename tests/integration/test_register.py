@@ -130,6 +130,19 @@ def test_destroyed_key_is_unavailable(prepared):
     assert caught.value.name in ("SourceUnavailable", "NotFound"), str(caught.value)
 
 
+def test_destroying_one_id_leaves_the_key_to_the_others(prepared, refused):
+    register(prepared, "client", "pkcs11:object=outside")
+    register(prepared, "again", "pkcs11:object=outside")
+    message = refused("InUse", prepared.delete_certificate, "again", destroy_key=True)
+    assert "'again'" in message and "destroy-key" in message
+    prepared.sign("client", "rsa-pss-sha256", bytes(32))
+    prepared.sign("again", "rsa-pss-sha256", bytes(32))
+    prepared.delete_certificate("again")
+    prepared.sign("client", "rsa-pss-sha256", bytes(32))
+    prepared.delete_certificate("client", destroy_key=True)
+    assert prepared.token_objects("Private Key") == []
+
+
 def test_forgetting_leaves_the_key(prepared):
     register(prepared, "client", "pkcs11:object=outside")
     prepared.delete_certificate("client")

@@ -38,6 +38,8 @@ static int tell_users(const Call *call, Failure *failure)
                 if (may_read(call->bus, call_subject(call), OBJECT_BACKEND, *user))
                         r = strv_append(&names, *user);
         }
+        if (r == 0 && strv_length(users) == 0)
+                return 0; /* it is in use by something else, which has been told */
         text = r == 0 ? strv_join(names, ", ") : NULL;
         if (!text)
                 return fail(failure, -ENOMEM, "no memory to delete certificate '%s'",

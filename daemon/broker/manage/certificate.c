@@ -159,11 +159,49 @@ static void destroy_next(Job *job)
                 job_finish(job, &failure);
 }
 
+static bool has_key(const Certificate *certificate, const char *key_uri)
+{
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                if (string_equal(certificate->generations[i]->key_uri, key_uri))
+                        return true;
+        }
+        return false;
+}
+
+/* One object may be registered under several ids: who destroys one of these must not take it from the others. */
+static bool is_key_shared(const Job *job, const Certificate *certificate)
+{
+        MAP_FOREACH (catalog_certificates(job->manage->catalog), entry) {
+                if (entry->value == certificate)
+                        continue;
+                for (size_t i = 0; i < certificate->n_generations; i++) {
+                        if (has_key(entry->value, certificate->generations[i]->key_uri))
+                                return true;
+                }
+        }
+        return false;
+}
+
+/* Answers InUse, without the others' ids: who asks may not be one who may read them. */
+static bool may_destroy(Job *job, const Certificate *certificate)
+{
+        if (!job->destroy_key || !is_key_shared(job, certificate))
+                return true;
+
+        job_fail(
+                job, CB_IN_USE,
+                "the key of certificate '%s' is registered under other ids, too; delete it without "
+                "destroy-key, or delete these first",
+                job->id);
+        return false;
+}
+
 static void run_delete(void *userdata)
 {
         Job *job = userdata;
+        const Certificate *certificate = find_or_fail(job);
 
-        if (!find_or_fail(job) || !is_free(job))
+        if (!certificate || !is_free(job) || !may_destroy(job, certificate))
                 return;
 
         if (job->destroy_key)
