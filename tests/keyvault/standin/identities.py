@@ -72,6 +72,7 @@ class Identities:
         self.by_name = {}
         self.lifetime = 3600
         self.issued_after = 0
+        self.verified = {}      # tokens whose signature is good, for that does not change
         for name, kind, client_id, more in (
                 ("system", "system", "aaaaaaaa-0000-4000-8000-000000000001", {}),
                 ("user-assigned", "user", "aaaaaaaa-0000-4000-8000-000000000002", {}),
@@ -117,14 +118,17 @@ class Identities:
         def refuse(message):
             raise vault_error(401, "Unauthorized", message, headers=challenge)
 
-        try:
-            header, claims = jwt.parse(token)
-        except ValueError:
-            refuse("AKV10001: Could not parse the bearer token.")
-        if header.get("kid") != self.key_id:
-            refuse("AKV10046: Unable to resolve the key used for signature validation.")
-        if not jwt.verified(token, self.key.public_key(), ("RS256",)):
-            refuse("AKV10045: Signature validation failed.")
+        claims = self.verified.get(token)
+        if claims is None:
+            try:
+                header, claims = jwt.parse(token)
+            except ValueError:
+                refuse("AKV10001: Could not parse the bearer token.")
+            if header.get("kid") != self.key_id:
+                refuse("AKV10046: Unable to resolve the key used for signature validation.")
+            if not jwt.verified(token, self.key.public_key(), ("RS256",)):
+                refuse("AKV10045: Signature validation failed.")
+            self.verified[token] = claims
         if claims.get("aud") not in audiences:
             refuse(f"AKV10022: Invalid audience. Expected {audiences[0]}, found: {claims.get('aud')}.")
         expected = f"https://sts.windows.net/{TENANT}/"
