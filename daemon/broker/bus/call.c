@@ -104,6 +104,11 @@ static void on_recorded(void *userdata, int r)
 {
         Call *call = userdata;
 
+        if (r >= 0 && call->make_answer)
+                call->answer =
+                        call->make_answer(call)
+                                ?: new_error(call->peer, call->serial, status_error_name(CB_FAILED),
+                                             "the answer could not be made; try again");
         if (r < 0 && !call->result) {
                 if (call->answer)
                         dbus_message_unref(call->answer);
@@ -163,6 +168,12 @@ static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *nam
 void call_answer(Call *call, DBusMessage *reply)
 {
         call_end(call, reply);
+}
+
+void call_answer_recorded(Call *call, DBusMessage *(*make)(const Call *call))
+{
+        call->make_answer = make;
+        call_end(call, NULL);
 }
 
 static bool fits_the_bus(DBusMessage *reply)

@@ -5,36 +5,48 @@
 #include <errno.h>
 #include <string.h>
 
-static void answer_audit(Call *call, int fd, dbus_uint64_t seq, const char *hash)
+static int open_log(const Call *call, int *ret_fd, uint64_t *ret_seq,
+                    char ret_hash[THUMBPRINT_TEXT])
+{
+        return call->bus->host.open_audit(call->bus->userdata, ret_fd, ret_seq, ret_hash);
+}
+
+/* When the call has its own record: then that is the last one, and whoever reads the log finds it at the end. */
+static DBusMessage *new_audit_answer(const Call *call)
 {
         DBusMessage *reply = call_new_answer(call);
+        CLEANUP(closep) int fd = -1;
+        char hash[THUMBPRINT_TEXT] = "";
+        const char *text = hash;
+        uint64_t seq = 0;
+        dbus_uint64_t number;
 
-        if (reply && !dbus_message_append_args(reply, DBUS_TYPE_UNIX_FD, &fd, DBUS_TYPE_UINT64,
-                                               &seq, DBUS_TYPE_STRING, &hash, DBUS_TYPE_INVALID)) {
-                dbus_message_unref(reply);
-                reply = NULL;
+        if (!reply)
+                return NULL;
+        if (open_log(call, &fd, &seq, hash) == 0) {
+                number = seq;
+                if (dbus_message_append_args(reply, DBUS_TYPE_UNIX_FD, &fd, DBUS_TYPE_UINT64,
+                                             &number, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID))
+                        return reply;
         }
-        if (reply)
-                call_answer(call, reply);
-        else
-                call_fail_memory(call);
+        dbus_message_unref(reply);
+        return NULL;
 }
 
 void manager_open_audit(Call *call, DBusMessage *message)
 {
-        const BusHost *host = &call->bus->host;
         CLEANUP(closep) int fd = -1;
         char hash[THUMBPRINT_TEXT] = "";
         uint64_t seq = 0;
         int r;
 
         (void)message;
-        r = host->open_audit(call->bus->userdata, &fd, &seq, hash);
+        r = open_log(call, &fd, &seq, hash);
         if (r < 0)
                 call_fail_status(call, CB_FAILED, "the audit log cannot be opened: %s",
                                  strerror(-r));
         else
-                answer_audit(call, fd, seq, hash);
+                call_answer_recorded(call, new_audit_answer);
 }
 
 void manager_get_metrics(Call *call, DBusMessage *message)

@@ -126,6 +126,8 @@ struct Call {
         const char *result; /* NULL: ok */
         uint64_t began_usec;
         DBusMessage *answer; /* waits for its record */
+        /* NULL, or makes the answer when the record is there; NULL of it: not possible */
+        DBusMessage *(*make_answer)(const Call *call);
 };
 
 /* On success call_on_done() answers the path of this object. */
@@ -134,6 +136,8 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
 const Subject *call_subject(const Call *call); /* not after its peer has gone */
 /* Each of these ends the call and frees it. */
 void call_answer(Call *call, DBusMessage *reply); /* takes the reply */
+/* With what make() gives once the call has been recorded. */
+void call_answer_recorded(Call *call, DBusMessage *(*make)(const Call *call));
 void call_answer_empty(Call *call);
 void call_answer_bytes(Call *call, const Bytes *bytes);
 void call_answer_value(Call *call, const Value *value);
