@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include <openssl/x509.h>
+typedef struct x509_st X509; /* OpenSSL's */
 
 #define KEY_FILE_LABEL "CERTBROKER KEY REFERENCE"
 

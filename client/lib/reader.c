@@ -6,7 +6,6 @@
  */
 #include "reader.h"
 
-#include <byteswap.h>
 #include <errno.h>
 #include <string.h>
 
@@ -64,7 +63,7 @@ int reader_u16(Reader *reader, uint16_t *ret_value)
         int r = read_number(reader, &value, sizeof(value));
 
         if (r == 0)
-                *ret_value = reader->swapped ? bswap_16(value) : value;
+                *ret_value = reader->swapped ? __builtin_bswap16(value) : value;
         return r;
 }
 
@@ -74,7 +73,7 @@ int reader_u32(Reader *reader, uint32_t *ret_value)
         int r = read_number(reader, &value, sizeof(value));
 
         if (r == 0)
-                *ret_value = reader->swapped ? bswap_32(value) : value;
+                *ret_value = reader->swapped ? __builtin_bswap32(value) : value;
         return r;
 }
 
@@ -84,7 +83,7 @@ int reader_u64(Reader *reader, uint64_t *ret_value)
         int r = read_number(reader, &value, sizeof(value));
 
         if (r == 0)
-                *ret_value = reader->swapped ? bswap_64(value) : value;
+                *ret_value = reader->swapped ? __builtin_bswap64(value) : value;
         return r;
 }
 
