@@ -333,4 +333,6 @@ def test_log_has_all_but_secrets(vault, orders, client):
 
 def test_one_request_is_one(vault, orders, client):
     client.get("/certificates/orders")
+    assert vault.count("vault", "GET", "/certificates/orders") == 1 and vault.count("vault") == 1
+    assert vault.count(path="/keys") == 0
     assert len(vault.requests("vault", "GET", "/certificates/orders")) == 1

@@ -178,5 +178,9 @@ class TestVault:
         return [entry for entry in self.log() if entry["kind"] == "request" and at in (None, entry["at"])
                 and method in (None, entry["method"]) and entry["path"].startswith(path or "")]
 
+    def count(self, at=None, method=None, path=None):
+        """As len(requests(…)), for logs of many thousands."""
+        return self.control("GET", "count", {"at": at, "method": method, "path": path})["count"]
+
     def connections(self, at):
         return [entry for entry in self.log() if entry["kind"] == "connection" and entry["at"] == at]

@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import time
+import traceback
 import urllib.parse
 
 HEAD_MAX = 64 * 1024
@@ -227,8 +228,8 @@ class Listener:
         self.n_open += 1
         try:
             await self._serve(entry["n"], reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-        except (OSError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.TimeoutError):
-            pass
+        except (OSError, ssl.SSLError, EOFError, ValueError, asyncio.LimitOverrunError, asyncio.TimeoutError) as problem:
+            entry["error"] = str(problem) or type(problem).__name__
         finally:
             self.n_open -= 1
             transport.close()
@@ -243,6 +244,9 @@ class Listener:
                 response = await self.application(request)
             except Response as raised:
                 response = raised
+            except Exception:  # a mistake of the stand-in's own, which a test has to get to see
+                traceback.print_exc()
+                response = Response(500, "The stand-in failed.", content_type="text/plain")
             request.entry["status"] = response.status
             if response.play:
                 await response.play(writer, response)
