@@ -197,6 +197,14 @@ Generation *certificate_newest(const Certificate *certificate)
         return n > 0 ? certificate->generations[n - 1] : NULL;
 }
 
+Generation *certificate_newest_key(const Certificate *certificate)
+{
+        for (size_t i = certificate->n_generations; i-- > 0;)
+                if (!certificate->generations[i]->retired)
+                        return certificate->generations[i];
+        return NULL;
+}
+
 /* What its leaf's dates say. NotAfter is part of the validity (RFC 5280, 4.1.2.5). */
 static CertificateState generation_state(const Generation *generation, uint64_t now_sec)
 {

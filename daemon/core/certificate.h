@@ -83,6 +83,8 @@ int certificate_add_generation(Certificate *certificate, Generation *generation)
 /* number 0: the current one. NULL: none. */
 Generation *certificate_find_generation(const Certificate *certificate, uint64_t number);
 Generation *certificate_newest(const Certificate *certificate); /* pending or not; NULL: none */
+/* The newest whose key is not retired: what is requested for. It is pending while it has no chain. NULL: none. */
+Generation *certificate_newest_key(const Certificate *certificate);
 /* Disabled before all; then pending, expired, unavailable, active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
 /*

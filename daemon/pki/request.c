@@ -134,6 +134,14 @@ static int set_subject(X509_REQ *req, const char *subject, Failure *failure)
         return fill_name(X509_REQ_get_subject_name(req), dn, failure);
 }
 
+/* RFC 5280, 4.2.1.6: a mailbox, local@domain. */
+static bool is_mailbox(const char *text)
+{
+        const char *at = strchr(text, '@');
+
+        return at && at > text && at[1] != '\0' && !strchr(at + 1, '@');
+}
+
 static GENERAL_NAME *parse_alt_name(const char *text)
 {
         for (size_t i = 0; i < ELEMENTSOF(name_kinds); i++) {
@@ -142,6 +150,8 @@ static GENERAL_NAME *parse_alt_name(const char *text)
 
                 if (strncmp(text, name_kinds[i].prefix, n) != 0 || text[n] == '\0')
                         continue;
+                if (name_kinds[i].type == GEN_EMAIL && !is_mailbox(text + n))
+                        return NULL;
                 value = strdup(text + n);
                 return value ? a2i_GENERAL_NAME(NULL, NULL, NULL, name_kinds[i].type, value, 0)
                              : NULL;

@@ -23,7 +23,7 @@ static void on_generated(void *userdata, WireReply *reply)
 /* A key that waits for its certificate is not thrown away by asking for another one. */
 static int check_newest(const Certificate *present, Failure *failure)
 {
-        const Generation *newest = present ? certificate_newest(present) : NULL;
+        const Generation *newest = present ? certificate_newest_key(present) : NULL;
 
         if (!newest || newest->chain.n > 0)
                 return 0;

@@ -15,7 +15,7 @@
 /* The generation whose key the certificate must be for. */
 static const Generation *wanted(const Certificate *certificate)
 {
-        const Generation *newest = certificate_newest(certificate);
+        const Generation *newest = certificate_newest_key(certificate);
 
         if (newest && newest->chain.n == 0)
                 return newest;
@@ -128,11 +128,14 @@ static void on_read(void *userdata, WireReply *reply)
         Job *job = userdata;
         PublishRequest request = { .id = job->id, .force = job->force, .install = true };
         Certificate *next = NULL;
-        Failure failure = reply->failure;
+        Failure failure = { 0 };
         uint64_t generation = 0;
-        int r = failure.status;
+        int r = reply->failure.status;
 
-        if (r == 0)
+        if (r != 0)
+                fail(&failure, r, "nothing was installed for certificate '%s': %s", job->id,
+                     reply->failure.text);
+        else
                 r = prepare(job, reply, &next, &generation, &failure);
         if (r != 0)
                 job_give_up(job, r, &failure);

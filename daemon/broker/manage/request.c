@@ -62,9 +62,10 @@ static int find_key(RequestJob *job, const Certificate **ret_certificate,
         if (!*ret_certificate)
                 return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
 
-        *ret_generation = certificate_newest(*ret_certificate);
+        *ret_generation = certificate_newest_key(*ret_certificate);
         if (!*ret_generation)
-                return fail(failure, CB_FAILED, "certificate '%s' has no key", job->id);
+                return fail(failure, CB_DISABLED,
+                            "every key of certificate '%s' is retired; generate another", job->id);
 
         return manage_find_source(job->manage, (*ret_certificate)->source, ret_source, failure);
 }
@@ -155,7 +156,7 @@ static int replace_key(Job *change, Failure *failure)
         r = certificate_copy(present, &next);
         if (r < 0)
                 return r;
-        newest = certificate_newest(next);
+        newest = certificate_newest_key(next);
         if (!newest || newest->chain.n > 0)
                 return fail(failure, CB_FAILED,
                             "certificate '%s' was changed while its request was made; ask again",
@@ -239,7 +240,7 @@ static int check_names(const RequestJob *job, Failure *failure)
 {
         CLEANUP(pki_request_freep) PkiRequest *trial = NULL;
         const Certificate *certificate = catalog_find_certificate(job->manage->catalog, job->id);
-        const Generation *newest = certificate ? certificate_newest(certificate) : NULL;
+        const Generation *newest = certificate ? certificate_newest_key(certificate) : NULL;
 
         return newest ? pki_request_new(job->subject, job->alt_names, &newest->spki, &trial,
                                         failure)
