@@ -103,6 +103,17 @@ static int fail_libcrypto(Failure *failure)
 
 /* In */
 
+/* SoftHSM fills a key up with zeros to whole blocks before it wraps it. */
+static bool is_filling(const unsigned char *p, const unsigned char *end)
+{
+        if (end - p >= 8)
+                return false;
+        for (; p < end; p++)
+                if (*p != 0)
+                        return false;
+        return true;
+}
+
 static int read_key(Secret *pkcs8, EVP_PKEY **ret_key, Failure *failure)
 {
         const unsigned char *p = secret_data(pkcs8);
@@ -111,7 +122,7 @@ static int read_key(Secret *pkcs8, EVP_PKEY **ret_key, Failure *failure)
         CLEANUP(key_freep) EVP_PKEY *key = NULL;
 
         info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &p, (long)secret_length(pkcs8));
-        if (info && p == end)
+        if (info && is_filling(p, end))
                 key = EVP_PKCS82PKEY_ex(info, pki_context(), NULL);
         ERR_clear_error();
         if (!key || key_type_of(key) == KEY_TYPE_NONE)

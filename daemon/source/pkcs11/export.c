@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -81,16 +82,21 @@ static int create_wrapping_key(Session *session, Secret *value, CK_OBJECT_HANDLE
 }
 
 static int wrap(Session *session, CK_MECHANISM_TYPE type, CK_OBJECT_HANDLE wrapping_key,
-                CK_OBJECT_HANDLE key, Bytes *ret_wrapped, Failure *failure)
+                const Key *key, Bytes *ret_wrapped, Failure *failure)
 {
         CK_MECHANISM mechanism = { type, NULL, 0 };
         uint8_t wrapped[WRAPPED_MAX];
+        char doing[64];
         CK_ULONG n = sizeof(wrapped);
         CK_RV rv;
 
-        rv = session->f->C_WrapKey(session->handle, &mechanism, wrapping_key, key, wrapped, &n);
-        if (rv != CKR_OK)
-                return session_fail(session, rv, "C_WrapKey", "give the key away", failure);
+        rv = session->f->C_WrapKey(session->handle, &mechanism, wrapping_key, key->handle, wrapped,
+                                   &n);
+        if (rv != CKR_OK) {
+                snprintf(doing, sizeof(doing), "give a key of type %s away",
+                         key_type_name(key->type));
+                return session_fail(session, rv, "C_WrapKey", doing, failure);
+        }
         return bytes_set(ret_wrapped, wrapped, MIN(n, sizeof(wrapped)));
 }
 
@@ -121,7 +127,7 @@ static int export_work(Session *session, void *userdata, Failure *failure)
         if (r != 0)
                 return r;
 
-        r = wrap(session, type, wrapping_key, facts.key.handle, &export->wrapped, failure);
+        r = wrap(session, type, wrapping_key, &facts.key, &export->wrapped, failure);
         /* A session that is at fault is closed, and takes its objects with it. */
         gone = object_destroy(session, wrapping_key, "drop a wrapping key",
                               r == 0 ? failure : NULL);

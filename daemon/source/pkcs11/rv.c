@@ -54,6 +54,9 @@
         X(CKR_ATTRIBUTE_READ_ONLY, CALLER, CB_SOURCE_DENIED)                                       \
         X(CKR_ATTRIBUTE_SENSITIVE, CALLER, CB_SOURCE_DENIED)                                       \
         X(CKR_KEY_UNEXTRACTABLE, CALLER, CB_SOURCE_DENIED)                                         \
+        X(CKR_KEY_NOT_WRAPPABLE, CALLER, CB_NOT_SUPPORTED)                                         \
+        X(CKR_WRAPPING_KEY_TYPE_INCONSISTENT, CALLER, CB_NOT_SUPPORTED)                            \
+        X(CKR_WRAPPING_KEY_SIZE_RANGE, CALLER, CB_NOT_SUPPORTED)                                   \
         X(CKR_ATTRIBUTE_TYPE_INVALID, CALLER, CB_NOT_SUPPORTED)                                    \
         X(CKR_ATTRIBUTE_VALUE_INVALID, CALLER, CB_NOT_SUPPORTED)                                   \
         X(CKR_TEMPLATE_INCOMPLETE, CALLER, CB_NOT_SUPPORTED)                                       \
