@@ -256,6 +256,21 @@ WRAP(C_DestroyObject, (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object), (ses
 WRAP(C_SignInit, (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key),
      (session, mechanism, key))
 
+WRAP(C_DecryptInit, (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key),
+     (session, mechanism, key))
+WRAP(C_Decrypt,
+     (CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG n_data, CK_BYTE *out, CK_ULONG *n_out),
+     (session, data, n_data, out, n_out))
+WRAP(C_GenerateKeyPair,
+     (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_ATTRIBUTE *public, CK_ULONG n_public,
+      CK_ATTRIBUTE *private, CK_ULONG n_private, CK_OBJECT_HANDLE *ret_public,
+      CK_OBJECT_HANDLE *ret_private),
+     (session, mechanism, public, n_public, private, n_private, ret_public, ret_private))
+WRAP(C_WrapKey,
+     (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
+      CK_OBJECT_HANDLE key, CK_BYTE *wrapped, CK_ULONG *n_wrapped),
+     (session, mechanism, wrapping, key, wrapped, n_wrapped))
+
 static CK_RV fault_C_Finalize(void *reserved)
 {
         Rule effect;
@@ -372,6 +387,10 @@ __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST 
         state.list.C_DestroyObject = fault_C_DestroyObject;
         state.list.C_SignInit = fault_C_SignInit;
         state.list.C_Sign = fault_C_Sign;
+        state.list.C_DecryptInit = fault_C_DecryptInit;
+        state.list.C_Decrypt = fault_C_Decrypt;
+        state.list.C_GenerateKeyPair = fault_C_GenerateKeyPair;
+        state.list.C_WrapKey = fault_C_WrapKey;
         *ret_list = &state.list;
         return CKR_OK;
 }
