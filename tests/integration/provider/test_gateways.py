@@ -160,8 +160,13 @@ def gateway():
     yield start
     for one in started:
         if one.process:
+            # Workers outlive a master that is killed.
+            workers = one.children()
             one.process.kill()
             one.process.wait()
+            for pid in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
