@@ -272,6 +272,9 @@ def test_create_request_and_merge(vault, certificates):
     assert operation.status == "inProgress" and operation.issuer_name == "Unknown"
     request = x509.load_der_x509_csr(bytes(operation.csr))
     assert request.is_signature_valid and request.subject.rfc4514_string() == "CN=waiting"
+    assert request.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    assert request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+        x509.DNSName) == ["waiting.example"]
     partial = certificates.get_certificate("waiting")
     assert partial.cer is None and partial.key_id is None and partial.properties.enabled is False
     issuing = Issuing()

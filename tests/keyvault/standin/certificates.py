@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from . import shapes
 from .errors import bad_parameter, not_found, vault_error
-from .store import (CURVES, PEM, PFX, Pending, Version, make_leaf, new_key, new_version_id, operations_of, public_der,
-                    supported)
+from .store import (CURVES, PEM, PFX, Pending, Version, extensions_of, make_leaf, new_key, new_version_id,
+                    operations_of, public_der, supported)
 from .web import Response
 
 CREATE_RETRY_AFTER = 10
@@ -150,12 +150,10 @@ def request_of(key, policy):
     try:
         builder = x509.CertificateSigningRequestBuilder().subject_name(
             x509.Name.from_rfc4514_string(props.get("subject") or ""))
-    except ValueError:
-        raise bad_parameter("The subject of the policy is not a distinguished name.") from None
-    names = [x509.DNSName(name) for name in (props.get("sans") or {}).get("dns_names") or []]
-    names += [x509.RFC822Name(name) for name in (props.get("sans") or {}).get("emails") or []]
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
+        for extension, critical in extensions_of(props):
+            builder = builder.add_extension(extension, critical)
+    except ValueError as problem:
+        raise bad_parameter(f"The property x509_props has an invalid value: {problem}") from None
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
@@ -209,7 +207,7 @@ def settle(call, item):
     if pending and pending.status == "inProgress" and not pending.cancelled and pending.policy["issuer"]["name"] == "Self" and \
             call.store.clock.now() >= pending.ready_at:
         subject = pending.policy["x509_props"].get("subject") or ""
-        leaf = make_leaf(pending.key, subject, policy=pending.policy)
+        leaf = make_leaf(pending.key, subject, pending.policy["x509_props"])
         complete(call, item, [leaf])
 
 

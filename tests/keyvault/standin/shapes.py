@@ -8,7 +8,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from cryptography import x509
 
 from .jwt import b64url
-from .store import RECOVERABLE_DAYS, curve_name, der_of
+from .store import RECOVERABLE_DAYS, USAGES, curve_name, der_of
 
 
 def url(base, kind, name, version=None):
@@ -135,14 +135,12 @@ def deleted(base, item, shape):
 
 
 def usage_of(certificate):
-    names = {"digital_signature": "digitalSignature", "content_commitment": "nonRepudiation",
-             "key_encipherment": "keyEncipherment", "data_encipherment": "dataEncipherment",
-             "key_agreement": "keyAgreement", "key_cert_sign": "keyCertSign", "crl_sign": "cRLSign"}
+    alone = ("encipherOnly", "decipherOnly")    # which cannot be asked for without keyAgreement
     try:
         usage = certificate.extensions.get_extension_for_oid(ExtensionOID.KEY_USAGE).value
     except x509.ExtensionNotFound:
         return ["digitalSignature", "keyEncipherment"]
-    return [name for field, name in names.items() if getattr(usage, field)]
+    return [name for name, field in USAGES.items() if name not in alone and getattr(usage, field)]
 
 
 def policy_of_import(key, leaf, content_type, exportable, given=None):

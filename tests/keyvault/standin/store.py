@@ -237,18 +237,36 @@ def hash_of(name):
     return hashlib.sha256(name.lower().encode()).digest()
 
 
-def make_leaf(key, subject, issuer_key=None, issuer=None, policy=None, days=365):
-    """A certificate as the vault itself issues it: nbf ten minutes ago."""
+USAGES = {
+    "digitalSignature": "digital_signature", "nonRepudiation": "content_commitment",
+    "keyEncipherment": "key_encipherment", "dataEncipherment": "data_encipherment", "keyAgreement": "key_agreement",
+    "keyCertSign": "key_cert_sign", "cRLSign": "crl_sign", "encipherOnly": "encipher_only",
+    "decipherOnly": "decipher_only"}
+
+
+def extensions_of(props):
+    """[(extension, critical)] that the vault puts into a request and a certificate of its own, of x509_props."""
+    wanted = {field: name in props["key_usage"] for name, field in USAGES.items()}
+    out = [(x509.KeyUsage(**wanted), True)] if any(wanted.values()) else []
+    if props.get("ekus"):
+        out.append((x509.ExtendedKeyUsage([x509.ObjectIdentifier(each) for each in props["ekus"]]), False))
+    sans = props.get("sans") or {}
+    names = [x509.DNSName(each) for each in sans.get("dns_names") or []]
+    names += [x509.RFC822Name(each) for each in sans.get("emails") or []]
+    if names:
+        out.append((x509.SubjectAlternativeName(names), False))
+    return [*out, (x509.BasicConstraints(False, None), False)]
+
+
+def make_leaf(key, subject, props):
+    """A self-signed certificate as the vault itself issues it: nbf ten minutes ago."""
     now = datetime.datetime.utcnow()
-    name = x509.Name.from_rfc4514_string(subject) if isinstance(subject, str) else subject
-    sans = ((policy or {}).get("x509_props") or {}).get("sans") or {}
-    builder = (x509.CertificateBuilder().subject_name(name)
-               .issuer_name(issuer.subject if issuer else name).public_key(key.public_key())
-               .serial_number(x509.random_serial_number())
-               .not_valid_before(now - datetime.timedelta(minutes=10))
-               .not_valid_after(now + datetime.timedelta(days=days))
-               .add_extension(x509.BasicConstraints(False, None), True))
-    if sans.get("dns_names"):
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(each) for each in sans["dns_names"]]), False)
-    return builder.sign(issuer_key or key, hashes.SHA256())
+    name = x509.Name.from_rfc4514_string(subject)
+    builder = (x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+               .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(minutes=10))
+               .not_valid_after(now + datetime.timedelta(days=30 * props["validity_months"])))
+    for extension, critical in extensions_of(props):
+        builder = builder.add_extension(extension, critical)
+    public = key.public_key()
+    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public), False)
+    return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public), False).sign(key, hashes.SHA256())
