@@ -120,11 +120,15 @@ int broker_sign(Provider *provider, const char *id, uint64_t generation, const c
 int broker_sign_tls(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
                     const Tls13Verify *verify, uint8_t *signature, size_t *n_signature)
 {
+        cb_client *client = broker_client(provider);
         cb_error error = { 0 };
         int r;
 
-        r = cb_sign_tls(provider_broker(provider)->client, id, generation, algorithm, verify->role,
-                        verify->hash, verify->n_hash, signature, n_signature, &error);
+        if (!client)
+                return 0;
+
+        r = cb_sign_tls(client, id, generation, algorithm, verify->role, verify->hash,
+                        verify->n_hash, signature, n_signature, &error);
         return broker_answer(provider, r, "a TLS 1.3 signature with certificate", id, &error);
 }
 
