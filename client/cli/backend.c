@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The verbs of `certbroker backend`. `create` and `set` take the same options: each row of settings says
- * which property an option is, and of which type; what is not given is not sent.
+ * The verbs of `certbroker backend`. `create` and `set` take the same options: each row of settings
+ * says which property an option is, and of which type; what is not given is not sent.
  */
 #include <string.h>
 #include <time.h>
@@ -9,6 +9,7 @@
 #include "check.h"
 #include "show.h"
 #include "text.h"
+#include "watch.h"
 
 static const Field list_fields[] = {
         { "NAME", "Name", FORMAT_TEXT },
@@ -269,5 +270,24 @@ const Verb backend_verbs[] = {
           "was\n"
           "verified and how, and what it asked for; or why it would not work (exit status 1).",
           "certbroker backend check orders-api" },
+        { "watch",
+          { "NAME" },
+          backend_watch_options,
+          verb_backend_watch,
+          "Keep a gateway's files up to date",
+          "Writes the certificate's chain and the key's reference now and at each change, then "
+          "runs "
+          "CMD,\n"
+          "again and again until it succeeds; survives restarts of certbrokerd and of the bus. "
+          "Runs "
+          "until\n"
+          "SIGTERM. --conf writes the gateway's own directives too; where the gateway cannot "
+          "verify "
+          "as\n"
+          "much as the backend's settings ask for, nothing is written and it ends with exit status "
+          "1.",
+          "certbroker backend watch orders-api --chain /etc/nginx/orders.crt --key "
+          "/etc/nginx/orders.key \\\n"
+          "    --conf /etc/nginx/orders.conf --for nginx --exec 'nginx -s reload'" },
         { NULL },
 };

@@ -31,6 +31,18 @@ ASN1_SEQUENCE(KeyReference) = {
         ASN1_SIMPLE(KeyReference, public_key, X509_PUBKEY),
 } static_ASN1_SEQUENCE_END(KeyReference)
 
+/* X509_PUBKEY_dup() forgets that no bit of the key's last byte is unused (OpenSSL 3.0): as DER nothing is lost. */
+static X509_PUBKEY *copy_public_key(X509 *leaf)
+{
+        unsigned char *der = NULL;
+        int n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(leaf), &der);
+        const unsigned char *p = der;
+        X509_PUBKEY *copy = n > 0 ? d2i_X509_PUBKEY(NULL, &p, n) : NULL;
+
+        OPENSSL_free(der);
+        return copy;
+}
+
 static int encode_der(const char *uri, X509 *leaf, unsigned char **ret_der)
 {
         const ASN1_ITEM *it = ASN1_ITEM_rptr(KeyReference);
@@ -39,7 +51,7 @@ static int encode_der(const char *uri, X509 *leaf, unsigned char **ret_der)
 
         if (reference) {
                 X509_PUBKEY_free(reference->public_key);
-                reference->public_key = X509_PUBKEY_dup(X509_get_X509_PUBKEY(leaf));
+                reference->public_key = copy_public_key(leaf);
         }
         if (reference && reference->public_key &&
             ASN1_STRING_set(reference->version, KEY_FILE_VERSION, -1) &&

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cb_watch: tells when a backend's credential has changed. A signal is only a hint to look; what counts
- * is what GetCredential answers on the watch's own connection, compared with what was given last. So a
- * signal that is lost, doubled or forged does no harm, and a change during an outage is found by looking
- * after it. The broker sends signals, unicast, to whoever has called it on that connection.
+ * cb_watch: tells when a backend's credential has changed. A signal is only a hint to look; what
+ * counts is what GetCredential answers on the watch's own connection, compared with what was given
+ * last. So a signal that is lost, doubled or forged does no harm, and a change during an outage is
+ * found by looking after it. The broker sends signals, unicast, to whoever has called it on that
+ * connection.
  */
 #include <errno.h>
 #include <poll.h>
@@ -196,8 +197,8 @@ static int look(cb_watch *watch, cb_credential **ret_credential, cb_error *error
 
         watch->must_look = false;
         watch->pause_usec = PAUSE_MIN_USEC;
-        error->text[0] = '\0';
         if (r == 0) {
+                error->text[0] = '\0';
                 r = give(watch, cb_value_at(answer, 0), ret_credential, error);
                 if (r <= 0) {
                         watch->told = 0;
