@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads a command line against the tables of nouns and verbs. It knows no verb by name and does nothing
- * but sort the words: so that every verb takes its options in the same way, and a new one is a row.
+ * Reads a command line against the tables of nouns and verbs. It knows no verb by name and does
+ * nothing but sort the words: so that every verb takes its options in the same way, and a new one
+ * is a row.
  */
 #include "arguments.h"
 

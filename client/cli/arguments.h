@@ -52,9 +52,9 @@ struct Arguments {
 };
 
 /*
- * Global options may stand anywhere, others after the verb; `--name=value` and `--name value` are the same; after `--` nothing is an
- * option. 0, or -EINVAL with a sentence in ret_why; whatever was understood is in ret_arguments then too,
- * so that the help can be of what was meant.
+ * Global options may stand anywhere, others after the verb; `--name=value` and `--name value` are
+ * the same; after `--` nothing is an option. 0, or -EINVAL with a sentence in ret_why; whatever was
+ * understood is in ret_arguments then too, so that the help can be of what was meant.
  */
 int arguments_parse(const Noun *nouns, size_t n_nouns, int argc, char **argv,
                     Arguments *ret_arguments, char *ret_why, size_t n_why);

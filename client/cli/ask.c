@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The questions that several verbs ask. Failures go into the Cli, as the library told them. Nothing is
- * printed here.
+ * The questions that several verbs ask. Failures go into the Cli, as the library told them. Nothing
+ * is printed here.
  */
 #include <errno.h>
 #include <stdarg.h>

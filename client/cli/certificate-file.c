@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The verbs of `certbroker certificate` that give out a file: request, chain, key file, export. Only `export`
- * ever has a private key in hand; its bytes go to a file of mode 0600 and are wiped.
+ * The verbs of `certbroker certificate` that give out a file: request, chain, key file, export.
+ * Only `export` ever has a private key in hand; its bytes go to a file of mode 0600 and are wiped.
  */
 #include <errno.h>
 #include <string.h>

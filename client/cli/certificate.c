@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The verbs of `certbroker certificate` that look and change. Each asks the broker one thing and shows what
- * came back; what is right and what may be done is decided there.
+ * The verbs of `certbroker certificate` that look and change. Each asks the broker one thing and
+ * shows what came back; what is right and what may be done is decided there.
  */
 #include <errno.h>
 #include <inttypes.h>

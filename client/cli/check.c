@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `backend check`: one TLS connection to a backend, with its credential, as a gateway would make it. The
- * backend's certificate is judged by the credential's settings before ours is presented; a request
- * (HEAD) shows whether the backend accepts it. OpenSSL runs in a library context of its own, with the
- * default provider and ours, so that no openssl.cnf has a say. Nothing is ever verified less than the
- * credential says.
+ * `backend check`: one TLS connection to a backend, with its credential, as a gateway would make
+ * it. The backend's certificate is judged by the credential's settings before ours is presented; a
+ * request (HEAD) shows whether the backend accepts it. OpenSSL runs in a library context of its
+ * own, with the default provider and ours, so that no openssl.cnf has a say. Nothing is ever
+ * verified less than the credential says.
  */
 #include "check.h"
 
@@ -121,7 +121,10 @@ static int load_providers(Cli *cli, Check *c)
         c->context = OSSL_LIB_CTX_new();
         if (!c->context)
                 return cli_out_of_memory(cli);
-        /* $OPENSSL_MODULES wins, as for any OpenSSL program; else the one that is installed with us. */
+        /*
+         * $OPENSSL_MODULES wins, as for any OpenSSL program; else the one that is installed with
+         * us.
+         */
         if (!secure_getenv("OPENSSL_MODULES"))
                 (void)OSSL_PROVIDER_set_default_search_path(c->context, MODULESDIR);
         c->providers[0] = OSSL_PROVIDER_load(c->context, "default");
@@ -175,7 +178,10 @@ static int load_key(Cli *cli, Check *c)
                                  c->credential->key, openssl_reason());
 }
 
-/* ------------------------------------------------------------------ judging the backend's certificate */
+/*
+ * ------------------------------------------------------------------ judging the backend's
+ * certificate
+ */
 
 static char *name_text(const X509_NAME *name)
 {
@@ -295,7 +301,9 @@ static json_t *names_json(const STACK_OF(X509_NAME) * asked)
         return names;
 }
 
-/* The backend asks for a certificate. OpenSSL forgets the issuers that it named when this is over. */
+/*
+ * The backend asks for a certificate. OpenSSL forgets the issuers that it named when this is over.
+ */
 static int on_asked(SSL *ssl, void *argument)
 {
         Check *c = argument;

@@ -10,7 +10,7 @@
 int file_open(Cli *cli, const char *name, int *ret_fd);
 
 /*
- * Writes it to the file of --output with this mode (a file that is there is replaced as a whole: it is never
- * seen half-written), or to standard output.
+ * Writes it to the file of --output with this mode (a file that is there is replaced as a whole: it
+ * is never seen half-written), or to standard output.
  */
 int file_put(Cli *cli, const void *data, size_t n, mode_t mode);

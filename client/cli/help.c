@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The help at each level, made of the same tables as the commands: it cannot name what is not there. */
+/*
+ * The help at each level, made of the same tables as the commands: it cannot name what is not
+ * there.
+ */
 #include "help.h"
 
 #define INDENT "  "

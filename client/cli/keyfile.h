@@ -9,8 +9,9 @@ typedef struct x509_st X509; /* OpenSSL's */
 #define KEY_FILE_LABEL "CERTBROKER KEY REFERENCE"
 
 /*
- * PEM with the reference to `uri` and the public key of leaf (nothing of which is secret), with some lines
- * before it that say what it is; comment NULL: without them. The caller frees it with free(3). -ENOMEM.
+ * PEM with the reference to `uri` and the public key of leaf (nothing of which is secret), with
+ * some lines before it that say what it is; comment NULL: without them. The caller frees it with
+ * free(3). -ENOMEM.
  */
 int keyfile_encode(const char *uri, X509 *leaf, const char *comment, char **ret_text,
                    size_t *ret_n);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Secrets on their way to the broker. They are never arguments, never in the environment, and lie in
- * one buffer that is locked, left out of dumps and wiped; what the broker gets is a memfd that nobody
- * can change any more. A file's bytes are handed on as they are (who reads them drops one newline).
+ * Secrets on their way to the broker. They are never arguments, never in the environment, and lie
+ * in one buffer that is locked, left out of dumps and wiped; what the broker gets is a memfd that
+ * nobody can change any more. A file's bytes are handed on as they are (who reads them drops one
+ * newline).
  */
 #include "secret.h"
 

@@ -15,7 +15,8 @@
         }
 
 /*
- * The secret of --passphrase-file; else, if wanted, what is typed at the terminal after `prompt`; else the
- * empty one. twice: it is asked for again, since nothing can check it. The caller closes the memfd.
+ * The secret of --passphrase-file; else, if wanted, what is typed at the terminal after `prompt`;
+ * else the empty one. twice: it is asked for again, since nothing can check it. The caller closes
+ * the memfd.
  */
 int secret_open(Cli *cli, const char *prompt, bool wanted, bool twice, int *ret_fd);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How the broker's values reach people and programs: dicts of properties become rows, sheets or JSON, by
- * tables of fields. In JSON the properties have the names that they have on D-Bus, with all of them there,
- * whatever the tables for people leave out.
+ * How the broker's values reach people and programs: dicts of properties become rows, sheets or
+ * JSON, by tables of fields. In JSON the properties have the names that they have on D-Bus, with
+ * all of them there, whatever the tables for people leave out.
  */
 #include "show.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `certificate sign`: reads a file, hashes it as the algorithm's name asks (Ed25519 takes the message
- * itself), and has the broker sign that. The file never leaves this process unless it is the message.
+ * `certificate sign`: reads a file, hashes it as the algorithm's name asks (Ed25519 takes the
+ * message itself), and has the broker sign that. The file never leaves this process unless it is
+ * the message.
  */
 #include "sign.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tables of text. Every cell is escaped when it is added, so nothing that is printed by way of a table can
- * do harm to a terminal. The widths are those of the widest cells; the last column is not padded.
+ * Tables of text. Every cell is escaped when it is added, so nothing that is printed by way of a
+ * table can do harm to a terminal. The widths are those of the widest cells; the last column is not
+ * padded.
  */
 #include "table.h"
 

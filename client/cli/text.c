@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Text as people read and write it. Whatever is printed to a terminal and comes from elsewhere goes
- * through text_escape(): a token's label must not move the cursor, nor turn a line around. Dates are read
- * field by field with their bounds, so that 2027-02-30 is an error and no other day.
+ * through text_escape(): a token's label must not move the cursor, nor turn a line around. Dates
+ * are read field by field with their bounds, so that 2027-02-30 is an error and no other day.
  */
 #include "text.h"
 

@@ -6,8 +6,9 @@
 #include <stdint.h>
 
 /*
- * Makes text that came from tokens and servers harmless on a terminal: control characters (C0, C1, those
- * that change the direction of writing) and what is not UTF-8 become \xNN. The caller frees it; NULL: memory.
+ * Makes text that came from tokens and servers harmless on a terminal: control characters (C0, C1,
+ * those that change the direction of writing) and what is not UTF-8 become \xNN. The caller frees
+ * it; NULL: memory.
  */
 char *text_escape(const char *text);
 /* How many columns it takes, a code point each. */
@@ -18,8 +19,8 @@ size_t text_width(const char *text);
 /* "2027-01-02T03:04:05Z"; "-" for 0. ret_text holds TIME_TEXT_MAX. */
 void time_format(uint64_t unix_seconds, char *ret_text);
 /*
- * A date (midnight, UTC), a date and time ("2027-01-02T03:04:05", with Z, +02:00 or UTC meant), or "+30d"
- * from now. -EINVAL for any other, and for dates before 1970.
+ * A date (midnight, UTC), a date and time ("2027-01-02T03:04:05", with Z, +02:00 or UTC meant), or
+ * "+30d" from now. -EINVAL for any other, and for dates before 1970.
  */
 int time_parse(const char *text, uint64_t now, uint64_t *ret_unix_seconds);
 /* "45s", "30m", "12h", "30d" in seconds. -EINVAL; -ERANGE beyond 100 years. */

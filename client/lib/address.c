@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads lists of D-Bus addresses ("Server Addresses" in the specification): METHOD:KEY=VALUE,…;… with
- * %XX in values. Only unix sockets are of use here: others have no peer credentials, and unixexec: would
- * run a program that the environment names.
+ * Reads lists of D-Bus addresses ("Server Addresses" in the specification): METHOD:KEY=VALUE,…;…
+ * with %XX in values. Only unix sockets are of use here: others have no peer credentials, and
+ * unixexec: would run a program that the environment names.
  */
 #include "address.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cb_client: makes a call on a link that no other thread has meanwhile, and chooses when to send it
- * again. The only state that changes is which pool is the process's: a child swaps in one of its own with
- * one atomic operation, and so needs no lock that another thread may have held at the fork.
- * What is not repeatable is sent once: after a break nobody knows whether it was done.
+ * again. The only state that changes is which pool is the process's: a child swaps in one of its
+ * own with one atomic operation, and so needs no lock that another thread may have held at the
+ * fork. What is not repeatable is sent once: after a break nobody knows whether it was done.
  */
 #include "client.h"
 

@@ -2,9 +2,9 @@
 /*
  * How the broker is found. On a bus: who owns its name, with which uid, and where is its private
  * channel; then the channel is used, if its server has that very uid. Without a bus (a chroot): the
- * channel's usual places, if the server is root or the broker's user. An address that turns out to be
- * no bus is a channel that the caller chose. Nothing of the caller's is sent before the server's uid
- * is known to be right; nothing here ever starts a daemon.
+ * channel's usual places, if the server is root or the broker's user. An address that turns out to
+ * be no bus is a channel that the caller chose. Nothing of the caller's is sent before the server's
+ * uid is known to be right; nothing here ever starts a daemon.
  */
 #include "client.h"
 

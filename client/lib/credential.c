@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What gateways ask for: credentials, certificates, signatures. Here answers of the broker become
- * structs, with every type checked and everything copied; what is missing but needed makes a failure, so
- * that a caller never meets a NULL that the header does not tell of.
+ * structs, with every type checked and everything copied; what is missing but needed makes a
+ * failure, so that a caller never meets a NULL that the header does not tell of.
  */
 #include "credential.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cb_dict: an a{sv} to be sent. Values are checked and copied when they are set, so that writing it can
- * only fail for lack of memory.
+ * cb_dict: an a{sv} to be sent. Values are checked and copied when they are set, so that writing it
+ * can only fail for lack of memory.
  */
 #include "dict.h"
 

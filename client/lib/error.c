@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Translates D-Bus errors into outcomes, once, by tables: the broker's own by CB_STATUS_MAP, the
- * bus's by the rows below. Whatever has no row is CB_FAILED with the error's name in its text, so that
- * nothing is lost. Must not look at an error's text to decide anything.
+ * bus's by the rows below. Whatever has no row is CB_FAILED with the error's name in its text, so
+ * that nothing is lost. Must not look at an error's text to decide anything.
  */
 #include "error.h"
 

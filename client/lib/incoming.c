@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Messages that came: first the header, then, if somebody wants them, the arguments as a tree of
- * cb_value. The bytes are the other end's and are not trusted: whatever does not fit the specification, or
- * is deeper than DEPTH_MAX, is -EBADMSG, and the link that it came by is of no more use. Recursion goes
- * down the levels of a message and stops at DEPTH_MAX.
+ * cb_value. The bytes are the other end's and are not trusted: whatever does not fit the
+ * specification, or is deeper than DEPTH_MAX, is -EBADMSG, and the link that it came by is of no
+ * more use. Recursion goes down the levels of a message and stops at DEPTH_MAX.
  */
 #include "incoming.h"
 
@@ -262,7 +262,9 @@ static int read_array(Body *body, const char *element, unsigned depth, cb_value 
         return read_until(body, end, element, depth, value);
 }
 
-/* A struct, or the pair of a dict whose keys are no text; signature is what is within the brackets. */
+/*
+ * A struct, or the pair of a dict whose keys are no text; signature is what is within the brackets.
+ */
 static int read_struct(Body *body, const char *signature, unsigned depth, cb_value *value)
 {
         size_t n_room = 0;

@@ -24,7 +24,9 @@ typedef struct Incoming {
         size_t n_fds;
 } Incoming;
 
-/* How long the message is of which these are the first n bytes: -EAGAIN: too few to tell; -EBADMSG. */
+/*
+ * How long the message is of which these are the first n bytes: -EAGAIN: too few to tell; -EBADMSG.
+ */
 int incoming_size(const uint8_t *data, size_t n, size_t *ret_size);
 
 /* Takes data, also on failure: a whole message. -EBADMSG, -ENOMEM. The caller fills in the fds. */
@@ -32,5 +34,8 @@ int incoming_new(uint8_t *data, size_t n, Incoming **ret_incoming);
 Incoming *incoming_free(Incoming *incoming); /* closes the fds */
 DEFINE_CLEANUP(Incoming *, incoming_free)
 
-/* The arguments: a list, which is a tree's root. Descriptors are copied. -EBADMSG, -ENOMEM, -EMFILE. */
+/*
+ * The arguments: a list, which is a tree's root. Descriptors are copied. -EBADMSG, -ENOMEM,
+ * -EMFILE.
+ */
 int incoming_body(const Incoming *incoming, cb_value **ret_value);

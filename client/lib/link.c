@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One D-Bus connection: log-in, calls, answers. It is our own and not libdbus's, because libdbus has locks
- * of the whole process: a child that is forked while another thread holds one waits for it without end.
- * Here nothing is shared, by threads or by processes, and there is nothing that a fork could leave
- * behind. A link is used by one thread at a time, and is thrown away after a time-out: a late answer can
- * never be taken for another's.
+ * One D-Bus connection: log-in, calls, answers. It is our own and not libdbus's, because libdbus
+ * has locks of the whole process: a child that is forked while another thread holds one waits for
+ * it without end. Here nothing is shared, by threads or by processes, and there is nothing that a
+ * fork could leave behind. A link is used by one thread at a time, and is thrown away after a
+ * time-out: a late answer can never be taken for another's.
  */
 #include "link.h"
 
@@ -70,7 +70,10 @@ static int next_failed(Link *link, int r, cb_error *error)
         }
 }
 
-/* A message of which all bytes are there. Its descriptors came with its first byte, so they are there. */
+/*
+ * A message of which all bytes are there. Its descriptors came with its first byte, so they are
+ * there.
+ */
 static int take_message(Link *link, size_t size, Incoming **ret_message)
 {
         CLEANUP(incoming_freep) Incoming *message = NULL;
@@ -242,9 +245,9 @@ static bool begins(const char *line, const char *word)
 }
 
 /*
- * "Authentication Protocol" in the D-Bus specification: EXTERNAL, with no identity told, so that the server
- * takes the one of the socket (which inside a user namespace we do not even know). All is sent at
- * once; the server's lines are DATA, OK, AGREE_UNIX_FD or ERROR.
+ * "Authentication Protocol" in the D-Bus specification: EXTERNAL, with no identity told, so that
+ * the server takes the one of the socket (which inside a user namespace we do not even know). All
+ * is sent at once; the server's lines are DATA, OK, AGREE_UNIX_FD or ERROR.
  */
 static int log_in(Link *link, uint64_t deadline)
 {

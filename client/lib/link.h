@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Link: one D-Bus connection, used by one thread at a time. It knows messages and deadlines, and nothing of
- * the broker.
+ * Link: one D-Bus connection, used by one thread at a time. It knows messages and deadlines, and
+ * nothing of the broker.
  */
 #pragma once
 
@@ -27,8 +27,8 @@ typedef struct LinkRegister {
 } LinkRegister;
 
 /*
- * Connects to the first of the addresses that answers, logs in, and says Hello where there is a bus. Only
- * unix: addresses. CB_UNREACHABLE, CB_TIMED_OUT, CB_ACCESS_DENIED, CB_INVALID_ARGUMENT.
+ * Connects to the first of the addresses that answers, logs in, and says Hello where there is a
+ * bus. Only unix: addresses. CB_UNREACHABLE, CB_TIMED_OUT, CB_ACCESS_DENIED, CB_INVALID_ARGUMENT.
  */
 int link_new(const char *addresses, const LinkRegister *fd_register, uint64_t deadline,
              Link **ret_link, cb_error *error);
@@ -44,9 +44,9 @@ bool link_refresh(Link *link);
 bool link_is_alive(const Link *link);
 
 /*
- * Sends a call and waits for its answer; everything else that comes in is dropped. 0 with the answer's
- * arguments (ret_body may be NULL); else the outcome. After CB_UNREACHABLE and CB_TIMED_OUT the link is of
- * no use any more.
+ * Sends a call and waits for its answer; everything else that comes in is dropped. 0 with the
+ * answer's arguments (ret_body may be NULL); else the outcome. After CB_UNREACHABLE and
+ * CB_TIMED_OUT the link is of no use any more.
  */
 int link_call(Link *link, const Message *call, const char *destination, uint64_t deadline,
               cb_value **ret_body, cb_error *error);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Builds method calls. Whatever a caller gives is checked before it is written: a bus disconnects who
- * sends text that is not UTF-8, or a bad path. The order of the bytes is this machine's, and says so.
+ * Builds method calls. Whatever a caller gives is checked before it is written: a bus disconnects
+ * who sends text that is not UTF-8, or a bad path. The order of the bytes is this machine's, and
+ * says so.
  */
 #include "message.h"
 

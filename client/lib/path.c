@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Paths of the broker's objects. The last label is escaped as sd_bus_path_encode(3) does: letters and
- * digits stand for themselves, except a digit that comes first; every other byte is `_` and two hex
- * digits. What comes out is a valid path whatever went in.
+ * Paths of the broker's objects. The last label is escaped as sd_bus_path_encode(3) does: letters
+ * and digits stand for themselves, except a digit that comes first; every other byte is `_` and two
+ * hex digits. What comes out is a valid path whatever went in.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The idle links of one process. The mutex is held for a few instructions, never while waiting and
- * never across a call of libdbus. A fork may happen in any other thread at any of them: so the child
- * never touches its parent's pool, except for the table of descriptors, which needs no lock. Each entry
- * remembers which socket it was, for the program may have closed our number and opened something else
- * under it. The parent's links are leaked in the child on purpose: libdbus would send on them.
+ * The idle links of one process. The mutex is held for a few instructions, never while waiting. A
+ * fork may happen in any other thread at any of them: so the child never touches its parent's pool,
+ * except for the table of descriptors, which needs no lock. Each entry remembers which socket it
+ * was, for the program may have closed our number and opened something else under it. What else the
+ * parent had is left to lie in the child: it may have been in the midst of a change.
  */
 #include "pool.h"
 
@@ -16,8 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IDLE_MAX 32
-#define OPEN_MAX 256 /* beyond it a link works as well, only that a child inherits its descriptor */
+#define IDLE_MAX      32
+#define IDLE_USEC_MAX (30 * USEC_PER_SEC)
+#define OPEN_MAX      256 /* beyond it a link works as well, only that a child inherits its descriptor */
 
 /* fd is written last and cleared first; -1: free; -2: being written. */
 typedef struct OpenFd {
@@ -30,7 +31,8 @@ struct Pool {
         pid_t pid;
         OpenFd open[OPEN_MAX];
         pthread_mutex_t mutex;
-        Link *idle[IDLE_MAX]; /* the last is taken first: it is the warmest */
+        Link *idle[IDLE_MAX];          /* the last is taken first: it is the warmest */
+        uint64_t idle_since[IDLE_MAX]; /* CLOCK_MONOTONIC, usec */
         size_t n_idle;
         Channel channel;
         Pool *next_abandoned;
@@ -169,18 +171,35 @@ Link *pool_take(Pool *pool)
         }
 }
 
+/*
+ * Takes out the coldest, if for long nobody has needed as many: signals pile up in what nobody
+ * reads.
+ */
+static Link *take_cold(Pool *pool, uint64_t now)
+{
+        Link *link = pool->idle[0];
+
+        if (pool->n_idle < 2 || now - pool->idle_since[0] < IDLE_USEC_MAX)
+                return NULL;
+        pool->n_idle--;
+        memmove(pool->idle, pool->idle + 1, pool->n_idle * sizeof(*pool->idle));
+        memmove(pool->idle_since, pool->idle_since + 1, pool->n_idle * sizeof(*pool->idle_since));
+        return link;
+}
+
 void pool_put(Pool *pool, Link *link)
 {
-        bool kept = false;
+        uint64_t now = link_now();
+        Link *surplus = link;
 
         (void)pthread_mutex_lock(&pool->mutex);
         if (pool->n_idle < IDLE_MAX) {
+                pool->idle_since[pool->n_idle] = now;
                 pool->idle[pool->n_idle++] = link;
-                kept = true;
+                surplus = take_cold(pool, now);
         }
         (void)pthread_mutex_unlock(&pool->mutex);
-        if (!kept)
-                link_free(link);
+        link_free(surplus);
 }
 
 /* ------------------------------------------------------------------ the channel */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * D-Bus unmarshalling ("Marshaling (Wire Format)" in the specification). Every read is bounded by the
- * message's end, every length is compared with what is left before it is used, and text is what D-Bus
- * lets text be; so whoever builds on this need not look at the bytes again.
+ * D-Bus unmarshalling ("Marshaling (Wire Format)" in the specification). Every read is bounded by
+ * the message's end, every length is compared with what is left before it is used, and text is what
+ * D-Bus lets text be; so whoever builds on this need not look at the bytes again.
  */
 #include "reader.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bytes and descriptors over a unix socket. Nothing here blocks but ppoll(2), which ends at the deadline,
- * however many signals come. It connects without blocking too: connect(2) on a blocking socket waits
- * without end for a server that is stopped and whose queue is full, and a gateway's event loop with it.
- * SIGPIPE is never raised.
+ * Bytes and descriptors over a unix socket. Nothing here blocks but ppoll(2), which ends at the
+ * deadline, however many signals come. It connects without blocking too: connect(2) on a blocking
+ * socket waits without end for a server that is stopped and whose queue is full, and a gateway's
+ * event loop with it. SIGPIPE is never raised.
  */
 #include "stream.h"
 

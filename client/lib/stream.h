@@ -27,8 +27,8 @@ void stream_deinit(Stream *stream);
 int stream_send(Stream *stream, const void *data, size_t n, const int *fds, size_t n_fds,
                 uint64_t deadline);
 /*
- * Waits until something more has come, at most `most` bytes of it. -ETIMEDOUT, -EINTR; -ENOTCONN at the
- * end, when everything that came before has been taken.
+ * Waits until something more has come, at most `most` bytes of it. -ETIMEDOUT, -EINTR; -ENOTCONN at
+ * the end, when everything that came before has been taken.
  */
 int stream_receive(Stream *stream, size_t most, uint64_t deadline);
 /* Drops the first n bytes. */

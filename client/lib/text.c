@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What D-Bus lets a string, a path and a name be ("Valid Object Paths", "Valid Names", UTF-8 in the
- * specification). A bus disconnects whoever sends anything else, so it is looked at before; and what
- * comes in is looked at too, since callers are promised UTF-8.
+ * specification). A bus disconnects whoever sends anything else, so it is looked at before; and
+ * what comes in is looked at too, since callers are promised UTF-8.
  */
 #include "text.h"
 
@@ -11,7 +11,10 @@
 
 #define NAME_LENGTH_MAX 255
 
-/* The length of the sequence at p, of which n bytes are there; 0: none (RFC 3629, table 3-7 of Unicode). */
+/*
+ * The length of the sequence at p, of which n bytes are there; 0: none (RFC 3629, table 3-7 of
+ * Unicode).
+ */
 static size_t sequence_length(const uint8_t *p, size_t n)
 {
         size_t length = p[0] < 0x80   ? 1

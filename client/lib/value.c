@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Trees of cb_value: made by who reads a message, freed and looked at here. A tree owns all that is in it.
- * A value that was added and not yet filled is of no type, so a tree may be freed at any time. Freeing
- * goes down the levels, of which there are few: who makes trees sees to that.
+ * Trees of cb_value: made by who reads a message, freed and looked at here. A tree owns all that is
+ * in it. A value that was added and not yet filled is of no type, so a tree may be freed at any
+ * time. Freeing goes down the levels, of which there are few: who makes trees sees to that.
  */
 #include "value.h"
 

@@ -6,7 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Once memory is short nothing more is written, and failed stays set: one look at the end is enough. */
+/*
+ * Once memory is short nothing more is written, and failed stays set: one look at the end is
+ * enough.
+ */
 typedef struct Writer {
         uint8_t *data;
         size_t n, n_room;

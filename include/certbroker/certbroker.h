@@ -3,10 +3,10 @@
  * libcertbroker: certificates, signatures and backends from certbrokerd, for gateways and tools.
  *
  * Outcomes. Every function that returns int gives 0 when done; a negative errno where the caller's
- * own surroundings failed (-ENOMEM, -EINVAL for an argument that is NULL and may not be); or an enum
- * cb_status (<certbroker/status.h>), an outcome of the call. Out parameters come last, are called
- * ret_…, and are untouched unless 0 is returned. Where a cb_error is taken it may be NULL; else it
- * holds the same status and a sentence for a person, and is untouched when 0 is returned.
+ * own surroundings failed (-ENOMEM, -EINVAL for an argument that is NULL and may not be); or an
+ * enum cb_status (<certbroker/status.h>), an outcome of the call. Out parameters come last, are
+ * called ret_…, and are untouched unless 0 is returned. Where a cb_error is taken it may be NULL;
+ * else it holds the same status and a sentence for a person, and is untouched when 0 is returned.
  *
  * Outcomes of any call that asks the broker:
  *   CB_UNREACHABLE  nobody answers at the bus or the channel; certbrokerd is not running; or the
@@ -16,17 +16,17 @@
  *
  * Threads. A cb_client may be used by any number of threads at once. Each call has a connection for
  * itself while it lasts; no lock is held while waiting for an answer, so a slow signature delays no
- * other. The answer, a cb_credential, a cb_value, a cb_dict and a cb_watch belong to one thread at a
- * time. No function may be called from a signal's handler.
+ * other. The answer, a cb_credential, a cb_value, a cb_dict and a cb_watch belong to one thread at
+ * a time. No function may be called from a signal's handler.
  *
- * Fork. After fork() the same cb_client may be used in the child, whoever held what in the parent: the
- * child makes connections of its own, so that the broker sees the child's user; what it inherited
- * is closed without a byte sent on it. A connection made before a change of the effective user is not
- * used after it either. The library registers nothing for fork or exit, has no destructors, starts no
- * thread, and changes no signal's disposition.
+ * Fork. After fork() the same cb_client may be used in the child, whoever held what in the parent:
+ * the child makes connections of its own, so that the broker sees the child's user; what it
+ * inherited is closed without a byte sent on it. A connection made before a change of the effective
+ * user is not used after it either. The library registers nothing for fork or exit, has no
+ * destructors, starts no thread, and changes no signal's disposition.
  *
- * Times are microseconds (usec) for waits, Unix time in seconds for dates. Text is UTF-8 without NUL;
- * whatever else is given as text is CB_INVALID_ARGUMENT.
+ * Times are microseconds (usec) for waits, Unix time in seconds for dates. Text is UTF-8 without
+ * NUL; whatever else is given as text is CB_INVALID_ARGUMENT.
  */
 #pragma once
 
@@ -54,15 +54,16 @@ typedef struct cb_error {
 /* ------------------------------------------------------------------ the client */
 
 /*
- * A client of the broker that is reached by `bus`: "system", "session", a D-Bus address (of a bus, or
- * of the broker's private channel; several, separated by `;`, are tried in order; only unix: ones),
- * or NULL for $CERTBROKER_BUS, and "system" where that is unset or the program is set-user-ID.
+ * A client of the broker that is reached by `bus`: "system", "session", a D-Bus address (of a bus,
+ * or of the broker's private channel; several, separated by `;`, are tried in order; only unix:
+ * ones), or NULL for $CERTBROKER_BUS, and "system" where that is unset or the program is
+ * set-user-ID.
  *
  * Connects to nothing yet; so it may be made before a fork, a chroot or a change of user. On a bus
- * the client asks for the broker's private channel and uses it from then on, after it has compared the
- * uid of the channel's server with that of the name's owner on the bus. Where the system bus cannot
- * be reached at all, as in a chroot, it tries /run/certbroker/channel, as a path and as an abstract
- * socket, and accepts root or the user `certbroker` (looked up here) as its server.
+ * the client asks for the broker's private channel and uses it from then on, after it has compared
+ * the uid of the channel's server with that of the name's owner on the bus. Where the system bus
+ * cannot be reached at all, as in a chroot, it tries /run/certbroker/channel, as a path and as an
+ * abstract socket, and accepts root or the user `certbroker` (looked up here) as its server.
  *
  * Gives the client to the caller, who frees it. 0, -ENOMEM; CB_INVALID_ARGUMENT: not an address.
  */
@@ -90,15 +91,15 @@ typedef struct cb_bytes {
 
 /* What GetCredential answers, or the properties of a certificate in the same form. */
 typedef struct cb_credential {
-        char *id;                /* of the certificate */
-        uint64_t generation;     /* that chain and key are of */
-        cb_bytes *chain;         /* n_chain certificates in DER, leaf first */
-        size_t n_chain;          /* 0 only for a certificate that is still pending */
-        char *key;               /* certbroker: URI pinned to the generation */
-        char **algorithms;       /* that the key signs with; NULL-terminated, never NULL */
-        uint64_t not_after;      /* Unix time, seconds */
-        char *thumbprint;        /* SHA-1, upper-case hex */
-        bool stale;              /* from a cache, because the source cannot be asked now */
+        char *id;            /* of the certificate */
+        uint64_t generation; /* that chain and key are of */
+        cb_bytes *chain;     /* n_chain certificates in DER, leaf first */
+        size_t n_chain;      /* 0 only for a certificate that is still pending */
+        char *key;           /* certbroker: URI pinned to the generation */
+        char **algorithms;   /* that the key signs with; NULL-terminated, never NULL */
+        uint64_t not_after;  /* Unix time, seconds */
+        char *thumbprint;    /* SHA-1, upper-case hex */
+        bool stale;          /* from a cache, because the source cannot be asked now */
         /* of a backend; NULL and false for a certificate */
         char *url;
         bool validate_chain, validate_name;        /* what to demand of the backend's certificate */
@@ -108,11 +109,11 @@ typedef struct cb_credential {
 
 /*
  * What a gateway needs to call `backend`: which certificate to present with which key, and how to
- * verify the backend. Needs the operation `tls` on both. Sent again once where the connection breaks.
- * The caller frees the credential; all its strings and arrays go with it.
+ * verify the backend. Needs the operation `tls` on both. Sent again once where the connection
+ * breaks. The caller frees the credential; all its strings and arrays go with it.
  */
-CB_API int cb_get_credential(cb_client *client, const char *backend,
-                             cb_credential **ret_credential, cb_error *error);
+CB_API int cb_get_credential(cb_client *client, const char *backend, cb_credential **ret_credential,
+                             cb_error *error);
 
 /*
  * A certificate as a credential. selector: an id, a thumbprint or `subject=DN`, as the manager's
@@ -137,9 +138,9 @@ CB_API int cb_sign(cb_client *client, const char *id, uint64_t generation, const
                    cb_error *error);
 
 /*
- * A signature of a TLS 1.3 CertificateVerify (RFC 8446, 4.4.3) and nothing else (Certificate.SignTls).
- * role: "client" or "server"; the broker builds the content from the transcript's hash, of 32 or 48
- * bytes. Needs only the operation `tls`. All else as cb_sign().
+ * A signature of a TLS 1.3 CertificateVerify (RFC 8446, 4.4.3) and nothing else
+ * (Certificate.SignTls). role: "client" or "server"; the broker builds the content from the
+ * transcript's hash, of 32 or 48 bytes. Needs only the operation `tls`. All else as cb_sign().
  */
 CB_API int cb_sign_tls(cb_client *client, const char *id, uint64_t generation,
                        const char *algorithm, const char *role, const void *transcript_hash,
@@ -151,9 +152,9 @@ CB_API int cb_sign_tls(cb_client *client, const char *id, uint64_t generation,
 typedef struct cb_watch cb_watch;
 
 /*
- * Watches the credential of `backend`. Has a connection of its own, made by the first wait, and keeps
- * the client's timeouts as they are now. The client must outlive it. Gives the watch to the caller.
- * 0, -ENOMEM, CB_INVALID_ARGUMENT.
+ * Watches the credential of `backend`. Has a connection of its own, made by the first wait, and
+ * keeps the client's timeouts as they are now. The client must outlive it. Gives the watch to the
+ * caller. 0, -ENOMEM, CB_INVALID_ARGUMENT.
  */
 CB_API int cb_watch_new(cb_client *client, const char *backend, cb_watch **ret_watch);
 
@@ -162,15 +163,16 @@ CB_API cb_watch *cb_watch_free(cb_watch *watch);
 
 /*
  * Waits until the credential differs from the one that this function gave last, and gives it to the
- * caller; the first call gives the present one at once. It survives restarts of the broker and of the
- * bus: it connects again, with growing pauses of at most 5 s, and compares. timeout_usec: how long
- * to wait at most, 0 to look without waiting for a change, UINT64_MAX for ever.
+ * caller; the first call gives the present one at once. It survives restarts of the broker and of
+ * the bus: it connects again, with growing pauses of at most 5 s, and compares. timeout_usec: how
+ * long to wait at most, 0 to look without waiting for a change, UINT64_MAX for ever. An answer that
+ * the broker owes is waited for, too, as long as any call would.
  *
  * 0                a credential, the caller's
  * CB_TIMED_OUT     nothing changed in that time; the text says if the broker was out of reach
  * -EINTR           a signal's handler ran; call again, or do not
- * any other        the broker's answer has become this (NotFound, AccessDenied, Disabled…): told once,
- *                  then the next call waits until that changes
+ * any other        the broker's answer has become this (NotFound, AccessDenied, Disabled…): told
+ *                  once, then the next call waits until that changes
  */
 CB_API int cb_watch_wait(cb_watch *watch, uint64_t timeout_usec, cb_credential **ret_credential,
                          cb_error *error);
@@ -178,9 +180,9 @@ CB_API int cb_watch_wait(cb_watch *watch, uint64_t timeout_usec, cb_credential *
 /* ------------------------------------------------------------------ any other call */
 
 /*
- * Values of answers, as a tree. Everything in it is a copy and is owned by the root; a file descriptor
- * too: it is closed with the tree, unless its place is set to -1. Variants are unwrapped. Trees are
- * at most 8 deep.
+ * Values of answers, as a tree. Everything in it is a copy and is owned by the root; a file
+ * descriptor too: it is closed with the tree, unless its place is set to -1. Variants are
+ * unwrapped. Trees are at most 8 deep.
  */
 typedef enum cb_type {
         CB_TYPE_STRING,  /* also object paths and signatures */
@@ -214,33 +216,43 @@ struct cb_value {
         } as;
 };
 
-/* Frees a root and all below it; NULL is fine; returns NULL. Only for what a call gave as a root. */
+/*
+ * Frees a root and all below it; NULL is fine; returns NULL. Only for what a call gave as a root.
+ */
 CB_API cb_value *cb_value_free(cb_value *value);
 
 /*
  * Readers, borrowed from the tree; any of them takes NULL, and gives NULL or `fallback` where the
  * value is of another type, the index too large or the key not there.
  */
-CB_API const cb_value *cb_value_at(const cb_value *list, size_t index);
+CB_API const cb_value *cb_value_at(const cb_value *list, size_t index); /* of a dict: its values */
 CB_API const cb_value *cb_value_get(const cb_value *dict, const char *key);
 CB_API const char *cb_value_string(const cb_value *value, const char *fallback);
 CB_API uint64_t cb_value_number(const cb_value *value, uint64_t fallback);
 CB_API bool cb_value_boolean(const cb_value *value, bool fallback);
 CB_API size_t cb_value_length(const cb_value *value); /* of a list, dict, bytes or string; else 0 */
 
-/* An a{sv} to be sent. Setting copies; a key that is set again is replaced. The caller frees it. */
 typedef struct cb_dict cb_dict;
 
+/* An empty a{sv} to be filled and sent; the caller frees it. 0, -ENOMEM. */
 CB_API int cb_dict_new(cb_dict **ret_dict);
-CB_API cb_dict *cb_dict_free(cb_dict *dict); /* NULL is fine; returns NULL */
+
+/* Frees a dict and all in it; NULL is fine; returns NULL. */
+CB_API cb_dict *cb_dict_free(cb_dict *dict);
+
+/*
+ * Sets a key to a value of the D-Bus type s, b, u, t, as or au. Key and value are copied; what the
+ * key was set to before is replaced. 0, -ENOMEM; -EINVAL: something is NULL that may not be;
+ * CB_INVALID_ARGUMENT: not UTF-8.
+ */
 CB_API int cb_dict_set_string(cb_dict *dict, const char *key, const char *value);
 CB_API int cb_dict_set_boolean(cb_dict *dict, const char *key, bool value);
 CB_API int cb_dict_set_uint32(cb_dict *dict, const char *key, uint32_t value);
 CB_API int cb_dict_set_uint64(cb_dict *dict, const char *key, uint64_t value);
 CB_API int cb_dict_set_strings(cb_dict *dict, const char *key, const char *const *values,
-                               size_t n_values); /* as */
+                               size_t n_values);
 CB_API int cb_dict_set_uint32s(cb_dict *dict, const char *key, const uint32_t *values,
-                               size_t n_values); /* au */
+                               size_t n_values);
 
 /* One method of one object. Zero is the default of all that may be left out. */
 typedef struct cb_method {
@@ -248,27 +260,31 @@ typedef struct cb_method {
         const char *interface; /* NULL: org.certbroker1.Manager */
         const char *member;
         uint64_t timeout_usec; /* 0: the client's call timeout */
-        bool repeatable;       /* changes nothing: may be sent again once where the connection breaks */
+        bool repeatable; /* changes nothing: may be sent again once where the connection breaks */
 } cb_method;
 
 /*
- * Calls a method and gives its answer, a list of the out arguments, to the caller, who frees it with
- * cb_value_free(); ret_reply may be NULL. signature: the D-Bus types of what follows, of these:
+ * Calls a method and gives its answer, a list of the out arguments, to the caller, who frees it
+ * with cb_value_free(); ret_reply may be NULL. signature: the D-Bus types of what follows, of
+ * these:
  *   s, o   const char *              b  int           u  uint32_t      t  uint64_t
  *   h      int, a file descriptor that stays the caller's
  *   ay     const void *, size_t      as  const char *const *, size_t
  *   a{sv}  const cb_dict *, NULL for an empty one
- * -EINVAL for any other signature.
+ * -EINVAL for any other signature; -EBADF where a descriptor is none; CB_INVALID_ARGUMENT for text
+ * that is not UTF-8 and for a bad path. Where the connection breaks after a method was sent that is
+ * not `repeatable`, it is CB_UNREACHABLE and not known whether the broker has done it.
  */
 CB_API int cb_call(cb_client *client, const cb_method *method, cb_value **ret_reply,
                    cb_error *error, const char *signature, ...);
+/* The same with a list of arguments. */
 CB_API int cb_call_v(cb_client *client, const cb_method *method, cb_value **ret_reply,
                      cb_error *error, const char *signature, va_list arguments);
 
 /*
- * The path of the object of a kind ("certificate", "backend", "source") and a name; the name is escaped
- * as sd_bus_path_encode(3) does. Gives a string that the caller frees with free(3). 0, -ENOMEM;
- * CB_INVALID_ARGUMENT: an empty kind or name, or more than 255 bytes.
+ * The path of the object of a kind ("certificate", "backend", "source") and a name; the name is
+ * escaped as sd_bus_path_encode(3) does. Gives a string that the caller frees with free(3). 0,
+ * -ENOMEM; CB_INVALID_ARGUMENT: an empty kind or name, or more than 255 bytes.
  */
 CB_API int cb_object_path(const char *kind, const char *name, char **ret_path);
 
