@@ -2,6 +2,9 @@
 /*
  * The daemon's configuration, for verbs that work on this machine's files. There is one reader of it,
  * certbrokerd; so it is run, and prints what it understood. Nothing here knows the format or a default.
+ *
+ * Which configuration: that of the daemon behind --bus, as /proc tells how it was started; where none
+ * runs, or its surroundings may not be seen, the installed one.
  */
 #include "local.h"
 
@@ -9,14 +12,178 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "build-config.h"
 
 #define DAEMON "certbrokerd"
 
+/* More of a process's arguments or environment is not read. */
+#define PROC_SIZE_MAX (1 << 20)
+
 extern char **environ;
+
+/* Of the daemon's environment: what its directories depend on. */
+static const char *const directories[] = { "STATE_DIRECTORY=", "RUNTIME_DIRECTORY=",
+                                           "CREDENTIALS_DIRECTORY=" };
+
+/* How the daemon that answers was started. */
+typedef struct Running {
+        char *config;      /* NULL: without --config */
+        char *environment; /* as in /proc; NULL: not to be seen */
+        size_t n_environment;
+} Running;
+
+static void running_deinit(Running *running)
+{
+        free(running->config);
+        free(running->environment);
+}
+
+/* --- the daemon that runs --- */
+
+static int connect_to(const char *address)
+{
+        struct sockaddr_un name = { .sun_family = AF_UNIX };
+        const bool is_path = strncmp(address, "unix:path=", 10) == 0;
+        const char *text = address + (is_path ? 10 : 14);
+        size_t n;
+        int fd;
+
+        if (!is_path && strncmp(address, "unix:abstract=", 14) != 0)
+                return -EINVAL;
+        n = strcspn(text, ",;");
+        if (n + 2 > sizeof(name.sun_path))
+                return -ENAMETOOLONG;
+        memcpy(name.sun_path + (is_path ? 0 : 1), text, n);
+        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd >= 0 && connect(fd, (struct sockaddr *)&name,
+                               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1)) < 0) {
+                (void)close(fd);
+                return -errno;
+        }
+        return fd < 0 ? -errno : fd;
+}
+
+/* The process at the other end of the private channel; 0: not to be found. */
+static pid_t running_pid(Cli *cli)
+{
+        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        struct ucred peer = { 0 };
+        socklen_t n_peer = sizeof(peer);
+        cb_error ignored = { 0 };
+        const char *address;
+        int fd;
+
+        if (cb_call(cli->client,
+                    &(cb_method){ .interface = "org.freedesktop.DBus.Properties",
+                                  .member = "Get",
+                                  .repeatable = true },
+                    &reply, &ignored, "ss", "org.certbroker1.Manager", "ChannelAddress"))
+                return 0;
+        address = cb_value_string(cb_value_at(reply, 0), "");
+        fd = connect_to(address);
+        if (fd < 0)
+                return 0;
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer) < 0)
+                peer.pid = 0;
+        (void)close(fd);
+        return peer.pid;
+}
+
+/* A file of strings that end with a zero each; NULL: it cannot be read. */
+static char *read_proc(pid_t pid, const char *name, size_t *ret_n)
+{
+        char path[64], *data = malloc(PROC_SIZE_MAX + 1);
+        FILE *from;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+        from = data ? fopen(path, "re") : NULL;
+        if (!from) {
+                free(data);
+                return NULL;
+        }
+        *ret_n = fread(data, 1, PROC_SIZE_MAX, from);
+        data[*ret_n] = '\0';
+        (void)fclose(from);
+        return data;
+}
+
+static const char *next_string(const char *data, size_t n, const char *at)
+{
+        const char *next = at ? at + strlen(at) + 1 : data;
+
+        return next < data + n ? next : NULL;
+}
+
+static int take_config(Running *running, pid_t pid, const char *file)
+{
+        int r = *file == '/' ? asprintf(&running->config, "%s", file)
+                             : asprintf(&running->config, "/proc/%d/cwd/%s", (int)pid, file);
+
+        if (r < 0)
+                running->config = NULL;
+        return r < 0 ? -ENOMEM : 0;
+}
+
+static int find_running(Cli *cli, Running *running)
+{
+        pid_t pid = running_pid(cli);
+        CLEANUP(free_text) char *arguments = NULL;
+        const char *file = NULL;
+        size_t n = 0;
+
+        if (pid <= 0)
+                return 0;
+        arguments = read_proc(pid, "cmdline", &n);
+        if (!arguments)
+                return 0;
+        for (const char *at = next_string(arguments, n, NULL); at;
+             at = next_string(arguments, n, at)) {
+                if (strncmp(at, "--config=", 9) == 0)
+                        file = at + 9;
+                else if (strcmp(at, "--config") == 0)
+                        file = next_string(arguments, n, at);
+        }
+        running->environment = read_proc(pid, "environ", &running->n_environment);
+        return file ? take_config(running, pid, file) : 0;
+}
+
+/* Ours, with what the daemon has of directories in place of what we have. */
+static char **environment_of(const Running *running)
+{
+        size_t n = 0, n_max = ELEMENTSOF(directories) + 1;
+        char **environment;
+
+        for (char **at = environ; *at; at++)
+                n_max++;
+        environment = calloc(n_max, sizeof(*environment));
+        for (char **at = environ; environment && *at; at++)
+                environment[n++] = *at;
+        for (size_t i = 0; environment && running->environment && i < ELEMENTSOF(directories);
+             i++) {
+                size_t n_key = strlen(directories[i]);
+                const char *value = NULL;
+
+                while ((value = next_string(running->environment, running->n_environment, value)) &&
+                       strncmp(value, directories[i], n_key) != 0)
+                        ;
+                for (size_t k = 0; k < n; k++) {
+                        if (strncmp(environment[k], directories[i], n_key) == 0)
+                                environment[k--] = environment[--n];
+                }
+                environment[n] = NULL;
+                if (value)
+                        environment[n++] = (char *)(uintptr_t)value;
+        }
+        return environment;
+}
+
+/* --- its reader --- */
 
 /* From the directory of this program: who could put a file there could replace the program itself. */
 static const char *const candidates[] = {
@@ -47,7 +214,7 @@ static int find_daemon(Cli *cli, char **ret_path)
                         self);
 }
 
-static int spawn_daemon(char *const *argv, int out, pid_t *ret_pid)
+static int spawn_daemon(char *const *argv, char *const *environment, int out, pid_t *ret_pid)
 {
         posix_spawn_file_actions_t actions;
         int r = posix_spawn_file_actions_init(&actions);
@@ -56,12 +223,13 @@ static int spawn_daemon(char *const *argv, int out, pid_t *ret_pid)
                 return -r;
         r = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
         if (r == 0)
-                r = posix_spawn(ret_pid, argv[0], &actions, NULL, argv, environ);
+                r = posix_spawn(ret_pid, argv[0], &actions, NULL, argv, environment);
         (void)posix_spawn_file_actions_destroy(&actions);
         return -r;
 }
 
-static int read_config(Cli *cli, char *const *argv, json_t **ret_config, int *ret_status)
+static int read_config(Cli *cli, char *const *argv, char *const *environment, json_t **ret_config,
+                       int *ret_status)
 {
         json_t *config;
         FILE *from;
@@ -70,7 +238,7 @@ static int read_config(Cli *cli, char *const *argv, json_t **ret_config, int *re
 
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return cli_fail(cli, -errno, "No pipe: %s", strerror(errno));
-        r = spawn_daemon(argv, fds[1], &pid);
+        r = spawn_daemon(argv, environment, fds[1], &pid);
         (void)close(fds[1]);
         from = r == 0 ? fdopen(fds[0], "r") : NULL;
         if (!from) {
@@ -85,28 +253,28 @@ static int read_config(Cli *cli, char *const *argv, json_t **ret_config, int *re
         return 0;
 }
 
-int local_config(Cli *cli, json_t **ret_config)
+static int run_reader(Cli *cli, const Running *running, json_t **ret_config)
 {
-        const char *file = arguments_value(cli->arguments, "--config");
         static char check[] = "--check-config", as_json[] = "--json", config_is[] = "--config";
         char *argv[] = { NULL, check, as_json, NULL, NULL, NULL };
         CLEANUP(free_text) char *daemon = NULL;
-        CLEANUP(free_text) char *name = NULL;
         json_t *config = NULL;
+        char **environment;
         int status = 0, r;
 
         r = find_daemon(cli, &daemon);
         if (r)
                 return r;
         argv[0] = daemon;
-        if (file) {
-                name = strdup(file);
-                if (!name)
-                        return cli_out_of_memory(cli);
+        if (running->config) {
                 argv[3] = config_is;
-                argv[4] = name;
+                argv[4] = running->config;
         }
-        r = read_config(cli, argv, &config, &status);
+        environment = environment_of(running);
+        if (!environment)
+                return cli_out_of_memory(cli);
+        r = read_config(cli, argv, environment, &config, &status);
+        free(environment);
         if (r)
                 return r;
         if (!config || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
@@ -118,4 +286,21 @@ int local_config(Cli *cli, json_t **ret_config)
         }
         *ret_config = config;
         return 0;
+}
+
+int local_config(Cli *cli, json_t **ret_config)
+{
+        const char *file = arguments_value(cli->arguments, "--config");
+        Running running = { 0 };
+        int r;
+
+        if (file) {
+                running.config = strdup(file);
+                r = running.config ? 0 : -ENOMEM;
+        } else {
+                r = find_running(cli, &running);
+        }
+        r = r ? cli_out_of_memory(cli) : run_reader(cli, &running, ret_config);
+        running_deinit(&running);
+        return r;
 }

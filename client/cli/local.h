@@ -10,9 +10,12 @@ typedef struct json_t json_t; /* jansson's */
 #define OPTION_CONFIG                                                                              \
         {                                                                                          \
                 "--config", "FILE",                                                                \
-                        "certbrokerd's configuration, where it is not the installed one", false,   \
+                        "another configuration than that of the certbrokerd that runs", false,     \
                         false                                                                      \
         }
 
-/* Runs `certbrokerd --check-config --json`, of the same installation. The caller's; json_decref(). */
+/*
+ * What `certbrokerd --check-config --json` of this installation prints, for --config, or as the daemon that
+ * answers was started. The caller's; json_decref().
+ */
 int local_config(Cli *cli, json_t **ret_config);

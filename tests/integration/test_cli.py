@@ -2,6 +2,7 @@
 """The CLI: every verb of this version, exit statuses, --json, what is never an argument."""
 
 import json
+import sqlite3
 import subprocess
 
 import pki
@@ -323,3 +324,14 @@ def test_control_characters_do_not_reach_the_terminal(broker):
     for arguments in (("certificate", "list"), ("certificate", "show", "client"), ("status",)):
         assert "\x1b" not in run(broker, *arguments)
     assert certificate_path("client")
+
+
+def test_policy_list_and_backup_are_of_the_daemon_that_answers(broker):
+    broker.import_new("client")
+    [grant] = broker.cli_json("policy", "list")
+    assert grant["name"] == "everything"
+    copy = broker.folder / "copy.sqlite"
+    run(broker, "backup", copy)
+    with sqlite3.connect(copy) as store:
+        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert store.execute("SELECT id FROM certificate").fetchall() == [("client",)]
