@@ -316,6 +316,9 @@ def test_rotation_to_a_new_key(broker, ca, signals, refused):
 
     retire(broker, "client", 1)
     assert "retired" in refused("Disabled", broker.sign, "client", "ecdsa-sha256", bytes(32), 1)
+    [(_, _, until), (_, _, current)] = generations(broker, "client")
+    assert abs(until - time.time()) < 60, "told as usable though it is retired"
+    assert current == 0
     signs(broker, "client", second)
     broker.restart()
     refused("Disabled", broker.sign, "client", "ecdsa-sha256", bytes(32), 1)

@@ -62,12 +62,16 @@ static int set_current(Job *job, Certificate *next, Generation *generation, Fail
 
 static int retire(Job *job, Certificate *next, Generation *generation, Failure *failure)
 {
+        uint64_t now_sec = clock_realtime_sec();
+
         if (generation->number == next->current)
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "generation %" PRIu64
                             " of certificate '%s' is the current one; rotate or roll back first",
                             generation->number, job->id);
         generation->retired = true;
+        if (generation->usable_until_sec == 0 || generation->usable_until_sec > now_sec)
+                generation->usable_until_sec = now_sec; /* what Generations tells */
         return 0;
 }
 
