@@ -42,6 +42,7 @@ const SourcesEvents broker_sources_events = {
         .added = on_source_added,
         .changed = on_source_changed,
         .removed = on_source_removed,
+        .ask = broker_on_ask,
 };
 
 void broker_on_tick(void *userdata)

@@ -37,6 +37,8 @@ extern const SourcesEvents broker_sources_events;
 extern const BusHost broker_bus_host;
 
 void broker_on_tick(void *userdata);
+/* ask.c: a source's process needs a signature of another source's key. */
+void broker_on_ask(void *userdata, Source *source, const WireReply *question);
 /* Hands a good configuration to every room, and keeps it; what was in force before is freed after. */
 int broker_put_in_force(Broker *broker, Config *config, Failure *failure);
 /* Reads the configuration again; an error leaves the old one in force. */

@@ -18,13 +18,20 @@
 
 #include "wire/message.h"
 
-/* What a driver may ask of its host. Both are thread-safe. */
+/* What a driver may ask of its host. All are thread-safe. */
 typedef struct DriverHost {
         void *userdata;
         /* The source's state is now this; the text says why, NULL: nothing to say. */
         void (*changed)(void *userdata, SourceState state, const char *text);
         /* The last resort: nothing but a new process can help. Does not return. */
         void (*give_up)(void *userdata, const char *why);
+        /*
+         * The chain of the certificate that the source's settings name, and, unless the algorithm is
+         * ALGORITHM_NONE, a signature of its key, which lies in another source of the broker. Waits.
+         */
+        int (*ask)(void *userdata, const char *certificate, Algorithm algorithm, const Bytes *input,
+                   uint64_t deadline_usec, BytesList *ret_chain, Bytes *ret_signature,
+                   Failure *failure);
 } DriverHost;
 
 typedef struct DriverCall {

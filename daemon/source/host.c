@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "source/asks.h"
 #include "source/driver.h"
 #include "source/drivers.h"
 #include "wire/message.h"
@@ -53,6 +54,7 @@ typedef struct Host {
         pthread_cond_t queued;
         TAILQ_HEAD(, Job) queue;
         size_t n_queue;
+        Asks asks;
         char logged[sizeof(((Failure *)NULL)->text)]; /* the last failure that was logged */
         uint64_t logged_usec;
 } Host;
@@ -139,6 +141,30 @@ static void host_changed(void *userdata, SourceState state, const char *text)
         wire_reply_deinit(&event);
 }
 
+/* Sends the question; asks.c waits for its answer. */
+static int host_ask(void *userdata, const char *certificate, Algorithm algorithm,
+                    const Bytes *input, uint64_t deadline_usec, BytesList *ret_chain,
+                    Bytes *ret_signature, Failure *failure)
+{
+        Host *host = userdata;
+        WireReply question;
+        Ask ask;
+        int r;
+
+        wire_reply_init(&question, 0);
+        question.ask = asks_begin(&host->asks, &ask);
+        if (algorithm != ALGORITHM_NONE)
+                question.algorithms = ALGORITHM_BIT(algorithm);
+        r = string_set(&question.key_uri, certificate);
+        if (r == 0 && input)
+                r = bytes_set(&question.output, input->data, input->n);
+        if (r == 0)
+                host_send(host, &question);
+        wire_reply_deinit(&question);
+        return asks_end(&host->asks, &ask, r == 0 ? deadline_usec : 0, ret_chain, ret_signature,
+                        failure);
+}
+
 static void host_give_up(void *userdata, const char *why)
 {
         Host *host = userdata;
@@ -178,6 +204,7 @@ static driver_operation operation_of(const SourceDriver *driver, WireOperation o
         case WIRE_REFRESH:
                 return driver->refresh;
         case WIRE_CONFIGURE:
+        case WIRE_ANSWER:
         case _WIRE_OPERATION_N:
                 break;
         }
@@ -283,7 +310,7 @@ static const SourceDriver *find_driver(const char *name)
 static int host_configure(Host *host, const WireRequest *request, unsigned *ret_n_workers,
                           Failure *failure)
 {
-        const DriverHost services = { host, host_changed, host_give_up };
+        const DriverHost services = { host, host_changed, host_give_up, host_ask };
         const char *name = driver_setting(request->settings, "driver");
         const SourceDriver *driver = find_driver(name);
         int r;
@@ -382,6 +409,12 @@ static int host_on_packet(Host *host, const void *packet, size_t n, const int fd
                 wire_request_deinit(&request);
                 return r;
         }
+        if (request.operation == WIRE_ANSWER) {
+                asks_answer(&host->asks, &request);
+                host_refuse(host, &request, &failure); /* status 0: taken */
+                wire_request_deinit(&request);
+                return 0;
+        }
         if (host_enqueue(host, &request, &failure) != 0) {
                 host_refuse(host, &request, &failure);
                 wire_request_deinit(&request);
@@ -463,6 +496,7 @@ int host_run(int fd)
         pthread_mutex_init(&host.lock, NULL);
         pthread_cond_init(&host.queued, NULL);
         TAILQ_INIT(&host.queue);
+        asks_init(&host.asks);
 
         while ((r = host_turn(&host, buffer)) > 0)
                 ;

@@ -29,6 +29,7 @@ static const char *const operation_names[_WIRE_OPERATION_N] = {
         [WIRE_READ_CHAIN] = "read-chain",
         [WIRE_INSTALL] = "install",     [WIRE_REQUEST] = "request",   [WIRE_DESTROY] = "destroy",
         [WIRE_EXPORT] = "export",       [WIRE_UNLOCK] = "unlock",     [WIRE_REFRESH] = "refresh",
+        [WIRE_ANSWER] = "answer",
 };
 
 const char *wire_operation_name(WireOperation operation)
@@ -218,6 +219,7 @@ int wire_reply_encode(const WireReply *reply, Bytes *ret_packet)
         put_bytes(&w, &reply->output, WIRE_OUTPUT_MAX);
         put_enum(&w, reply->state, _SOURCE_STATE_N);
         put_text(&w, reply->state_text);
+        writer_u64(&w, reply->ask);
         return writer_finish(&w, ret_packet);
 }
 
@@ -351,6 +353,7 @@ int wire_reply_decode(const void *packet, size_t n, WireReply *ret_reply)
         reader_bytes(&r, WIRE_OUTPUT_MAX, &q.output);
         q.state = get_enum(&r, _SOURCE_STATE_N);
         q.state_text = get_text(&r, WIRE_TEXT_MAX);
+        q.ask = reader_u64(&r);
         error = reader_end(&r);
         if (error)
                 return error;

@@ -2,7 +2,8 @@
 /*
  * The messages between the broker and the process of one source: one packet of a SOCK_SEQPACKET pair
  * each, descriptors beside it. The broker sends requests; the process answers each with one reply of the
- * same id, in any order, and sends events (id 0) by itself. Both ends are of the same build: a version
+ * same id, in any order, and sends events (id 0) by itself; an event may ask for a signature of another
+ * source's key, which is answered by a request of its own. Both ends are of the same build: a version
  * that differs ends the connection.
  *
  * Every operation uses the same two structures, and the members it needs; the rest stay absent.
@@ -16,7 +17,7 @@
 #include "core/algorithm.h"
 #include "core/breaker.h"
 
-#define WIRE_VERSION     1
+#define WIRE_VERSION     2
 #define WIRE_PACKET_MAX  (176 * 1024) /* fits an unprivileged socket buffer */
 #define WIRE_FDS_MAX     2
 #define WIRE_TEXT_MAX    4096
@@ -41,6 +42,8 @@ typedef enum WireOperation {
         WIRE_EXPORT,    /* key_uri, name = format, chain, fds {passphrase} → fds {memfd} */
         WIRE_UNLOCK,    /* fds {pin} */
         WIRE_REFRESH,   /* look again for token and keys */
+        WIRE_ANSWER,    /* to what the process asked: generation = its number; name = why not, absent: done;
+                           input = signature, chain */
         _WIRE_OPERATION_N
 } WireOperation;
 
@@ -78,6 +81,11 @@ typedef struct WireReply {
         /* event */
         SourceState state;
         char *state_text; /* why; NULL: nothing to say */
+        /*
+         * Or, with a number here, a question: key_uri = id of the certificate that the source's settings name,
+         * algorithms = one bit, output = what to sign; no bit: its chain alone.
+         */
+        uint64_t ask;
         int fds[WIRE_FDS_MAX];
 } WireReply;
 

@@ -446,6 +446,11 @@ uint64_t source_max_stale_sec(const Source *source)
         return usec ? strtoull(usec, NULL, 10) / USEC_PER_SEC : 0;
 }
 
+const char *source_setting(const Source *source, const char *key)
+{
+        return source_config_get(source->config, key);
+}
+
 const char *source_uri(const Source *source)
 {
         return string_or_empty(source_config_get(source->config, "uri"));

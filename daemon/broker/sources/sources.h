@@ -23,6 +23,8 @@ typedef struct SourcesEvents {
         void (*changed)(void *userdata, Source *source);
         void (*added)(void *userdata, Source *source);
         void (*removed)(void *userdata, const char *name);
+        /* Its process asks for something of another source: see wire/message.h. Answered by WIRE_ANSWER. */
+        void (*ask)(void *userdata, Source *source, const WireReply *question);
 } SourcesEvents;
 
 /*
@@ -53,6 +55,7 @@ Source *sources_find(const Sources *sources, const char *name);
 const char *source_name(const Source *source);
 const char *source_driver(const Source *source);
 const char *source_uri(const Source *source);
+const char *source_setting(const Source *source, const char *key); /* NULL: it has none */
 SourceState source_state(const Source *source);
 const char *source_last_error(const Source *source); /* "": none */
 size_t source_in_flight(const Source *source);       /* requests that it owes an answer */

@@ -124,6 +124,11 @@ static void source_on_reply(Source *source, WireReply *reply)
 {
         PendingEntry *found, entry;
 
+        if (reply->id == 0 && reply->ask != 0) {
+                if (source->sources->events.ask && !source->leaving)
+                        source->sources->events.ask(source->sources->userdata, source, reply);
+                return;
+        }
         if (reply->id == 0) {
                 source_on_event(source, reply);
                 return;
@@ -197,7 +202,8 @@ int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *
 
 static bool goes_always(WireOperation operation)
 {
-        return operation == WIRE_CONFIGURE || operation == WIRE_UNLOCK || operation == WIRE_REFRESH;
+        return operation == WIRE_CONFIGURE || operation == WIRE_UNLOCK || operation == WIRE_REFRESH ||
+               operation == WIRE_ANSWER;
 }
 
 static int source_refuse(const Source *source, Failure *failure)

@@ -41,9 +41,13 @@ static int take_string(const JsonView *view, const char *path, size_t n_max, boo
 
 static int take_attributes(const JsonView *view, Attributes *attributes)
 {
+        const json_t *all = json_view_find(view, "attributes");
         bool enabled = true;
         int r;
 
+        if (all && !json_is_object(all))
+                return fail(view->failure, CB_FAILED, "%s: 'attributes' is not an object",
+                            view->what);
         r = json_view_bool(view, "attributes.enabled", &enabled);
         if (r == 0)
                 r = json_view_number(view, "attributes.nbf", &attributes->not_before_sec);

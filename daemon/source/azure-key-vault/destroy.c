@@ -120,7 +120,8 @@ static int delete_all(Vault *vault, const Identifier *key, uint64_t deadline_use
         int r;
 
         r = uri ? vault_call(vault, &call, &answer, failure) : -ENOMEM;
-        return r == CB_NOT_FOUND ? 0 : r; /* with another of its generations */
+        /* With another of its generations: gone, or on its way out. */
+        return r == CB_NOT_FOUND || r == CB_ALREADY_EXISTS ? 0 : r;
 }
 
 static int disable_one(Vault *vault, const Identifier *key, uint64_t deadline_usec,

@@ -48,7 +48,7 @@ typedef struct HttpRequest {
 
 typedef struct HttpAnswer {
         HttpFault fault;
-        char fault_text[160]; /* what curl says of it */
+        char fault_text[320]; /* what curl says of it */
         long status;
         Bytes body;                /* where secret_answer was not set; NUL-terminated beyond n */
         Secret *secret_body;       /* where it was */

@@ -36,7 +36,9 @@ int import_check_free(Vault *vault, const char *name, uint64_t deadline_usec, Fa
 {
         CLEANUP(freep)
         char *uri = identifier_uri(&vault->settings.vault, OBJECT_CERTIFICATE, name, "");
+        CLEANUP(certificate_answer_deinit) CertificateAnswer certificate = { 0 };
         CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
+        Failure ignored = { 0 };
         VaultCall call = { .method = "GET",
                            .uri = uri,
                            .permission = PERMISSION_CERTIFICATES_GET,
@@ -46,6 +48,10 @@ int import_check_free(Vault *vault, const char *name, uint64_t deadline_usec, Fa
         if (!uri)
                 return -ENOMEM;
         r = vault_call(vault, &call, &answer, failure);
+        /* One that never had a version is there in name only, without a leaf. */
+        if (r == 0 &&
+            certificate_answer_parse(answer.body.data, answer.body.n, &certificate, &ignored) != 0)
+                return 0;
         if (r == 0)
                 return fail(
                         failure, CB_ALREADY_EXISTS,

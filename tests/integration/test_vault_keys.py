@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys in a vault: signing there and here, import, generation, destruction, and a vault that goes away."""
+
+import os
+import threading
+import time
+
+import dbus
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+import pki
+from vaulted import *  # noqa: F401,F403
+from vaulted import Failure, PATIENCE, memfd, wait_until
+
+
+def test_the_versioned_key_signs(broker):
+    made = broker.add()
+    broker.check_signature()
+    for request in broker.vault.requests("vault", "POST", "/keys/"):
+        assert request["path"] == f"/keys/orders/{made['version']}/sign"
+
+
+def test_requests_of_a_signature(broker):
+    """After the first one a signature is one request."""
+    broker.add()
+    broker.check_signature()
+    broker.vault.clear_log()
+    for _ in range(5):
+        broker.try_sign()
+    assert len(broker.vault.requests()) == 5
+    assert len(broker.vault.connections("vault")) == 0  # kept from before
+
+
+@pytest.mark.parametrize("input", [b"", b"x" * 31, b"x" * 33, b"x" * 64])
+def test_input_of_the_wrong_length(broker, refused, input):
+    broker.add()
+    broker.vault.clear_log()
+    refused("InvalidArgument", broker.sign, "orders", "ecdsa-sha256", input)
+    assert broker.vault.requests() == []
+
+
+@pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p256", "ec-p384", "ec-p521"])
+def test_signing_locally(vaulted, key_type):
+    broker = vaulted.begin(signing="local")
+    broker.add(key_type=key_type, exportable=True)
+    broker.vault.clear_log()
+    for algorithm in broker.certificate_properties("orders")["Algorithms"]:
+        if not algorithm.endswith("sha1"):
+            broker.check_signature(algorithm=str(algorithm))
+    assert broker.vault.requests() == []
+    # started anew, each key is fetched once
+    broker.restart("vault")
+    broker.vault.clear_log()
+    for _ in range(3):
+        broker.check_signature(algorithm=str(broker.certificate_properties("orders")["Algorithms"][0]))
+    assert 1 <= broker.asked("GET", "/secrets/") <= 2  # for the key, and by the look-up of the start for the chain
+    assert broker.asked("POST", "/") == 0
+
+
+def test_signing_locally_needs_an_exportable_key(vaulted, refused):
+    broker = vaulted.begin(signing="local")
+    broker.vault.add_certificate("orders", exportable=False)
+    message = refused("NotSupported", broker.register, "orders")
+    assert "exportable" in message and "remote" in message
+
+
+def test_signing_locally_while_the_vault_is_away(vaulted):
+    broker = vaulted.begin(signing="local", refresh="1s")
+    broker.add(exportable=True)
+    broker.vault.network("refuse")
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        broker.check_signature()
+        time.sleep(0.05)
+    state, text = broker.vault_state()
+    assert state == "degraded" and "go on signing" in text
+    broker.vault.network("open")
+    wait_until(lambda: broker.vault_state()[0] == "ready", "ready again", 5)
+
+
+def test_hundreds_wait_without_blocking(vaulted):
+    """A vault that takes 400 ms: 200 signatures are in flight at once, and a credential is answered meanwhile."""
+    import dbus.lowlevel
+    broker = vaulted.begin(broker="  max-in-flight-per-client = 400;\n")
+    broker.add()
+    broker.create_backend("orders-backend", "orders")
+    broker.vault.set(latency={"POST /keys": 0.4})
+    connection, replies, pending = broker.connect(), [], []
+    start = time.monotonic()
+    for _ in range(200):
+        message = dbus.lowlevel.MethodCallMessage("org.certbroker1", "/org/certbroker1/certificate/orders",
+                                                  "org.certbroker1.Certificate", "Sign")
+        message.append(dbus.UInt64(0), "ecdsa-sha256", dbus.ByteArray(pki.digest("ecdsa-sha256", b"m")),
+                       signature="tsay")
+        pending.append(connection.send_message_with_reply(message, replies.append, 30 * PATIENCE))
+    connection.flush()
+    time.sleep(0.1)
+    begun = time.monotonic()
+    broker.backend("orders-backend", "GetCredential")
+    assert time.monotonic() - begun < 0.35 * PATIENCE
+    for call in pending:
+        call.block()
+    assert [r.get_type() for r in replies] == [dbus.lowlevel.MESSAGE_TYPE_METHOD_RETURN] * 200
+    assert time.monotonic() - start < 20 * PATIENCE  # one after the other they would take 80 s
+
+
+def test_the_budget_is_kept(vaulted, refused):
+    """What would drive the vault into its limits is refused early; what was let through was answered."""
+    broker = vaulted.begin()
+    broker.add(key_type="rsa-4096")  # 8 units each
+    throttled = 0
+    for _ in range(320):
+        try:
+            broker.try_sign(algorithm="rsa-pss-sha256")
+        except Failure as failure:
+            assert failure.name == "Throttled" and "budget" in failure.message
+            throttled += 1
+            break
+    done = broker.asked("POST", "/keys/")
+    assert throttled or done >= 250
+
+
+def test_start_without_network(vaulted):
+    """What was cached is answered at once, marked stale."""
+    broker = vaulted.begin()
+    broker.add()
+    broker.create_backend("orders-backend", "orders")
+    chain = broker.chain("orders")
+    broker.stop()
+    broker.vault.network("refuse")
+    broker.start(ready=None)
+    credential = broker.backend("orders-backend", "GetCredential")
+    assert credential["stale"] and [bytes(c) for c in credential["chain"]] == chain
+    with pytest.raises(Failure) as caught:
+        broker.try_sign()
+    assert caught.value.name == "SourceUnavailable"
+    broker.vault.network("open")
+    wait_until(lambda: broker.vault_state()[0] == "ready", "ready", 6)
+    broker.check_signature()
+    assert not broker.backend("orders-backend", "GetCredential")["stale"]
+
+
+# ---- import
+
+@pytest.mark.parametrize("key_type", ["rsa-2048", "rsa-3072", "ec-p256", "ec-p384", "ec-p521"])
+def test_import(broker, key_type):
+    issuer = pki.Issuer()
+    certificate = broker.import_new("or.ders_1", key_type, issuer=issuer, source="vault")
+    assert broker.chain("or.ders_1") == [pki.der(certificate), pki.der(issuer.certificate)]
+    algorithm = str(broker.certificate_properties("or.ders_1")["Algorithms"][0])
+    broker.check_signature("or.ders_1", algorithm)
+    inside = broker.vault.certificate("or-ders-1")
+    assert not inside["exportable"] if "exportable" in inside else True
+    broker.refresh("or.ders_1")
+    assert broker.certificate_properties("or.ders_1")["NextRefresh"] == 0
+
+
+def test_import_extractable_and_replace(broker):
+    broker.import_new("orders", "ec-p256", source="vault", extractable=True)
+    assert broker.certificate_properties("orders")["Extractable"]
+    other = pki.key("ec-p256", 7)
+    certificate = pki.certificate(other, "client.example")
+    broker.import_bundle("orders", pki.p12(other, certificate), b"secret", source="vault", replace=True)
+    assert broker.certificate_properties("orders")["Generation"] == 2
+    broker.check_signature()
+    broker.sign("orders", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"), 1)
+
+
+def test_import_over_what_is_there(broker):
+    """A certificate in the vault gets no new version by accident."""
+    made = broker.vault.add_certificate("orders")
+    with pytest.raises(Failure) as caught:
+        broker.import_new("orders", "ec-p256", source="vault")
+    assert caught.value.name == "AlreadyExists"
+    assert broker.vault.certificate("orders")["version"] == made["version"]
+
+
+def test_import_of_what_no_vault_has(broker):
+    with pytest.raises(Failure) as caught:
+        broker.import_new("orders", "ed25519", source="vault")
+    assert caught.value.name == "NotSupported"
+    with pytest.raises(Failure) as caught:
+        broker.import_bundle("orders", b"nonsense", source="vault")
+    assert caught.value.name == "BadBundle"
+    with pytest.raises(Failure) as caught:
+        broker.import_bundle("orders", pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256"))), b"wrong",
+                             source="vault")
+    assert caught.value.name == "BadPassphrase"
+    assert broker.asked("POST", "/certificates/") == 0
+
+
+def test_import_that_fails_leaves_nothing(broker):
+    """The trial fails: what was imported is deleted again."""
+    broker.vault.fault("V20.flipped", times=1000)
+    with pytest.raises(Failure):
+        broker.import_new("orders", "ec-p256", source="vault")
+    assert broker.list_ids() == []
+    assert [r["status"] for r in broker.vault.requests("vault", "DELETE", "/certificates/orders")] == [200]
+
+
+def test_import_without_permission(broker):
+    broker.vault.deny("system", "certificates/import")
+    with pytest.raises(Failure) as caught:
+        broker.import_new("orders", "ec-p256", source="vault")
+    assert caught.value.name == "SourceDenied" and "certificates/import" in caught.value.message
+
+
+# ---- generate, request, install
+
+def generate(broker, id="orders", key_type="ec-p256", **options):
+    values = dbus.Dictionary({k: dbus.Boolean(v) for k, v in options.items()}, signature="sv")
+    return broker.manager("GenerateKey", "sssa{sv}", id, "vault", key_type, values, timeout=60)
+
+
+def request(broker, id="orders", subject="CN=orders.example,O=Example", names=()):
+    der = bytes(broker.certificate(id, "CreateRequest", "sas", subject, dbus.Array(names, signature="s"), timeout=60))
+    return x509.load_der_x509_csr(der)
+
+
+def install(broker, certificates, id="orders", **options):
+    fd = memfd(pki.pem(*certificates))
+    values = dbus.Dictionary({k: dbus.Boolean(v) for k, v in options.items()}, signature="sv")
+    try:
+        return broker.certificate(id, "InstallCertificate", "ha{sv}", dbus.types.UnixFd(fd), values, timeout=60)
+    finally:
+        os.close(fd)
+
+
+def issue(issuer, csr, names=()):
+    class Public:
+        def public_key(self):
+            return csr.public_key()
+    return pki.certificate(Public(), issuer=issuer, subject=csr.subject, sans=names)
+
+
+@pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p256", "ec-p384"])
+def test_generate_request_merge(broker, key_type):
+    generate(broker, key_type=key_type)
+    assert broker.certificate_properties("orders")["State"] == "pending"
+    csr = request(broker, names=["DNS:orders.example"])
+    assert csr.is_signature_valid
+    assert "orders.example" in csr.subject.rfc4514_string()
+    issuer = pki.Issuer()
+    certificate = issue(issuer, csr, ["orders.example"])
+    install(broker, [certificate, issuer.certificate])
+    properties = broker.certificate_properties("orders")
+    assert properties["State"] == "active" and properties["Thumbprint"] == pki.thumbprint(certificate)
+    assert "pending" not in properties["KeyUri"]
+    broker.check_signature(algorithm=str(properties["Algorithms"][0]))
+    assert broker.vault.requests("vault", "POST", "/certificates/orders/pending/merge")[0]["status"] == 201
+    # renewed with the same key: the vault has no part in it
+    again = issue(issuer, request(broker), ["orders.example"])
+    install(broker, [again, issuer.certificate])
+    assert broker.certificate_properties("orders")["Generation"] == 2
+    broker.check_signature(algorithm=str(properties["Algorithms"][0]))
+
+
+def test_a_pending_key_signs_nothing(broker, refused):
+    generate(broker)
+    refused("Pending", broker.try_sign)
+
+
+def test_install_of_another_keys_certificate(broker, refused):
+    generate(broker)
+    issuer = pki.Issuer()
+    refused("KeyMismatch", install, broker, [pki.certificate(pki.key("ec-p256"), issuer=issuer)])
+    assert broker.asked("POST", "/certificates/orders/pending/merge") == 0
+    install(broker, [issue(issuer, request(broker)), issuer.certificate])
+    broker.check_signature()
+
+
+def test_generate_what_no_vault_has(broker, refused):
+    refused("NotSupported", generate, broker, key_type="ed25519")
+    assert broker.list_ids() == []
+
+
+def test_generate_over_what_is_there(broker, refused):
+    broker.vault.add_certificate("orders")
+    refused("AlreadyExists", generate, broker)
+
+
+# ---- destroy
+
+def test_forgotten_is_not_destroyed(broker):
+    broker.add()
+    broker.delete_certificate("orders")
+    assert broker.asked("DELETE", "/") == 0
+    broker.register("orders")
+
+
+def test_destroyed_is_soft_deleted(broker, refused):
+    broker.import_new("orders", "ec-p256", source="vault")
+    broker.import_bundle("orders", pki.p12(pki.key("ec-p256", 3), pki.certificate(pki.key("ec-p256", 3))), b"secret",
+                         source="vault", replace=True)
+    broker.delete_certificate("orders", destroy_key=True)
+    assert broker.list_ids() == []
+    refused("NotFound", broker.register, "orders")
+    with pytest.raises(Failure) as caught:
+        broker.import_new("orders", "ec-p256", source="vault")
+    assert caught.value.name == "AlreadyExists" and "soft delete" in caught.value.message
+
+
+def test_destroying_a_pending_key(broker):
+    generate(broker)
+    broker.delete_certificate("orders", destroy_key=True)
+    assert broker.asked("DELETE", "/certificates/orders/pending") == 1
+    generate(broker)

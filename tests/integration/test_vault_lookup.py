@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RegisterCertificate and Refresh of certificates in a key vault."""
+
+import dbus
+import dbus.lowlevel
+import pytest
+from cryptography import x509
+
+import pki
+from vaulted import *  # noqa: F401,F403
+from vaulted import PATIENCE, wait_until
+
+
+def pems(made):
+    return [x509.load_pem_x509_certificate(pem.encode()) for pem in made["chain"]]
+
+
+@pytest.mark.parametrize("order", ["shuffled", "leaf-first", "root-first"])
+@pytest.mark.parametrize("content_type", ["application/x-pkcs12", "application/x-pem-file"])
+@pytest.mark.parametrize("exportable", [True, False])
+def test_chain_of_every_kind(broker, order, content_type, exportable):
+    made = broker.add(order=order, content_type=content_type, exportable=exportable)
+    expected = [pki.der(c) for c in pems(made)]
+    chain = broker.chain("orders")
+    assert chain[0] == expected[0]
+    assert set(chain) <= set(expected) and len(chain) >= 2
+    assert broker.last_error() == ""
+    properties = broker.certificate_properties("orders")
+    assert broker.key_is("orders", made)
+    assert properties["Extractable"] == exportable
+    assert properties["State"] == "active"
+
+
+def test_without_secrets_the_chain_is_the_leaf(broker):
+    broker.vault.deny("system", "secrets/get")
+    made = broker.add()
+    assert broker.chain("orders") == [pki.der(pems(made)[0])]
+    assert "secrets/get" in broker.last_error() and "Key Vault Secrets User" in broker.last_error()
+    broker.check_signature()
+    wait_until(lambda: "lacking: secrets/get (role Key Vault Secrets User)" in broker.vault_state()[1],
+               "the state names what is lacking")
+    assert broker.vault_state()[0] == "ready"
+    # granted since: seen as soon as somebody asks
+    broker.vault.allow("system", "secrets/get")
+    broker.source_call("vault", "Refresh")
+    broker.refresh("orders")
+    assert len(broker.chain("orders")) > 1
+    assert broker.last_error() == ""
+    wait_until(lambda: "lacking" not in broker.vault_state()[1], "nothing is lacking any more")
+
+
+def test_without_keys_get(broker):
+    broker.vault.deny("system", "keys/get")
+    broker.add()
+    broker.check_signature()
+
+
+def test_without_certificates_get(broker, refused):
+    broker.vault.deny("system", "certificates/get")
+    broker.vault.add_certificate("orders")
+    message = refused("SourceDenied", broker.register, "orders")
+    assert "certificates/get" in message and "Key Vault Certificate User" in message
+    assert broker.list_ids() == []
+    # a refusal is not asked for again within a minute
+    n = broker.asked("GET", "/certificates/orders")
+    refused("SourceDenied", broker.register, "orders")
+    assert broker.asked("GET", "/certificates/orders") == n
+
+
+def test_without_keys_sign(broker, refused):
+    broker.vault.deny("system", "keys/sign")
+    broker.vault.add_certificate("orders")
+    message = refused("SourceDenied", broker.register, "orders")
+    assert "keys/sign" in message and "Key Vault Crypto User" in message
+    assert broker.list_ids() == []
+
+
+def test_pinned_and_followed(broker):
+    first = broker.vault.add_certificate("orders")
+    broker.register("followed", broker.uri("orders"))
+    broker.register("pinned", broker.uri("orders", first["version"]))
+    second = broker.vault.rotate("orders")
+    for id in ("followed", "pinned"):
+        broker.refresh(id)
+    assert broker.key_is("followed", second)
+    assert broker.certificate_properties("followed")["Generation"] == 2
+    assert broker.key_is("pinned", first)
+    assert broker.certificate_properties("pinned")["Generation"] == 1
+    assert broker.certificate_properties("pinned")["NextRefresh"] == 0
+
+
+def test_next_refresh_has_jitter_and_comes_by_itself(vaulted):
+    broker = vaulted.begin(refresh="4h")
+    nexts = set()
+    for i in range(6):
+        broker.add(f"orders-{i}")
+        properties = broker.certificate_properties(f"orders-{i}")
+        ahead = properties["NextRefresh"] - properties["LastRefresh"]
+        assert 0.9 * 4 * 3600 - 2 <= ahead <= 4 * 3600 + 2
+        nexts.add(int(ahead))
+    assert len(nexts) > 1
+    broker.stop()
+    broker.begin(refresh="2s")
+    for i in range(6):
+        broker.refresh(f"orders-{i}")
+    made = broker.vault.rotate("orders-3")
+    wait_until(lambda: broker.key_is("orders-3", made), "the new version is found",
+               20)
+
+
+def test_rotation(broker, signals):
+    first = broker.add()
+    broker.create_backend("orders-backend", "orders")
+    seen = signals()
+    old = x509.load_der_x509_certificate(broker.chain("orders")[0])
+    second = broker.vault.rotate("orders")
+    broker.refresh("orders")
+    assert seen.wait("Rotated")[0][3] == (2,)
+    assert seen.wait("CredentialChanged")[0][3] == (2,)
+    assert len(seen.of("Rotated")) == len(seen.of("CredentialChanged")) == 1
+    new = broker.leaf()
+    assert pki.der(new) != pki.der(old)
+    for generation, certificate, kid in ((1, old, first["kid"]), (2, new, second["kid"])):
+        broker.vault.clear_log()
+        signature = broker.sign("orders", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"), generation)
+        pki.verify(certificate.public_key(), "ecdsa-sha256", signature, b"m")
+        [request] = broker.vault.requests("vault", "POST", "/keys/")
+        assert kid.endswith(request["path"].removesuffix("/sign"))
+
+
+@pytest.mark.parametrize("uri", [
+    "{url}/secrets/orders", "{url}/keys/orders", "{url}/keys/orders/{version}", "{url}/secrets/orders/{version}",
+    "{http}/certificates/orders", "https://user@{host}/certificates/orders", "https://u:p@{host}/certificates/orders",
+    "{url}/certificates/orders?api-version=7.4", "{url}/certificates/orders#x", "{url}/certificates/",
+    "{url}/certificates", "{url}/", "{url}", "{url}/certificates/or_ders", "{url}/certificates/or.ders",
+    "{url}/certificates/orders/pending", "{url}/certificates/orders/a/b", "{url}/certificates/" + "a" * 128,
+    "{url}/certificates/orders%2f..", "{url}/certificates/../secrets/orders", "{url}/certificates/ord%00ers",
+    "{url}/certificates/örders", "{url}/certificates/orders/{version}x_", "{elsewhere}/certificates/orders",
+    "https://other.vault.localhost/certificates/orders", "https://contoso.vault.localhost/certificates/orders",
+    "https://[::1/certificates/orders", "https:///certificates/orders", "{url}@evil/certificates/orders",
+])
+def test_identifiers_of_the_wrong_kind(broker, refused, uri):
+    made = broker.vault.add_certificate("orders")
+    url = broker.vault.named_url
+    broker.vault.clear_log()
+    refused("InvalidArgument", broker.register, "orders",
+            uri.format(url=url, http=url.replace("https:", "http:"), host=url.removeprefix("https://"),
+                       version=made["version"], elsewhere=broker.vault.elsewhere))
+    assert broker.list_ids() == []
+    assert broker.vault.log() == []
+
+
+def test_identifiers_in_other_cases(broker):
+    made = broker.vault.add_certificate("orders")
+    broker.register("upper", broker.uri("orders").replace("contoso", "CONTOSO").replace("https", "HTTPS"))
+    broker.register("slash", broker.uri("orders", made["version"].upper()))
+    broker.check_signature("upper")
+
+
+def test_what_is_not_there(broker, refused):
+    message = refused("NotFound", broker.register, "orders")
+    assert "twice" in message
+    assert broker.asked("GET", "/certificates/orders") == 2
+
+
+def test_missing_intermediate_is_said(broker):
+    root = pki.Issuer("Root")
+    middle = pki.Issuer("Middle", parent=root)
+    key = pki.key("ec-p256")
+    leaf = pki.certificate(key, "orders.example", issuer=middle)
+    broker.add(key=pki.pem(key).decode(), chain=[pki.pem(leaf).decode()])
+    assert "Middle" in broker.last_error() and "incomplete" in broker.last_error()
+    broker.check_signature()
+
+
+def test_a_thousand_refreshes_are_one(vaulted):
+    broker = vaulted.begin(broker="  max-in-flight-per-client = 2000;\n")
+    broker.add()
+    broker.vault.set(latency={"vault": 0.5})
+    broker.vault.clear_log()
+    connections = [broker.connect() for _ in range(20)]
+    pending, replies = [], []
+    for i in range(1000):
+        message = dbus.lowlevel.MethodCallMessage(
+            "org.certbroker1", "/org/certbroker1/certificate/orders", "org.certbroker1.Certificate", "Refresh")
+        pending.append(connections[i % 20].send_message_with_reply(message, replies.append, 20 * PATIENCE))
+    for call in pending:
+        call.block()
+    assert len(replies) == 1000
+    assert not [reply for reply in replies if reply.get_type() != dbus.lowlevel.MESSAGE_TYPE_METHOD_RETURN]
+    for path in ("/certificates/", "/keys/", "/secrets/"):
+        assert broker.asked("GET", path) == 1, path
+
+
+def test_only_what_the_vault_can_do_is_listed(broker, refused):
+    expected = {"rsa-2048": pki.RSA_ALGORITHMS, "ec-p256": ["ecdsa-sha256"], "ec-p384": ["ecdsa-sha384"],
+                "ec-p521": ["ecdsa-sha512"]}
+    for key_type, algorithms in expected.items():
+        broker.add(f"orders-{key_type}", key_type=key_type)
+        assert sorted(broker.certificate_properties(f"orders-{key_type}")["Algorithms"]) == sorted(algorithms)
+        for algorithm in algorithms:
+            broker.check_signature(f"orders-{key_type}", algorithm)
+    refused("NotSupported", broker.try_sign, "orders-ec-p256", "ecdsa-sha384")
+
+
+def test_kinds_of_keys_that_are_none_of_ours(broker, refused):
+    broker.vault.add_certificate("orders", key_type="ec-p256k")
+    refused("NotSupported", broker.register, "orders")
+    assert broker.list_ids() == []
+
+
+def test_soft_deleted_is_said(broker, refused):
+    """A certificate that was deleted in the vault goes, and why is told; what was cached is still there."""
+    broker.add()
+    broker.create_backend("orders-backend", "orders")
+    broker.vault.remove_certificate("orders")
+    broker.refresh("orders")
+    assert broker.certificate_properties("orders")["State"] == "unavailable"
+    assert "twice" in broker.last_error()
+    assert broker.backend("orders-backend", "GetCredential")["generation"] == 1
