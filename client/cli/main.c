@@ -11,6 +11,7 @@
 
 #include "build-config.h"
 #include "cli.h"
+#include "complete.h"
 #include "help.h"
 #include "text.h"
 
@@ -128,6 +129,10 @@ int main(int argc, char **argv)
 
         if (argc == 2 && strcmp(argv[1], "--version") == 0) {
                 (void)puts("certbroker " PROJECT_VERSION);
+                return 0;
+        }
+        if (argc >= 2 && strcmp(argv[1], "--complete") == 0) { /* for certbroker.bash */
+                complete_print(nouns, ELEMENTSOF(nouns), argc - 2, argv + 2);
                 return 0;
         }
         r = arguments_parse(nouns, ELEMENTSOF(nouns), argc, argv, &arguments, cli.error.text,

@@ -80,21 +80,75 @@ static int look_at_source(Status *status, const cb_value *properties)
                       *error ? ": " : "", error);
 }
 
-static int look_at_certificate(Status *status, const cb_value *properties)
+/* The worst first: what does not work, what will not for long, what was left to say. */
+typedef enum Trouble {
+        TROUBLE_BROKEN,   /* expired, or its source says that the key is gone */
+        TROUBLE_STOPPED,  /* pending, disabled: somebody has to act, or wanted it so */
+        TROUBLE_EXPIRING, /* within 30 days */
+        TROUBLE_WARNING,
+        TROUBLE_NONE,
+} Trouble;
+
+static Trouble trouble_of(const Status *status, const cb_value *properties)
+{
+        const char *state = text_of(properties, "State");
+        uint64_t not_after = cb_value_number(cb_value_get(properties, "NotAfter"), 0);
+
+        if (strcmp(state, "expired") == 0 || strcmp(state, "unavailable") == 0)
+                return TROUBLE_BROKEN;
+        if (strcmp(state, "active") != 0)
+                return TROUBLE_STOPPED;
+        if (not_after != 0 && not_after <= status->now + EXPIRING_SOON)
+                return TROUBLE_EXPIRING;
+        return *text_of(properties, "LastError") ? TROUBLE_WARNING : TROUBLE_NONE;
+}
+
+static int look_at_certificate(Status *status, const cb_value *properties, Trouble trouble)
 {
         const char *id = text_of(properties, "Id"), *state = text_of(properties, "State");
         const char *error = text_of(properties, "LastError");
-        uint64_t not_after = cb_value_number(cb_value_get(properties, "NotAfter"), 0);
+        const char *between = *error ? ": " : "";
         char text[TIME_TEXT_MAX];
 
+        if (trouble_of(status, properties) != trouble)
+                return 0;
+        time_format(cb_value_number(cb_value_get(properties, "NotAfter"), 0), text);
+        switch (trouble) {
+        case TROUBLE_BROKEN:
+        case TROUBLE_STOPPED:
+                if (strcmp(state, "expired") == 0)
+                        return attend(status, "certificate", id, "expired at %s%s%s", text, between,
+                                      error);
+                return attend(status, "certificate", id, "%s%s%s", state, between, error);
+        case TROUBLE_EXPIRING:
+                return attend(status, "certificate", id, "expires at %s%s%s", text, between, error);
+        case TROUBLE_WARNING:
+                return attend(status, "certificate", id, "%s", error);
+        case TROUBLE_NONE:
+                break;
+        }
+        return 0;
+}
+
+static int look_at_broken(Status *status, const cb_value *properties)
+{
         status->n_certificates++;
-        time_format(not_after, text);
-        if (strcmp(state, "active") != 0)
-                return attend(status, "certificate", id, "%s%s%s", state, *error ? ": " : "",
-                              error);
-        if (not_after != 0 && not_after <= status->now + EXPIRING_SOON)
-                return attend(status, "certificate", id, "expires at %s", text);
-        return *error ? attend(status, "certificate", id, "%s", error) : 0;
+        return look_at_certificate(status, properties, TROUBLE_BROKEN);
+}
+
+static int look_at_stopped(Status *status, const cb_value *properties)
+{
+        return look_at_certificate(status, properties, TROUBLE_STOPPED);
+}
+
+static int look_at_expiring(Status *status, const cb_value *properties)
+{
+        return look_at_certificate(status, properties, TROUBLE_EXPIRING);
+}
+
+static int look_at_warning(Status *status, const cb_value *properties)
+{
+        return look_at_certificate(status, properties, TROUBLE_WARNING);
 }
 
 static int look_at_backend(Status *status, const cb_value *properties)
@@ -121,9 +175,9 @@ static const struct {
         const char *interface;
         int (*look)(Status *status, const cb_value *properties);
 } looks[] = {
-        { "Source", look_at_source },
-        { "Certificate", look_at_certificate },
-        { "Backend", look_at_backend },
+        { "Source", look_at_source },       { "Certificate", look_at_broken },
+        { "Certificate", look_at_stopped }, { "Certificate", look_at_expiring },
+        { "Certificate", look_at_warning }, { "Backend", look_at_backend },
 };
 
 static int look_at_all(Status *status, const cb_value *objects)

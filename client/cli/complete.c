@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Completion, from the same tables as the commands and from the running daemon. What an argument or an option
+ * takes is known by the word that the help has for it (ID, NAME, FILE …), so a new verb completes by itself.
+ * It never fails and never says anything but candidates.
+ */
+#include "complete.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define WAIT_USEC UINT64_C(1000000)
+#define PAGE      500
+
+typedef struct Completion {
+        const Noun *nouns;
+        size_t n_nouns;
+        const char *bus, *begun; /* begun: the last word, or what follows its `=` */
+        const char *first;       /* the first positional, for what depends on it */
+        const Noun *noun;
+        const Verb *verb;
+        size_t n_positionals;
+        bool is_lost;        /* a word before is none of ours */
+        const Option *wants; /* an option whose value comes next */
+} Completion;
+
+static void offer(const Completion *c, const char *prefix, const char *word)
+{
+        char candidate[300];
+
+        if (!*word)
+                return;
+        (void)snprintf(candidate, sizeof(candidate), "%s%s", prefix, word);
+        if (strncmp(candidate, c->begun, strlen(c->begun)) == 0)
+                (void)puts(candidate);
+}
+
+/* ------------------------------------------------------------------ from the daemon */
+
+static cb_client *connect_daemon(const Completion *c)
+{
+        cb_client *client = NULL;
+
+        if (cb_client_new(c->bus, &client))
+                return NULL;
+        cb_client_set_timeouts(client, WAIT_USEC, WAIT_USEC);
+        return client;
+}
+
+static void offer_ids(const Completion *c, const char *prefix)
+{
+        cb_client *client = connect_daemon(c);
+        char after[256] = "";
+        size_t n = PAGE;
+
+        while (client && n == PAGE) {
+                CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+                const cb_value *page;
+
+                if (cb_call(client, &(cb_method){ .member = "ListCertificates" }, &reply, NULL,
+                            "su", after, (uint32_t)PAGE))
+                        break;
+                page = cb_value_at(reply, 0);
+                n = cb_value_length(page);
+                for (size_t i = 0; i < n; i++) {
+                        const char *id =
+                                cb_value_string(cb_value_get(cb_value_at(page, i), "Id"), "");
+
+                        offer(c, prefix, id);
+                        (void)snprintf(after, sizeof(after), "%s", id);
+                }
+        }
+        cb_client_free(client);
+}
+
+/* Names of backends or sources. */
+static void offer_names(const Completion *c, const char *interface, const char *prefix)
+{
+        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        cb_client *client = connect_daemon(c);
+        const cb_value *objects;
+
+        if (client && cb_call(client,
+                              &(cb_method){ .interface = "org.freedesktop.DBus.ObjectManager",
+                                            .member = "GetManagedObjects" },
+                              &reply, NULL, "") == 0) {
+                objects = cb_value_at(reply, 0);
+                for (size_t i = 0; i < cb_value_length(objects); i++)
+                        offer(c, prefix,
+                              cb_value_string(
+                                      cb_value_get(cb_value_get(cb_value_at(objects, i), interface),
+                                                   "Name"),
+                                      ""));
+        }
+        cb_client_free(client);
+}
+
+static void offer_generations(const Completion *c)
+{
+        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        cb_client *client = connect_daemon(c);
+        const cb_value *list;
+        char *path = NULL;
+
+        if (client && c->first && cb_object_path("certificate", c->first, &path) == 0 &&
+            cb_call(client,
+                    &(cb_method){ .path = path,
+                                  .interface = "org.freedesktop.DBus.Properties",
+                                  .member = "Get" },
+                    &reply, NULL, "ss", "org.certbroker1.Certificate", "Generations") == 0) {
+                list = cb_value_at(reply, 0);
+                for (size_t i = 0; i < cb_value_length(list); i++) {
+                        char number[32];
+
+                        (void)snprintf(number, sizeof(number), "%" PRIu64,
+                                       cb_value_number(cb_value_at(cb_value_at(list, i), 0), 0));
+                        offer(c, "", number);
+                }
+        }
+        free(path);
+        cb_client_free(client);
+}
+
+/* ------------------------------------------------------------------ by the help's words */
+
+static void offer_certificates(const Completion *c)
+{
+        offer_ids(c, "");
+}
+
+static void offer_backends(const Completion *c)
+{
+        offer_names(c, "org.certbroker1.Backend", "");
+}
+
+static void offer_sources(const Completion *c)
+{
+        offer_names(c, "org.certbroker1.Source", "");
+}
+
+static void offer_objects(const Completion *c)
+{
+        offer_ids(c, "certificate/");
+        offer_names(c, "org.certbroker1.Backend", "backend/");
+}
+
+static const char *const key_types[] = { "rsa-2048", "rsa-3072", "rsa-4096", "ec-p256",
+                                         "ec-p384",  "ec-p521",  "ed25519",  NULL };
+static const char *const algorithms[] = { "rsa-pkcs1-sha256",
+                                          "rsa-pkcs1-sha384",
+                                          "rsa-pkcs1-sha512",
+                                          "rsa-pss-sha256",
+                                          "rsa-pss-sha384",
+                                          "rsa-pss-sha512",
+                                          "ecdsa-sha256",
+                                          "ecdsa-sha384",
+                                          "ecdsa-sha512",
+                                          "ed25519",
+                                          NULL };
+static const char *const operations[] = {
+        "read", "tls", "use", "decrypt", "export", "manage", NULL
+};
+static const char *const gateways[] = { "nginx", "haproxy", NULL };
+static const char *const buses[] = { "system", "session", NULL };
+static const char *const formats[] = { "pkcs12", "pem", NULL };
+
+/* noun: where the same word means something else with each of them. The first that fits counts. */
+static const struct {
+        const char *noun, *word;
+        const char *const *words;
+        void (*offer)(const Completion *c);
+} rows[] = {
+        { NULL, "ID", NULL, offer_certificates },
+        { NULL, "SELECTOR", NULL, offer_certificates },
+        { "backend", "NAME", NULL, offer_backends },
+        { "source", "NAME", NULL, offer_sources },
+        { NULL, "SOURCE", NULL, offer_sources },
+        { NULL, "GENERATION", NULL, offer_generations },
+        { NULL, "OBJECT", NULL, offer_objects },
+        { NULL, "OPERATION", operations, NULL },
+        { NULL, "TYPE", key_types, NULL },
+        { NULL, "ALGORITHM", algorithms, NULL },
+        { NULL, "GATEWAY", gateways, NULL },
+        { NULL, "FORMAT", formats, NULL },
+        { NULL, "BUS", buses, NULL },
+};
+
+static void offer_value(const Completion *c, const char *word)
+{
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                /* An option's NAME is a DNS name. */
+                if (strcmp(rows[i].word, word) != 0 || (rows[i].noun && c->wants) ||
+                    (rows[i].noun && (!c->noun || strcmp(c->noun->name, rows[i].noun) != 0)))
+                        continue;
+                for (const char *const *w = rows[i].words; w && *w; w++)
+                        offer(c, "", *w);
+                if (rows[i].offer)
+                        rows[i].offer(c);
+                return;
+        }
+}
+
+/* ------------------------------------------------------------------ where in the line we are */
+
+static const Option global_options[] = { { "--bus", "BUS" }, { "--json" }, { "--help" }, { NULL } };
+
+static const Option *find_option(const Completion *c, const char *word, size_t n)
+{
+        const Option *tables[] = { global_options, c->verb ? c->verb->options : NULL };
+
+        if (n == 2 && strncmp(word, "-o", n) == 0)
+                word = "--output", n = strlen(word);
+        for (size_t i = 0; i < ELEMENTSOF(tables); i++)
+                for (const Option *o = tables[i]; o && o->name; o++)
+                        if (strlen(o->name) == n && strncmp(o->name, word, n) == 0)
+                                return o;
+        return NULL;
+}
+
+static void take_word(Completion *c, const char *word)
+{
+        if (c->wants) {
+                if (strcmp(c->wants->name, "--bus") == 0)
+                        c->bus = word;
+                c->wants = NULL;
+        } else if (*word == '-') {
+                size_t n = strcspn(word, "=");
+                const Option *option = find_option(c, word, n);
+
+                if (option && option->value && !word[n])
+                        c->wants = option;
+                else if (option && strcmp(option->name, "--bus") == 0)
+                        c->bus = word + n + 1;
+        } else if (!c->noun) {
+                for (size_t i = 0; i < c->n_nouns; i++)
+                        if (strcmp(c->nouns[i].name, word) == 0)
+                                c->noun = &c->nouns[i];
+                c->is_lost = !c->noun;
+                if (c->noun && !*c->noun->verbs[0].name)
+                        c->verb = &c->noun->verbs[0];
+        } else if (!c->verb) {
+                for (const Verb *verb = c->noun->verbs; verb->run; verb++)
+                        if (strcmp(verb->name, word) == 0)
+                                c->verb = verb;
+                c->is_lost = !c->verb;
+        } else {
+                if (c->n_positionals == 0)
+                        c->first = word;
+                c->n_positionals++;
+        }
+}
+
+static void offer_options(const Completion *c)
+{
+        const Option *tables[] = { global_options, c->verb ? c->verb->options : NULL };
+
+        for (size_t i = 0; i < ELEMENTSOF(tables); i++)
+                for (const Option *o = tables[i]; o && o->name; o++)
+                        offer(c, "", o->name);
+}
+
+static void offer_next(const Completion *c)
+{
+        if (!c->noun) {
+                for (size_t i = 0; i < c->n_nouns; i++)
+                        offer(c, "", c->nouns[i].name);
+        } else if (!c->verb) {
+                for (const Verb *verb = c->noun->verbs; verb->run; verb++)
+                        offer(c, "", verb->name);
+        } else if (c->n_positionals < POSITIONALS_MAX && c->verb->positionals[c->n_positionals]) {
+                offer_value(c, c->verb->positionals[c->n_positionals]);
+        }
+}
+
+void complete_print(const Noun *nouns, size_t n_nouns, int n_words, char **words)
+{
+        Completion c = { .nouns = nouns, .n_nouns = n_nouns, .begun = "" };
+        const Option *option;
+        const char *equals;
+
+        for (int i = 0; i + 1 < n_words && !c.is_lost; i++)
+                take_word(&c, words[i]);
+        if (c.is_lost)
+                return;
+        if (n_words > 0)
+                c.begun = words[n_words - 1];
+
+        equals = *c.begun == '-' && !c.wants ? strchr(c.begun, '=') : NULL;
+        option = equals ? find_option(&c, c.begun, (size_t)(equals - c.begun)) : NULL;
+        if (c.wants) {
+                offer_value(&c, c.wants->value);
+        } else if (equals) {
+                c.begun = equals + 1;
+                if (option && option->value)
+                        offer_value(&c, option->value);
+        } else if (*c.begun == '-') {
+                offer_options(&c);
+        } else {
+                offer_next(&c);
+        }
+}
