@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`certbroker backup`, and the way back that docs/operations.md tells."""
+
+import os
+import sqlite3
+import subprocess
+import threading
+
+import pki
+
+from broker import CLI, memfd
+
+
+def run(broker, *arguments, status=0):
+    done = broker.cli(*[str(a) for a in arguments])
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def backup(broker, file, status=0):
+    return run(broker, "backup", file, "--config", broker.config, status=status)
+
+
+def restore(broker, file):
+    """As docs/operations.md says."""
+    store = broker.state / "certbroker.sqlite"
+    store.write_bytes(file.read_bytes())
+    store.chmod(0o600)
+    for suffix in ("-wal", "-shm"):
+        (broker.state / f"certbroker.sqlite{suffix}").unlink(missing_ok=True)
+
+
+def test_backup_and_restore(broker):
+    cert = broker.import_new("client")
+    broker.create_backend("orders", "client", url="https://orders.example/", ServerNames=["a.example"])
+    before = broker.backend_properties("orders")
+    file = broker.folder / "backup.sqlite"
+    assert str(file).encode() in backup(broker, file).stdout
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not list(broker.folder.glob("backup.sqlite?*")), "something was left beside it"
+    assert b"PRIVATE KEY" not in file.read_bytes()
+    # afterwards everything changes, and is lost with the store
+    broker.backend("orders", "Delete")
+    broker.delete_certificate("client")
+    broker.import_new("later", "rsa-2048")
+    broker.kill()
+    for path in broker.state.glob("certbroker.sqlite*"):
+        path.unlink()
+    restore(broker, file)
+    broker.start()
+    assert broker.list_ids() == ["client"]
+    assert broker.backend_properties("orders") == before
+    assert broker.chain("client")[0] == cert.public_bytes(__import__("cryptography").hazmat.primitives
+                                                         .serialization.Encoding.DER)
+    pki.verify(cert.public_key(), "ecdsa-sha256",
+               broker.sign("client", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"data")), b"data")
+    # the audit log is newer than the store: the chain goes on, and nothing is missing
+    assert run(broker, "audit", "verify")
+
+
+def test_backup_while_everything_changes(broker):
+    """Each copy opens, is whole, and holds one state: every generation has its certificate."""
+    bundle = pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")))
+    stop = threading.Event()
+
+    def change():
+        connection = broker.connect()
+        i = 0
+        while not stop.is_set():
+            broker.import_fds(f"c{i}", memfd(bundle), memfd(b"secret"), connection=connection)
+            i += 1
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for i in range(8):
+            file = broker.folder / f"copy-{i}"
+            backup(broker, file)
+            with sqlite3.connect(f"file:{file}?mode=ro&immutable=1", uri=True) as copy:
+                assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                assert copy.execute("PRAGMA foreign_key_check").fetchall() == []
+                assert copy.execute("SELECT count(*) FROM certificate LEFT JOIN generation"
+                                    " ON certificate = id WHERE number IS NULL").fetchone() == (0,)
+    finally:
+        stop.set()
+        thread.join()
+    assert broker.list_ids(), "the daemon went on meanwhile"
+
+
+def test_backup_without_a_daemon(broker):
+    broker.import_new("client")
+    broker.kill()  # with a write-ahead log left behind
+    file = broker.folder / "copy"
+    run(broker, "backup", file, "--state-directory", broker.state)
+    with sqlite3.connect(file) as copy:
+        assert copy.execute("SELECT id FROM certificate").fetchall() == [("client",)]
+
+
+def test_backup_replaces_a_file_whole_or_not_at_all(broker):
+    file = broker.folder / "copy"
+    file.write_text("what was there")
+    run(broker, "backup", file, "--state-directory", broker.folder / "nowhere", status=3)
+    run(broker, "backup", broker.folder / "no/such/folder", "--config", broker.config, status=1)
+    run(broker, "backup", file, "--config", "/nonexistent", status=1)
+    run(broker, "backup", status=2)
+    assert file.read_text() == "what was there"
+    foreign = broker.folder / "foreign"
+    foreign.mkdir()
+    with sqlite3.connect(foreign / "certbroker.sqlite") as other:
+        other.execute("CREATE TABLE x (y)")
+    run(broker, "backup", file, "--state-directory", foreign, status=1)
+    assert file.read_text() == "what was there"
+    assert sorted(p.name for p in broker.folder.glob("copy*")) == ["copy"]
+    backup(broker, file)
+    assert file.read_bytes().startswith(b"SQLite format 3\0")
+
+
+def test_backup_is_for_those_who_may_read_the_store(broker, root):
+    """The state directory is its owner's: another user is told so, and gets nothing."""
+    broker.folder.chmod(0o755)
+    out = broker.folder / "everyone"
+    out.mkdir()
+    out.chmod(0o777)
+    done = subprocess.run(
+        ["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups", str(CLI), "--bus", broker.bus_address,
+         "backup", str(out / "copy"), "--state-directory", str(broker.state)],
+        env=broker.environment(), capture_output=True, check=False, timeout=60, cwd="/")
+    assert done.returncode != 0 and b"cannot be read" in done.stderr, done.stderr
+    assert os.listdir(out) == []
+
+
+def test_policy_list(stopped):
+    me = __import__("pwd").getpwuid(os.getuid()).pw_name
+    stopped.configure(grants=f'''
+      everything = {{ user = "{me}"; allow = [ "manage", "use" ]; certificate = "*"; backend = "*"; }};
+      narrow = {{ user = "www-data"; group = "www-data"; unit = "nginx.service"; allow = "tls";
+                  certificate = [ "orders-*", "x" ]; backend = "orders*"; algorithm = "ecdsa-sha256";
+                  rate = "500/s"; burst = 1000; }};\n''')
+    stopped.start()
+    grants = {g["name"]: g for g in stopped.cli_json("policy", "list", "--config", str(stopped.config))}
+    assert grants["everything"]["allow"] == ["use", "manage"]
+    narrow = grants["narrow"]
+    assert (narrow["user"], narrow["group"], narrow["unit"]) == ("www-data", "www-data", "nginx.service")
+    assert (narrow["allow"], narrow["certificate"], narrow["backend"]) == (["tls"], ["orders-*", "x"], ["orders*"])
+    assert (narrow["algorithm"], narrow["rate"], narrow["burst"]) == (["ecdsa-sha256"], 500, 1000)
+    text = run(stopped, "policy", "list", "--config", stopped.config).stdout.decode()
+    for word in ("narrow", "user www-data", "unit nginx.service", "tls", "orders-* x", "ecdsa-sha256", "500/s"):
+        assert word in text, text
+    stopped.config.write_text(stopped.config.read_text() + "nonsense = 1;\n")
+    done = run(stopped, "policy", "list", "--config", stopped.config, status=1)
+    assert f"{stopped.config}:".encode() in done.stderr, "where it is wrong"
