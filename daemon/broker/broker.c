@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
@@ -172,7 +173,10 @@ int broker_run(Broker *broker)
 {
         int r = sd_event_loop(broker->event);
 
-        return r < 0 ? BROKER_EXIT_INTERNAL : r;
+        if (r >= 0)
+                return r;
+        log_error("the event loop has failed: %s", strerrordesc_np(-r));
+        return BROKER_EXIT_INTERNAL;
 }
 
 /*

@@ -14,6 +14,11 @@
 #include "broker/manage/room.h"
 
 #define NOTE_PREFIX "warned/"
+/*
+ * A warning that is due already, because its certificate is new or the daemon was not there, waits for this: whoever
+ * watches has to see the daemon come, and to call it, before signals reach them.
+ */
+#define DUE_SEC 3
 
 /* The shortest distance that was warned of, for this generation. */
 typedef struct Warned {
@@ -99,19 +104,33 @@ static void remember(Manage *manage, const char *id, const Warned *now)
         write_note(manage, id, value);
 }
 
-static void check(Manage *manage, const Certificate *certificate, uint64_t now_sec)
+/* Is it within a distance that was not warned of yet? Then *ret_now is what will have been. */
+static bool is_due(const Manage *manage, const Certificate *certificate, uint64_t now_sec,
+                   Warned *ret_now)
 {
         const Generation *generation = certificate_find_generation(certificate, 0);
         const Warned *warned = map_find(&manage->warned, certificate->id);
         Warned now;
 
         if (!generation || generation->facts.not_after_sec <= now_sec)
-                return;
+                return false;
 
         now.generation = generation->number;
         now.distance_sec = distance_of(manage, generation->facts.not_after_sec - now_sec);
         if (now.distance_sec == 0 || (warned && warned->generation == now.generation &&
                                       warned->distance_sec <= now.distance_sec))
+                return false;
+
+        *ret_now = now;
+        return true;
+}
+
+static void check(Manage *manage, const Certificate *certificate, uint64_t now_sec)
+{
+        const Generation *generation = certificate_find_generation(certificate, 0);
+        Warned now;
+
+        if (!is_due(manage, certificate, now_sec, &now))
                 return;
 
         remember(manage, certificate->id, &now);
@@ -131,7 +150,10 @@ uint64_t expiry_next(const Manage *manage, const Certificate *certificate, uint6
 {
         const Generation *generation = certificate_find_generation(certificate, 0);
         uint64_t next_sec = 0;
+        Warned now;
 
+        if (is_due(manage, certificate, now_sec, &now))
+                return now_sec + DUE_SEC;
         for (size_t i = 0; generation && i < manage->n_warnings; i++) {
                 uint64_t end_sec = generation->facts.not_after_sec;
                 uint64_t at_sec =
