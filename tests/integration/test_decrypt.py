@@ -8,7 +8,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, SOFTHSM, Failure
+from broker import BUILD, SOFTHSM
 from cryptography.hazmat.primitives.asymmetric import padding
 
 ALGORITHMS = ("rsa-oaep-sha1", "rsa-oaep-sha256")

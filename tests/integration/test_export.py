@@ -10,7 +10,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, GRANT_ALL, ME, SOFTHSM, Failure, memfd
+from broker import BUILD, ME, SOFTHSM
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography import x509
