@@ -178,10 +178,7 @@ static int load_key(Cli *cli, Check *c)
                                  c->credential->key, openssl_reason());
 }
 
-/*
- * ------------------------------------------------------------------ judging the backend's
- * certificate
- */
+/* ------------------------------------------------------------------ the backend's certificate */
 
 static char *name_text(const X509_NAME *name)
 {
