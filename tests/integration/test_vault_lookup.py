@@ -8,7 +8,7 @@ from cryptography import x509
 
 import pki
 from vaulted import *  # noqa: F401,F403
-from vaulted import PATIENCE, wait_until
+from vaulted import NONE, PATIENCE, memfd, wait_until
 
 
 def pems(made):
@@ -218,3 +218,18 @@ def test_soft_deleted_is_said(broker, refused):
     assert broker.certificate_properties("orders")["State"] == "unavailable"
     assert "twice" in broker.last_error()
     assert broker.backend("orders-backend", "GetCredential")["generation"] == 1
+
+
+def test_a_chain_that_the_identity_may_not_read(broker):
+    """Given by hand for the same leaf it completes the chain, and stays."""
+    import os
+    broker.vault.deny("system", "secrets/get")
+    chain = pems(broker.add())
+    assert len(broker.chain("orders")) == 1
+    fd = memfd(pki.pem(*reversed(chain)))
+    broker.certificate("orders", "InstallCertificate", "ha{sv}", dbus.types.UnixFd(fd), NONE)
+    os.close(fd)
+    for _ in range(2):
+        assert len(broker.chain("orders")) > 1 and broker.last_error() == ""
+        assert broker.certificate_properties("orders")["Generation"] == 1
+        broker.refresh("orders")

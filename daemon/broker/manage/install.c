@@ -123,6 +123,37 @@ static int prepare(Job *job, const WireReply *reply, Certificate **ret_next,
         return 0;
 }
 
+/*
+ * The leaf that is current, with more of its chain than its source gives (a vault's identity may not read it): no new
+ * generation, the chain is completed. CB_NOT_FOUND: it is something else.
+ */
+static int complete_chain(Job *job, const WireReply *reply)
+{
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        CLEANUP(certificate_freep) Certificate *next = NULL;
+        const Generation *current = present ? certificate_find_generation(present, 0) : NULL;
+        BytesList chain = { 0 };
+        Generation *generation;
+        int r;
+
+        if (!current || current->chain.n == 0 || reply->chain.n <= current->chain.n ||
+            !bytes_equal(&current->chain.items[0], &reply->chain.items[0]))
+                return CB_NOT_FOUND;
+
+        r = certificate_copy(present, &next);
+        if (r == 0)
+                r = string_set(&next->last_error, reply->warning);
+        if (r == 0)
+                r = bytes_list_copy(&reply->chain, &chain);
+        if (r < 0)
+                return r;
+        generation = certificate_find_generation(next, 0);
+        bytes_list_deinit(&generation->chain);
+        generation->chain = chain;
+        change_certificate(job->manage, TAKE(next), job_on_done, job);
+        return 0;
+}
+
 static void on_read(void *userdata, WireReply *reply)
 {
         Job *job = userdata;
@@ -136,6 +167,10 @@ static void on_read(void *userdata, WireReply *reply)
                 fail(&failure, r, "nothing was installed for certificate '%s': %s", job->id,
                      reply->failure.text);
         else
+                r = complete_chain(job, reply);
+        if (r == 0)
+                return;
+        if (reply->failure.status == 0 && r == CB_NOT_FOUND)
                 r = prepare(job, reply, &next, &generation, &failure);
         if (r != 0)
                 job_give_up(job, r, &failure);

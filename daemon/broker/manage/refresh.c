@@ -124,7 +124,9 @@ static int renew_known(Certificate *next, Generation *known, const WireReply *re
         }
         if (known)
                 known->algorithms = reply->algorithms;
-        return string_set(&next->last_error, reply->warning);
+        /* What the source lacks of a chain that was completed here is no fault. */
+        return string_set(&next->last_error,
+                          known && known->chain.n > reply->chain.n ? NULL : reply->warning);
 }
 
 static void on_found(Job *job, const WireReply *reply)
