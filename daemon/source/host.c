@@ -107,6 +107,8 @@ static void host_send(Host *host, WireReply *reply)
                 r = send_packet(host->fd, &packet, reply->fds);
         if (r < 0 && r != -EPIPE && r != -ECONNRESET)
                 log_error("cannot answer the broker: %s", strerror(-r));
+        if (packet.n > 0) /* the answer may be a secret */
+                explicit_bzero(packet.data, packet.n);
         bytes_deinit(&packet);
 }
 

@@ -81,6 +81,8 @@ void wire_reply_deinit(WireReply *reply)
         bytes_deinit(&reply->spki);
         bytes_list_deinit(&reply->chain);
         free(reply->warning);
+        if (reply->output.n > 0) /* of a decryption it is a secret */
+                explicit_bzero(reply->output.data, reply->output.n);
         bytes_deinit(&reply->output);
         free(reply->state_text);
         fds_deinit(reply->fds);
