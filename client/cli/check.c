@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -357,6 +358,36 @@ static bool is_address(const char *host)
         return address != NULL;
 }
 
+/* What the system, or the look-up of the name, said of the last address that was tried. */
+static const char *connect_reason(void)
+{
+        const char *reason = "no answer in time", *data = NULL;
+        unsigned long code;
+        int flags = 0;
+
+        while ((code = ERR_get_error_all(NULL, NULL, NULL, &data, &flags))) {
+                if (ERR_SYSTEM_ERROR(code))
+                        reason = strerror(ERR_GET_REASON(code));
+                else if (ERR_GET_REASON(code) == ERR_R_SYS_LIB && (flags & ERR_TXT_STRING))
+                        reason = data;
+        }
+        return reason;
+}
+
+/* Not BIO_do_connect_retry(): a connection that is refused it tries until the time is over, and calls it that. */
+static bool connect_in_time(BIO *bio)
+{
+        const time_t end = time(NULL) + CONNECT_SECONDS;
+
+        while (BIO_do_connect(bio) <= 0) {
+                if (!BIO_should_retry(bio))
+                        return false;
+                if (BIO_wait(bio, end, 50) <= 0)
+                        return false;
+        }
+        return true;
+}
+
 static int tcp_connect(Cli *cli, Check *c)
 {
         const struct timeval timeout = { .tv_sec = CONNECT_SECONDS };
@@ -369,10 +400,10 @@ static int tcp_connect(Cli *cli, Check *c)
         (void)BIO_set_conn_port(bio, c->port);
         (void)BIO_set_nbio(bio, 1);
         ERR_clear_error();
-        if (BIO_do_connect_retry(bio, CONNECT_SECONDS, 50) <= 0) {
+        if (!connect_in_time(bio)) {
                 BIO_free_all(bio);
                 return cli_fail(cli, CB_FAILED, "Cannot connect to %s port %s: %s", c->host,
-                                c->port, openssl_reason());
+                                c->port, connect_reason());
         }
         (void)BIO_get_fd(bio, &fd);
         (void)BIO_socket_nbio(fd, 0);

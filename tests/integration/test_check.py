@@ -182,6 +182,7 @@ def test_nobody_there(check):
     check.serve()
     _, errors = check(1, "--url", "https://localhost:1/")
     assert "connect" in errors
+    assert "refused" in errors
 
 
 def test_disabled_certificate(check):
