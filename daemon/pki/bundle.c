@@ -35,7 +35,8 @@ static int read_parts(Parts *parts, Secret *data, Secret *passphrase, Failure *f
         int r;
 
         if (secret_length(data) == 0)
-                return fail(failure, CB_BAD_BUNDLE, "the bundle is empty");
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle is empty: give PKCS#12, or PEM with key and chain");
         if (secret_length(data) > PKI_INPUT_MAX)
                 return fail(failure, CB_BAD_BUNDLE, "the bundle is larger than %d bytes",
                             PKI_INPUT_MAX);

@@ -53,7 +53,9 @@ static void bags_freep(STACK_OF(PKCS12_SAFEBAG) * *place)
 static int fail_damaged(Failure *failure)
 {
         ERR_clear_error();
-        return fail(failure, CB_BAD_BUNDLE, "the bundle is a damaged PKCS#12 file, or none");
+        return fail(failure, CB_BAD_BUNDLE,
+                    "the bundle is a damaged PKCS#12 file, or none: give PKCS#12, or PEM with key "
+                    "and chain");
 }
 
 static int fail_decryption(const Pkcs12Reader *reader)
@@ -65,7 +67,7 @@ static int fail_decryption(const Pkcs12Reader *reader)
         if (reader->verified)
                 return fail_damaged(reader->failure);
         return fail(reader->failure, CB_BAD_PASSPHRASE,
-                    "the passphrase does not open the PKCS#12 bundle");
+                    "the passphrase does not open the PKCS#12 bundle: give the right one");
 }
 
 static int read_shrouded_key(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
@@ -233,7 +235,7 @@ static int verify_mac(const Passphrase *tries, size_t n_tries, PKCS12 *p12, Pkcs
                             "the PKCS#12 bundle has a MAC that is not "
                             "supported: write it with one of SHA-256");
         return fail(reader->failure, CB_BAD_PASSPHRASE,
-                    "the passphrase does not open the PKCS#12 bundle");
+                    "the passphrase does not open the PKCS#12 bundle: give the right one");
 }
 
 int parts_read_pkcs12(Parts *parts, Secret *data, Secret *passphrase, Failure *failure)

@@ -21,7 +21,8 @@ int handed_read(int *fd, const char *what, Secret **ret_secret, Failure *failure
         r = secret_read_fd(taken, HANDED_MAX, READ_USEC, ret_secret);
         switch (r) {
         case -EFBIG:
-                return fail(failure, CB_INVALID_ARGUMENT, "the %s is larger than 1 MiB", what);
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "the %s is larger than 1 MiB: give a smaller one", what);
         case -ETIMEDOUT:
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "the %s did not end within 5 s; close the pipe's other end", what);

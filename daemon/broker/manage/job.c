@@ -51,9 +51,22 @@ void job_start(Job *job, void (*run)(void *userdata))
                 job_fail(job, -ENOMEM, "no memory to change certificate '%s'", job->id);
 }
 
+/* What a source says of a file that it was handed names no object; who reads it wants to know which. */
+static Failure name_object(const Job *job, const Failure *failure)
+{
+        Failure named = { 0 };
+
+        if (failure->status == 0 || strstr(failure->text, " '"))
+                return *failure;
+        fail(&named, failure->status, "certificate '%s': %s", job->id, failure->text);
+        return named;
+}
+
 void job_finish(Job *job, const Failure *failure)
 {
-        job->done(job->userdata, failure);
+        const Failure named = name_object(job, failure);
+
+        job->done(job->userdata, &named);
         turn_leave(&job->turn);
         job_free(job);
 }

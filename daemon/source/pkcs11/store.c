@@ -124,7 +124,8 @@ static int import_read(Import *import, WireRequest *request, Failure *failure)
                 return r;
         secret_chomp(passphrase);
         if (secret_length(data) == 0)
-                return fail(failure, CB_BAD_BUNDLE, "the bundle is empty");
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle is empty: give PKCS#12, or PEM with key and chain");
         r = pki_bundle_parse(data, passphrase, &import->bundle, failure);
         if (r == 0)
                 r = pki_public_parts(&import->bundle.spki, &import->public, failure);
