@@ -69,6 +69,21 @@ static void generations_are_sorted_and_single(void **state)
         assert_int_equal(certificate->n_generations, 3);
 }
 
+static void retired_keys_are_passed_over(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+
+        assert_null(certificate_newest_key(certificate));
+        add(certificate, 1, 0, 0);
+        add(certificate, 2, 0, 0);
+        assert_int_equal(certificate_newest_key(certificate)->number, 2);
+        certificate_find_generation(certificate, 2)->retired = true;
+        assert_int_equal(certificate_newest_key(certificate)->number, 1);
+        assert_int_equal(certificate_newest(certificate)->number, 2);
+        certificate_find_generation(certificate, 1)->retired = true;
+        assert_null(certificate_newest_key(certificate));
+}
+
 static void states_follow_the_clock(void **state)
 {
         CLEANUP(certificate_freep) Certificate *certificate = make();
@@ -216,6 +231,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(generations_are_sorted_and_single),
+                cmocka_unit_test(retired_keys_are_passed_over),
                 cmocka_unit_test(states_follow_the_clock),
                 cmocka_unit_test(older_generations_sign_until_their_end),
                 cmocka_unit_test(what_is_switched_off_never_signs),

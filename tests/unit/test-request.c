@@ -132,6 +132,10 @@ static void test_refused(void **state)
         assert_refused("CN=a", "DNS:a b", "alternative name");
         assert_refused("CN=a", "IP:300.1.1.1", "alternative name");
         assert_refused("CN=a", "dirName:x", "alternative name");
+        assert_refused("CN=a", "email:nobody", "alternative name");
+        assert_refused("CN=a", "email:@example.org", "alternative name");
+        assert_refused("CN=a", "email:a@", "alternative name");
+        assert_refused("CN=a", "email:a@b@example.org", "alternative name");
 }
 
 static void test_algorithm(void **state)
