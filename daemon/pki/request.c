@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/strings.h"
+#include "pki/certificate.h"
 #include "pki/context.h"
 
 #define SUBJECT_MAX  1024
@@ -118,7 +119,7 @@ static int fill_name(X509_NAME *name, LDAPDN dn, Failure *failure)
         return 0;
 }
 
-static int set_subject(X509_REQ *req, const char *subject, Failure *failure)
+static int parse_name(X509_NAME *name, const char *subject, Failure *failure)
 {
         CLEANUP(dn_deinit) LDAPDN dn = NULL;
         size_t n = strlen(subject);
@@ -131,7 +132,25 @@ static int set_subject(X509_REQ *req, const char *subject, Failure *failure)
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "the subject is not a distinguished name; write it as in RFC 4514: "
                             "CN=orders,O=Example");
-        return fill_name(X509_REQ_get_subject_name(req), dn, failure);
+        return fill_name(name, dn, failure);
+}
+
+char *pki_name_normal(const char *text)
+{
+        X509_NAME *name = X509_NAME_new();
+        Failure ignored = { 0 };
+        char *normal = NULL;
+
+        if (name && parse_name(name, text, &ignored) == 0)
+                normal = x509_name_text(name);
+        X509_NAME_free(name);
+        ERR_clear_error();
+        return normal;
+}
+
+static int set_subject(X509_REQ *req, const char *subject, Failure *failure)
+{
+        return parse_name(X509_REQ_get_subject_name(req), subject, failure);
 }
 
 /* RFC 5280, 4.2.1.6: a mailbox, local@domain. */

@@ -203,6 +203,9 @@ def test_selectors(broker, refused):
             assert broker.manager("GetCertificate", "s", form) == path
     assert broker.manager("GetCertificate", "s", "client") == path
     assert broker.manager("GetCertificate", "s", "subject=" + cert.subject.rfc4514_string()) == path
+    # the same name in other words of RFC 4514
+    for form in (r"cn=one\, two,o=Org", r"2.5.4.3=one\2C two,O=Org", r"CN=one\, two, O=Org"):
+        assert broker.manager("GetCertificate", "s", "subject=" + form) == path, form
     for nothing in ("0" * 40, "f" * 64, "nobody", "subject=CN=nobody", "CLIENT"):
         refused("NotFound", broker.manager, "GetCertificate", "s", nothing)
     for bad in ("", "subject=", "a b", "/", "..", "0" * 41 + "/", "subject=CN", "ä", "x" * 100000):

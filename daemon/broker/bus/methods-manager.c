@@ -131,8 +131,8 @@ static bool is_visible(void *userdata, const Certificate *certificate)
 int select_certificate(Call *call, const char *selector, Certificate **ret_certificate,
                        Failure *failure)
 {
-        return catalog_select(call->bus->rooms.catalog, selector, is_visible, call, ret_certificate,
-                              failure);
+        return manage_select(call->bus->rooms.manage, selector, is_visible, call, ret_certificate,
+                             failure);
 }
 
 void manager_get_certificate(Call *call, DBusMessage *message)

@@ -6,11 +6,13 @@
 #include "broker/manage/manage.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/strings.h"
 #include "broker/manage/room.h"
+#include "pki/request.h"
 #include "pki/x509.h"
 
 int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage)
@@ -156,4 +158,19 @@ int manage_load(Manage *manage, Failure *failure)
         if (r == 0)
                 notice_all(manage);
         return r;
+}
+
+int manage_select(const Manage *manage, const char *selector, catalog_visible visible,
+                  void *userdata, Certificate **ret_certificate, Failure *failure)
+{
+        static const char subject[] = "subject=";
+        CLEANUP(freep) char *name = NULL;
+        CLEANUP(freep) char *normal = NULL;
+
+        if (strncmp(selector, subject, strlen(subject)) == 0)
+                name = pki_name_normal(selector + strlen(subject));
+        if (name && asprintf(&normal, "%s%s", subject, name) < 0)
+                normal = NULL;
+        return catalog_select(manage->catalog, normal ? normal : selector, visible, userdata,
+                              ret_certificate, failure);
 }

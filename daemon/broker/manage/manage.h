@@ -77,6 +77,10 @@ void manage_set_current(Manage *manage, const char *id, uint64_t generation, man
 void manage_retire(Manage *manage, const char *id, uint64_t generation, manage_done done,
                    void *userdata);
 
+/* As catalog_select(); a DN may be written in any way of RFC 4514. */
+int manage_select(const Manage *manage, const char *selector, catalog_visible visible,
+                  void *userdata, Certificate **ret_certificate, Failure *failure);
+
 /* A PKCS#10 request in DER, signed by the newest generation's key, pending or not. Strings are borrowed. */
 typedef struct RequestRequest {
         const char *id;
