@@ -2,20 +2,26 @@
 /*
  * What a source's process asks of the broker: a signature by which the source proves itself to its authority, with a key
  * that lies in another source. The configuration is what allows it: a process gets signatures of the one certificate that
- * its own source's settings name, and of no other, and never of a key in the very source that asks.
+* its own source's settings name, and of no other, and never of a key in the very source that asks. Each is audited.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/strings.h"
 #include "broker/rooms.h"
+#include "core/identifier.h"
 
 typedef struct Ask {
         Broker *broker;
         char *source, *certificate;
-        uint64_t number;
+        uint64_t number, generation;
+        Algorithm algorithm;
+        Bytes signature;
+        Failure failure;
 } Ask;
 
 static Ask *ask_free(Ask *ask)
@@ -24,6 +30,7 @@ static Ask *ask_free(Ask *ask)
                 return NULL;
         free(ask->source);
         free(ask->certificate);
+        bytes_deinit(&ask->signature);
         free(ask);
         return NULL;
 }
@@ -58,20 +65,54 @@ static void answer(Ask *ask, const Failure *failure, const BytesList *chain, con
                             ask->source, ignored.text);
 }
 
-static void on_signed(void *userdata, const Failure *failure, uint64_t generation,
-                      const Bytes *signature)
+/* Recorded, it may go out; not recorded, it may not. */
+static void on_recorded(void *userdata, int r)
 {
         CLEANUP(ask_freep) Ask *ask = userdata;
         const Certificate *certificate =
                 catalog_find_certificate(ask->broker->catalog, ask->certificate);
         const Generation *signer =
-                certificate ? certificate_find_generation(certificate, generation) : NULL;
+                certificate ? certificate_find_generation(certificate, ask->generation) : NULL;
 
-        if (failure->status == 0)
-                log_info("source '%s' was given a signature of certificate '%s'", ask->source,
-                         ask->certificate);
-        answer(ask, failure, signer ? &signer->chain : NULL,
-               failure->status == 0 ? signature : NULL);
+        if (r < 0 && ask->failure.status == 0)
+                fail(&ask->failure, CB_FAILED, "the audit log cannot be written");
+        answer(ask, &ask->failure, signer ? &signer->chain : NULL,
+               ask->failure.status == 0 ? &ask->signature : NULL);
+}
+
+static void record(Ask *ask)
+{
+        char object[OBJECT_PATH_MAX], grant[160];
+
+        object_path_encode(OBJECT_CERTIFICATE, ask->certificate, object);
+        snprintf(grant, sizeof(grant), "source.%s", ask->source);
+        ledger_record(ask->broker->ledger,
+                      &(BusRecord){
+                              .event = "Sign",
+                              .uid = getuid(),
+                              .pid = (uint32_t)getpid(),
+                              .object = object,
+                              .generation = ask->generation,
+                              .algorithm = algorithm_name(ask->algorithm),
+                              .grant = grant,
+                              .result = ask->failure.status == 0
+                                                ? "ok"
+                                                : status_error_name(ask->failure.status) +
+                                                          strlen(CB_ERROR_PREFIX),
+                      },
+                      on_recorded, ask);
+}
+
+static void on_signed(void *userdata, const Failure *failure, uint64_t generation,
+                      const Bytes *signature)
+{
+        Ask *ask = userdata;
+
+        ask->failure = *failure;
+        ask->generation = generation;
+        if (failure->status == 0 && bytes_set(&ask->signature, signature->data, signature->n) < 0)
+                fail(&ask->failure, -ENOMEM, "no memory for a signature");
+        record(ask);
 }
 
 /* The one algorithm of the bits; ALGORITHM_NONE: none, or more than one. */
@@ -147,9 +188,14 @@ void broker_on_ask(void *userdata, Source *source, const WireReply *question)
                 answer(ask, &failure, current ? &current->chain : NULL, NULL);
                 return;
         }
+        ask->algorithm = algorithm_of(question->algorithms);
+        if (ledger_may_record(broker->ledger, &failure) != 0) {
+                answer(ask, &failure, NULL, NULL);
+                return;
+        }
         request = (SignRequest){ .id = ask->certificate,
                                  .generation = current->number,
-                                 .algorithm = algorithm_of(question->algorithms),
+                                 .algorithm = ask->algorithm,
                                  .input = question->output };
         signer_sign(broker->signer, &request, on_signed, TAKE(ask));
 }

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways in which a source gets its access token."""
 
-import os
+import json
 import pathlib
 import re
-import subprocess
 
 import pytest
 
 import pki
 from vaulted import *  # noqa: F401,F403
-from vaulted import Failure, wait_until
+from vaulted import Failure, certificate_path, wait_until
 
 ARC_FOLDER = pathlib.Path("/var/opt/azcmagent/tokens")
 
@@ -175,6 +174,9 @@ def test_client_certificate_in_a_token(vaulted):
     works(vaulted, "application")
     for request in vaulted.vault.requests("login"):
         assert "client_secret" not in str(request)
+    lines = [json.loads(line) for line in (vaulted.state / "audit.jsonl").read_text().splitlines()]
+    assert [line for line in lines if line["grant"] == "source.vault" and line["event"] == "Sign"
+            and line["object"].endswith(certificate_path("vault-login")) and line["result"] == "ok"]
 
 
 def test_client_certificate_of_a_key_that_cannot(vaulted):

@@ -30,7 +30,7 @@ def secret_file(broker):
 @pytest.mark.parametrize("fault", ["authority", "uri-and-scope", "several", "no-authority"])
 def test_v21_challenges_that_do_no_harm(vaulted, fault):
     """An authority in a challenge is not asked: the configuration's is."""
-    vaulted.vault.fault(f"V21.{fault}", times=100000)
+    vaulted.vault.fault(f"V21.{fault}", times=1)
     broker = vaulted.begin(**{"auth": "client-secret", "tenant-id": vaulted.vault.tenant,
                               "client-id": vaulted.vault.identity("application")["client_id"],
                               "client-secret-file": secret_file(vaulted), "authority": vaulted.vault.authority})

@@ -310,6 +310,10 @@ static void test_challenges(void **state)
                 judge("Bearer authorization=\"http://l/t\", resource=\"https://vault.azure.net\"",
                       NULL, NULL),
                 CB_SOURCE_DENIED);
+        assert_int_equal(judge("Basic realm=\"Bearer , Bearer x\", Bearer "
+                               "resource=\"https://vault.azure.net\"",
+                               NULL, NULL),
+                         0);
         assert_int_equal(judge("", NULL, NULL), CB_SOURCE_DENIED);
         assert_int_equal(judge("Bearer", NULL, NULL), CB_SOURCE_DENIED);
         assert_int_equal(judge("Bearer ,,=\"", NULL, NULL), CB_SOURCE_DENIED);

@@ -88,14 +88,32 @@ static int take_tenant(Challenge *challenge)
         return challenge->tenant ? 0 : -ENOMEM;
 }
 
+/* What follows the scheme, at the beginning of the line or after another challenge's comma. */
+static const char *find_bearer(const char *line)
+{
+        bool quoted = false, begins = true;
+
+        for (const char *p = line; *p; p++) {
+                if (begins && !quoted && strncasecmp(p, "Bearer", 6) == 0 &&
+                    (p[6] == ' ' || p[6] == '\t'))
+                        return p + 6;
+                if (*p == '"')
+                        quoted = !quoted;
+                if (*p != ' ' && *p != '\t')
+                        begins = *p == ',' && !quoted;
+        }
+        return NULL;
+}
+
 static int parse_line(const char *line, Challenge *challenge)
 {
+        const char *bearer = find_bearer(line);
         char name[64], value[VALUE_MAX];
         int r = 0;
 
-        if (strncasecmp(line, "Bearer", 6) != 0 || (line[6] != ' ' && line[6] != '\t'))
+        if (!bearer)
                 return -EINVAL;
-        for (const char *p = line + 6; r == 0 && (p = next_parameter(p, name, value));)
+        for (const char *p = bearer; r == 0 && (p = next_parameter(p, name, value));)
                 r = take_parameter(challenge, name, value);
         if (r == 0 && challenge->authority)
                 r = take_tenant(challenge);

@@ -77,13 +77,18 @@ static char *refusal_key(const VaultCall *call)
                        : key;
 }
 
-void vault_forget_refusals(Vault *vault)
+static void forget_refusals_locked(Vault *vault)
 {
-        pthread_mutex_lock(&vault->lock);
         MAP_FOREACH (&vault->refused, entry)
                 free(entry->value);
         map_deinit(&vault->refused);
         map_init(&vault->refused);
+}
+
+void vault_forget_refusals(Vault *vault)
+{
+        pthread_mutex_lock(&vault->lock);
+        forget_refusals_locked(vault);
         pthread_mutex_unlock(&vault->lock);
 }
 
@@ -110,9 +115,9 @@ static void note_refusal(Vault *vault, const VaultCall *call, const Failure *fai
         CLEANUP(freep) char *key = refusal_key(call);
         Refusal *refusal;
 
-        if (vault->refused.n > REFUSED_MAX)
-                vault_forget_refusals(vault);
         pthread_mutex_lock(&vault->lock);
+        if (vault->refused.n > REFUSED_MAX)
+                forget_refusals_locked(vault);
         refusal = key ? map_find(&vault->refused, key) : NULL;
         if (key && !refusal) {
                 refusal = calloc(1, sizeof(*refusal));
