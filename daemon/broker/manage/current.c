@@ -42,13 +42,13 @@ static int set_current(Job *job, Certificate *next, Generation *generation, Fail
         uint64_t now_sec = clock_realtime_sec();
         Generation *before = certificate_find_generation(next, 0);
 
+        if (generation->retired)
+                return certificate_refusal(next, generation, CB_DISABLED, failure);
         if (generation->chain.n == 0)
                 return fail(failure, CB_PENDING,
                             "generation %" PRIu64
                             " of certificate '%s' has no certificate yet; install one",
                             generation->number, job->id);
-        if (generation->retired)
-                return certificate_refusal(next, generation, CB_DISABLED, failure);
         if ((generation->usable_until_sec != 0 && generation->usable_until_sec <= now_sec) ||
             generation->facts.not_after_sec < now_sec)
                 return certificate_refusal(next, generation, CB_EXPIRED, failure);
