@@ -1,40 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Finds an audit log and reads it. All files are opened before the first line is read, so that a rotation
- * meanwhile neither hides nor doubles one; what is written after that is not read. Its memory does not grow
- * with the log.
+ * Reads an audit log, and asks where it has to end. All files are opened before the first line is read, so that
+ * a rotation meanwhile neither hides nor doubles one; what is written after that is not read. Its memory does
+ * not grow with the log.
  */
 #include "log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "local.h"
+#include "log-files.h"
 #include "store.h"
 
-#define ATTEMPTS       50
-#define SETTLE_USEC    3000 /* a rotation renames file after file, and is over within that */
+#define ATTEMPTS       10
+#define PAUSE_USEC     1000
 #define BUFFER         (1024 * 1024)
 #define LINE_MAX_BYTES (64 * 1024) /* a record has a few hundred */
 
-typedef struct LogFile {
-        char *name;
-        int fd;
-        unsigned long long rotation; /* N of FILE.N; 0: FILE itself */
-        uint64_t size;
-        dev_t dev;
-        ino_t ino;
-} LogFile;
-
 struct Log {
-        LogFile *files; /* oldest first */
-        size_t n_files;
+        LogFiles files;
         LogEnd end;
 
         unsigned file; /* being read */
@@ -44,120 +32,14 @@ struct Log {
         bool is_skipping; /* the rest of a line that is longer than the buffer */
 };
 
-static void forget_files(Log *log)
-{
-        for (size_t i = 0; i < log->n_files; i++) {
-                close_fd(&log->files[i].fd);
-                free(log->files[i].name);
-        }
-        log->n_files = 0;
-}
-
 Log *log_free(Log *log)
 {
         if (!log)
                 return NULL;
-        forget_files(log);
-        free(log->files);
+        log_files_deinit(&log->files);
         free(log->buffer);
         free(log);
         return NULL;
-}
-
-/* ------------------------------------------------------------------ finding the files */
-
-/* Takes fd, also when it fails. */
-static int add_file(Cli *cli, Log *log, const char *name, unsigned long long rotation, int fd)
-{
-        LogFile *files = reallocarray(log->files, log->n_files + 1, sizeof(*files));
-        LogFile file = { NULL, fd, rotation, 0, 0, 0 };
-        struct stat st;
-
-        if (files)
-                log->files = files;
-        file.name = strdup(name);
-        if (!files || !file.name || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-                bool is_memory = !files || !file.name;
-
-                (void)close(fd);
-                free(file.name);
-                return is_memory ? cli_out_of_memory(cli)
-                                 : cli_fail(cli, CB_FAILED, "%s is no regular file.", name);
-        }
-        file.size = (uint64_t)st.st_size;
-        file.dev = st.st_dev;
-        file.ino = st.st_ino;
-        for (size_t i = 0; i < log->n_files; i++)
-                if (log->files[i].dev == file.dev && log->files[i].ino == file.ino) {
-                        (void)close(fd); /* renamed while we looked: it is there already */
-                        free(file.name);
-                        return 0;
-                }
-        log->files[log->n_files++] = file;
-        return 0;
-}
-
-static int open_file(Cli *cli, Log *log, const char *name, unsigned long long rotation)
-{
-        int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-        if (fd < 0)
-                return cli_fail(cli, errno == ENOENT ? CB_NOT_FOUND : -errno,
-                                "%s cannot be opened: %s", name, strerror(errno));
-        return add_file(cli, log, name, rotation, fd);
-}
-
-/* N of "FILE.N", or 0. */
-static unsigned long long rotation_of(const char *entry, const char *file)
-{
-        size_t n = strlen(file);
-        unsigned long long rotation;
-        char *end;
-
-        if (strncmp(entry, file, n) != 0 || entry[n] != '.' || entry[n + 1] < '1' ||
-            entry[n + 1] > '9' || strlen(entry + n + 1) > 9)
-                return 0;
-        rotation = strtoull(entry + n + 1, &end, 10);
-        return *end ? 0 : rotation;
-}
-
-static int add_rotated(Cli *cli, Log *log, const char *path)
-{
-        const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
-        CLEANUP(free_text)
-        char *directory = slash ? strndup(path, (size_t)(file - path)) : strdup("./");
-        const struct dirent *entry;
-        int r = 0;
-        DIR *dir;
-
-        if (!directory)
-                return cli_out_of_memory(cli);
-        dir = opendir(directory);
-        if (!dir)
-                return cli_fail(cli, -errno, "%s cannot be read for rotated files: %s", directory,
-                                strerror(errno));
-        while (r == 0 && (entry = readdir(dir))) {
-                unsigned long long rotation = rotation_of(entry->d_name, file);
-                char *name;
-
-                if (rotation == 0)
-                        continue;
-                if (asprintf(&name, "%s%s", slash ? directory : "", entry->d_name) < 0) {
-                        r = cli_out_of_memory(cli);
-                        break;
-                }
-                r = open_file(cli, log, name, rotation);
-                free(name);
-        }
-        (void)closedir(dir);
-        return r;
-}
-
-static int older_first(const void *a, const void *b)
-{
-        const LogFile *x = a, *y = b;
-
-        return x->rotation == y->rotation ? 0 : x->rotation > y->rotation ? -1 : 1;
 }
 
 /* ------------------------------------------------------------------ whose log it is */
@@ -168,7 +50,7 @@ static int ask_end(Cli *cli, cb_value **ret_reply)
                        ret_reply, &cli->error, "");
 }
 
-/* It may have become FILE.1 since. */
+/* It may have become FILE.1 since; and FILE is not there for a moment, while another is begun. */
 static void cut_rotation(char *path)
 {
         char *dot = strrchr(path, '.');
@@ -177,8 +59,12 @@ static void cut_rotation(char *path)
             strspn(dot + 1, "0123456789") != strlen(dot + 1))
                 return;
         *dot = '\0';
-        if (access(path, F_OK) < 0)
-                *dot = '.';
+        for (unsigned i = 0; i < ATTEMPTS; i++) {
+                if (access(path, F_OK) == 0)
+                        return;
+                (void)usleep(PAUSE_USEC);
+        }
+        *dot = '.'; /* it is its own name */
 }
 
 /* The path of what the daemon has open, if it is that from here too. */
@@ -200,18 +86,6 @@ static int path_of(int fd, char **ret_path)
         return *ret_path ? 0 : -ENOMEM;
 }
 
-static bool is_opened(const Log *log, int fd)
-{
-        struct stat st;
-
-        if (fstat(fd, &st) < 0)
-                return false;
-        for (size_t i = 0; i < log->n_files; i++)
-                if (st.st_dev == log->files[i].dev && st.st_ino == log->files[i].ino)
-                        return true;
-        return false;
-}
-
 static void take_head(const cb_value *reply, uint64_t *ret_seq, char ret_hash[65])
 {
         *ret_seq = cb_value_number(cb_value_at(reply, 1), 0);
@@ -226,14 +100,14 @@ static int take_end(Cli *cli, Log *log, const cb_value *first)
 
         if (!fd || fd->type != CB_TYPE_FD)
                 return 0;
-        if (!is_opened(log, fd->as.fd))
+        if (!log_files_has(&log->files, fd->as.fd))
                 return arguments_has(cli->arguments, "--file")
                                ? 0
                                : cli_fail(
                                          cli, CB_FAILED,
                                          "%s is not the file that certbrokerd writes: that one was "
                                          "replaced or moved.",
-                                         log->files[log->n_files - 1].name);
+                                         log->files.items[log->files.n - 1].name);
         log->end.is_live = true;
         log->end.who = "certbrokerd";
         take_head(first, &log->end.seq, log->end.hash);
@@ -286,72 +160,6 @@ static int find_path(Cli *cli, const cb_value *reply, char **ret_path, char **re
         return *ret_path && *ret_state ? 0 : cli_out_of_memory(cli);
 }
 
-static void allow_many_files(void)
-{
-        struct rlimit limit;
-
-        if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-                limit.rlim_cur = limit.rlim_max;
-                (void)setrlimit(RLIMIT_NOFILE, &limit);
-        }
-}
-
-static bool has_rotation(const Log *log, unsigned long long rotation)
-{
-        for (size_t i = 0; i < log->n_files; i++)
-                if (log->files[i].rotation == rotation)
-                        return true;
-        return false;
-}
-
-/* Has no name come to mean another file since, and did the directory tell of all? */
-static bool is_settled(const Log *log, const char *path)
-{
-        struct stat st;
-
-        for (size_t i = 0; i < log->n_files; i++) {
-                char name[PATH_MAX];
-
-                if (stat(log->files[i].name, &st) < 0 || st.st_dev != log->files[i].dev ||
-                    st.st_ino != log->files[i].ino)
-                        return false;
-                (void)snprintf(name, sizeof(name), "%s.%zu", path, i + 1);
-                if (!has_rotation(log, i + 1) && access(name, F_OK) == 0)
-                        return false;
-        }
-        return true;
-}
-
-static int open_once(Cli *cli, Log *log, const char *path)
-{
-        int r = open_file(cli, log, path, 0);
-
-        if (r == 0)
-                r = add_rotated(cli, log, path);
-        qsort(log->files, log->n_files, sizeof(*log->files), older_first);
-        return r;
-}
-
-/* A rotation renames every file: what was opened in the midst of one is opened again. */
-static int open_all(Cli *cli, Log *log, const char *path)
-{
-        int r = 0;
-
-        for (size_t i = 0; i < ATTEMPTS; i++) {
-                forget_files(log);
-                r = open_once(cli, log, path);
-                (void)usleep(SETTLE_USEC);
-                if (r == 0 && is_settled(log, path))
-                        return 0;
-                if (r && r != CB_NOT_FOUND)
-                        return r;
-                if (r && i > 0 && access(path, F_OK) < 0)
-                        return r;
-        }
-        return r ? r
-                 : cli_fail(cli, CB_FAILED, "%s is being rotated all the time; try again.", path);
-}
-
 int log_open(Cli *cli, Log **ret_log)
 {
         CLEANUP(log_free_p) Log *log = calloc(1, sizeof(*log));
@@ -365,7 +173,6 @@ int log_open(Cli *cli, Log **ret_log)
         log->buffer = malloc(BUFFER);
         if (!log->buffer)
                 return cli_out_of_memory(cli);
-        allow_many_files();
         /* A daemon that is away, or that does not let us, does not keep anyone from reading a file. */
         r = ask_end(cli, &reply);
         if (r == CB_ACCESS_DENIED && !arguments_value(cli->arguments, "--file"))
@@ -373,7 +180,7 @@ int log_open(Cli *cli, Log **ret_log)
         cli->error.text[0] = '\0';
         r = find_path(cli, reply, &path, &state);
         if (r == 0)
-                r = open_all(cli, log, path);
+                r = log_files_open(cli, path, &log->files);
         if (r == 0)
                 r = take_end(cli, log, reply);
         if (r == 0 && !log->end.is_live)
@@ -401,7 +208,7 @@ static ssize_t read_at(const LogFile *file, char *to, size_t n, uint64_t offset)
 /* More bytes behind those that are there: how many, 0 at the end of the file. */
 static int fill(Cli *cli, Log *log, size_t *ret_n)
 {
-        const LogFile *file = &log->files[log->file];
+        const LogFile *file = &log->files.items[log->file];
         ssize_t got;
 
         if (log->start > 0) {
@@ -444,7 +251,7 @@ static void skip_to_newline(Log *log, const char *newline)
 
 static bool next_file(Log *log)
 {
-        if (log->file + 1 >= log->n_files)
+        if (log->file + 1 >= log->files.n)
                 return false;
         log->file++;
         log->offset = log->number = 0;
@@ -491,20 +298,20 @@ int log_next(Cli *cli, Log *log, LogLine *ret_line)
 
 const char *log_name(const Log *log, unsigned file)
 {
-        return log->files[file].name;
+        return log->files.items[file].name;
 }
 
 size_t log_n_files(const Log *log)
 {
-        return log->n_files;
+        return log->files.n;
 }
 
 uint64_t log_size(const Log *log)
 {
         uint64_t size = 0;
 
-        for (size_t i = 0; i < log->n_files; i++)
-                size += log->files[i].size;
+        for (size_t i = 0; i < log->files.n; i++)
+                size += log->files.items[i].size;
         return size;
 }
 

@@ -246,7 +246,7 @@ def test_a_torn_line(log):
 
 
 def test_while_the_daemon_writes(stopped):
-    stopped.configure(broker='  audit-max-size = "4KiB";')
+    stopped.configure(broker='  audit-max-size = "32KiB";')
     broker = stopped.start()
     broker.import_new("client", "ec-p256")
     signer = subprocess.Popen(
