@@ -371,7 +371,8 @@ static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *
 
         r = enter_gate(vault, call, ret_wait_usec, failure);
         if (r != 0) {
-                *ret_again = r == CB_THROTTLED && *ret_wait_usec <= PATIENCE_USEC;
+                *ret_again = r == CB_THROTTLED && *ret_wait_usec <= PATIENCE_USEC &&
+                             attempts->n + 1 < TRIES;
                 *ret_wait_usec += vault_random() % AGAIN_USEC;
                 return r;
         }
