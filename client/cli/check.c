@@ -16,6 +16,7 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include <jansson.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/provider.h>
@@ -23,35 +24,11 @@
 #include <openssl/x509v3.h>
 
 #include "build-config.h"
+#include "check-inside.h"
 #include "keyfile.h"
-#include "show.h"
 #include "text.h"
 
 #define CONNECT_SECONDS 10
-#define THUMBPRINT_MAX  65
-
-typedef struct Check {
-        const char *name; /* of the backend */
-        cb_credential *credential;
-        char *host, *port, *path;
-
-        OSSL_LIB_CTX *context;
-        OSSL_PROVIDER *providers[2];
-        SSL_CTX *tls;
-        SSL *ssl;
-        X509 *certificate; /* ours */
-        STACK_OF(X509) * chain;
-        EVP_PKEY *key;
-
-        /* what was seen */
-        char *subject, *issuer;
-        char thumbprint[THUMBPRINT_MAX];
-        bool presented, self_signed, accepted, asked, refused_by_us;
-        const char *chain_result, *name_result, *pin_result; /* "ok", "not verified", or why not */
-        char *matched_name;
-        json_t *issuers;  /* of certificates that the backend would take, as it says */
-        char answer[128]; /* the first line of what the backend answered */
-} Check;
 
 static void check_deinit(Check *c)
 {
@@ -459,78 +436,6 @@ static int request(Cli *cli, Check *c)
         return 0;
 }
 
-/* ------------------------------------------------------------------ telling */
-
-static json_t *json_text(const char *text)
-{
-        json_t *json = text ? json_string(text) : NULL;
-
-        return json ? json : json_null();
-}
-
-static int tell_json(Cli *cli, const Check *c, int outcome, const char *why)
-{
-        json_t *presented = json_pack("{s:o, s:o, s:o, s:b}", "subject", json_text(c->subject),
-                                      "issuer", json_text(c->issuer), "thumbprint-sha256",
-                                      json_text(c->thumbprint), "self-signed", c->self_signed);
-        json_t *verified = json_pack("{s:o, s:o, s:o}", "chain", json_text(c->chain_result), "name",
-                                     json_text(c->name_result), "pin", json_text(c->pin_result));
-
-        return show_document(
-                cli, json_pack("{s:s, s:s, s:b, s:o, s:s, s:I, s:o, s:o, s:b, s:o, s:o}", "backend",
-                               c->name, "url", c->credential->url, "ok", outcome == 0, "reason",
-                               json_text(outcome ? why : NULL), "certificate", c->credential->id,
-                               "generation", (json_int_t)c->credential->generation, "presented",
-                               c->presented ? presented : json_null(), "verified", verified,
-                               "asked-for-certificate", c->asked, "asked-for-issuers",
-                               c->issuers ? json_incref(c->issuers) : json_array(), "answer",
-                               json_text(c->answer[0] ? c->answer : NULL)));
-}
-
-static int tell_lines(Table *sheet, const Check *c)
-{
-        const char *version = c->accepted && c->ssl ? SSL_get_version(c->ssl) : NULL;
-        const struct {
-                const char *title, *text;
-                bool shown;
-        } lines[] = {
-                { "Backend:", c->name, true },
-                { "URL:", c->credential->url, true },
-                { "Our certificate:", c->credential->id, true },
-                { "It presented:", c->subject, c->presented },
-                { "  issued by:", c->self_signed ? "itself (self-signed)" : c->issuer,
-                  c->presented },
-                { "  thumbprint:", c->thumbprint, c->presented },
-                { "Chain:", c->chain_result, c->presented },
-                { "Pin:", c->pin_result, c->presented && c->pin_result },
-                { "Name:", c->matched_name ? c->matched_name : c->name_result, c->presented },
-                { "Protocol:", version, version != NULL },
-                { "It asked for:",
-                  c->asked ? "a certificate; ours was presented" : "no certificate", c->accepted },
-                { "It answered:", c->answer, c->answer[0] != '\0' },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
-                const char *cells[] = { lines[i].title, lines[i].text };
-
-                if (lines[i].shown && table_add(sheet, cells))
-                        return -ENOMEM;
-        }
-        return 0;
-}
-
-static int tell(Cli *cli, const Check *c, int outcome, const char *why)
-{
-        CLEANUP(table_free_p) Table *sheet = NULL;
-
-        if (cli->arguments->json)
-                return tell_json(cli, c, outcome, why);
-        if (table_new(NULL, 2, &sheet) || tell_lines(sheet, c))
-                return cli_out_of_memory(cli);
-        table_print(sheet, stdout);
-        return 0;
-}
-
 /* Why we did not accept it, and what to do: the pin first, since it takes nothing away. */
 static int refused(Cli *cli, const Check *c)
 {
@@ -595,7 +500,7 @@ int verb_backend_check(Cli *cli, const Arguments *arguments)
 
         r = connect_and_ask(cli, &check);
         error = cli->error;
-        told = tell(cli, &check, r, error.text);
+        told = check_tell(cli, &check, r, error.text);
         if (told)
                 return told;
         cli->error = error;
