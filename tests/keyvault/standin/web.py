@@ -26,6 +26,15 @@ REASONS = {100: "Continue", 200: "OK", 201: "Created", 202: "Accepted", 204: "No
            504: "Gateway Timeout"}
 
 
+def abort(transport):
+    """asyncio's TLS transport forgets its protocol when it has closed by itself, and then cannot be aborted."""
+    try:
+        transport.abort()
+    except AttributeError:
+        pass
+
+
+
 class Response(Exception):
     """An answer; may be raised, so that a check ends the request."""
 
@@ -174,7 +183,7 @@ class Listener:
 
     def disconnect(self):
         for task, transport in list(self._tasks.items()):
-            transport.abort()
+            abort(transport)
             task.cancel()
 
     def set_mode(self, mode):
@@ -302,4 +311,4 @@ def reset(writer):
     """The connection's end with RST instead of FIN."""
     raw = writer.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+    abort(writer.transport)
