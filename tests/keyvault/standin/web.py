@@ -34,7 +34,6 @@ def abort(transport):
         pass
 
 
-
 class Response(Exception):
     """An answer; may be raised, so that a check ends the request."""
 
