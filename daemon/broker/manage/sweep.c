@@ -17,6 +17,7 @@ typedef struct Sweep {
         bool serves;  /* as last seen */
         bool running; /* a look-up is on its way */
         bool again;   /* the source came back meanwhile: start over */
+        bool stepping;
 } Sweep;
 
 static Sweep *sweep_free(Sweep *sweep)
@@ -89,25 +90,32 @@ static void on_refreshed(void *userdata, const Failure *failure)
         step(sweep);
 }
 
-/* Each answer comes from the loop, never from within the submission: no recursion over certificates. */
+/*
+ * A source that takes no request now answers from within the submission: who comes here from there leaves the rest to
+ * the loop that submitted, so that there is no recursion over certificates.
+ */
 static void step(Sweep *sweep)
 {
-        const Certificate *certificate;
-
-        if (sweep->running || !sweep->serves)
+        if (sweep->stepping)
                 return;
 
-        if (sweep->again) {
-                sweep->again = false;
-                free(TAKE(sweep->last));
+        sweep->stepping = true;
+        while (!sweep->running && sweep->serves) {
+                const Certificate *certificate;
+
+                if (sweep->again) {
+                        sweep->again = false;
+                        free(TAKE(sweep->last));
+                }
+
+                certificate = next_of(sweep);
+                if (!certificate || string_set(&sweep->last, certificate->id) < 0)
+                        break;
+
+                sweep->running = true;
+                refresh_certificate(sweep->manage, sweep->last, true, on_refreshed, sweep);
         }
-
-        certificate = next_of(sweep);
-        if (!certificate || string_set(&sweep->last, certificate->id) < 0)
-                return;
-
-        sweep->running = true;
-        refresh_certificate(sweep->manage, sweep->last, true, on_refreshed, sweep);
+        sweep->stepping = false;
 }
 
 void manage_source_changed(Manage *manage, Source *source)
