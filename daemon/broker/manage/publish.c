@@ -384,13 +384,13 @@ static int add_reply(Publication *publication, const PublishRequest *request,
         if (r != 0)
                 return r;
 
-        publication->generation = generation->number;
         publication->next->extractable = reply->extractable;
         refresh_schedule(publication->next, reply);
         r = certificate_add_generation(publication->next, generation);
         if (r < 0)
                 return r;
 
+        publication->generation = generation->number; /* now it can be found */
         TAKE(generation);
         return string_set(&publication->next->last_error, reply->warning);
 }
