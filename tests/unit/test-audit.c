@@ -304,6 +304,38 @@ static void test_rotation(void **state)
         assert_string_equal(audit_problem(log->audit), "");
 }
 
+/* No descriptor is left for the new file: the old one goes back to its name, and rotation is done later. */
+static void test_rotation_that_fails_is_done_later(void **state)
+{
+        struct rlimit before, none;
+        Log *log = *state;
+        struct stat status;
+        int lowest_free;
+        char first[128];
+
+        open_log(log, 1000, 100000);
+        do
+                append_many(log, 1);
+        while (stat(log->path, &status) == 0 && status.st_size < 1000);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        lowest_free = dup(0);
+        assert_true(lowest_free >= 0);
+        close(lowest_free);
+        none = (struct rlimit){ (rlim_t)lowest_free, before.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        append(log, "Sign");
+        append(log, "Sign");
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(log->n_failed, 2);
+
+        append(log, "Sign");
+        assert_int_equal(log->n_failed, 2);
+        assert_int_equal(log->last, 0);
+        snprintf(first, sizeof(first), "%s.1", log->path);
+        assert_int_equal(access(first, F_OK), 0);
+        assert_int_equal(access(log->path, F_OK), 0);
+}
+
 static void test_always_waits_for_the_disk(void **state)
 {
         Log *log = *state;
@@ -383,6 +415,7 @@ int main(void)
                 CASE(test_edited_last_line_is_a_gap),
                 CASE(test_torn_line_is_a_gap),
                 CASE(test_rotation),
+                CASE(test_rotation_that_fails_is_done_later),
                 CASE(test_always_waits_for_the_disk),
                 CASE(test_full_disk_fails_and_leaves_whole_lines),
                 CASE(test_text_is_escaped),

@@ -194,28 +194,31 @@ static void on_synced(void *userdata, int r)
         }
 }
 
-static void start_sync(Audit *audit)
+/* The lane has one worker, which takes what it is given in order: more than one may be on its way. */
+static void submit_sync(Audit *audit)
 {
-        Sync *sync;
+        Sync *sync = calloc(1, sizeof(*sync));
 
-        if (audit->is_syncing) {
-                audit->sync_again = true;
-                return;
-        }
-
-        sync = calloc(1, sizeof(*sync));
-        if (!sync)
-                return;
-
-        *sync = (Sync){ audit, fcntl(audit->fd, F_DUPFD_CLOEXEC, 3), audit->head };
-        if (sync->fd < 0 || lane_submit(audit->lane, sync_on_lane, on_synced, sync) < 0) {
-                close_fd(sync->fd);
+        if (sync)
+                *sync = (Sync){ audit, fcntl(audit->fd, F_DUPFD_CLOEXEC, 3), audit->head };
+        if (!sync || sync->fd < 0 ||
+            lane_submit(audit->lane, sync_on_lane, on_synced, sync) < 0) {
+                if (sync)
+                        close_fd(sync->fd);
                 free(sync);
                 if (audit->events.sync_in)
                         audit->events.sync_in(audit->userdata, 100 * USEC_PER_MSEC);
                 return;
         }
         audit->is_syncing = true;
+}
+
+static void start_sync(Audit *audit)
+{
+        if (audit->is_syncing)
+                audit->sync_again = true;
+        else
+                submit_sync(audit);
 }
 
 void audit_sync(Audit *audit)
@@ -310,10 +313,12 @@ static int rotate(Audit *audit)
                 return -errno;
 
         fd = open_file(audit);
-        if (fd < 0)
+        if (fd < 0) {
+                (void)rename(first, audit->path); /* else the next try finds nothing to rename */
                 return fd;
+        }
 
-        start_sync(audit); /* what is in the old file yet */
+        submit_sync(audit); /* what is in the old file yet: another on its way began before it */
         close_fd(audit->fd);
         audit->fd = fd;
         audit->size = 0;
@@ -343,8 +348,10 @@ void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void
 
 int audit_try(Audit *audit)
 {
-        int r = append_line(audit, &(AuditRecord){ .event = "resume", .result = "ok" });
+        int r = audit->size >= audit->max_size ? rotate(audit) : 0;
 
+        if (r == 0)
+                r = append_line(audit, &(AuditRecord){ .event = "resume", .result = "ok" });
         if (r < 0)
                 return r;
         audit->problem[0] = '\0';
