@@ -63,7 +63,7 @@ static uint64_t refresh_after_sec(uint64_t life_sec, uint64_t hint_sec)
                 after_sec = MIN(after_sec, life_sec - AHEAD_SEC);
         if (hint_sec > 0 && hint_sec < life_sec)
                 after_sec = MIN(after_sec, hint_sec);
-        return after_sec;
+        return MAX(after_sec, UINT64_C(1)); /* whatever is said: not without a pause */
 }
 
 static uint32_t random_number(void)
@@ -164,6 +164,10 @@ static int get_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint64_
                 }
                 if (tried && !tokens->current)
                         return fail(failure, CB_SOURCE_DENIED, "no access token is to be had");
+                if (tried) /* what was given has no life left, and neither would the next */
+                        return fail(failure, CB_SOURCE_UNAVAILABLE,
+                                    "the access token that was given ends at once; check the "
+                                    "clock");
                 fetch_locked(tokens, fetch, userdata, deadline_usec);
                 tried = true;
         }
