@@ -193,10 +193,20 @@ void certificate_retire(Call *call, DBusMessage *message)
 static void on_exported(void *userdata, const Failure *failure, int fd)
 {
         Call *call = userdata;
+        const Request request = { .operation = OPERATION_EXPORT,
+                                  .kind = OBJECT_CERTIFICATE,
+                                  .name = call->node.name };
+        Failure denied = { 0 };
         DBusMessage *reply;
 
         if (failure->status != 0) {
                 call_fail(call, failure);
+                return;
+        }
+        /* A grant that was taken away while the source worked is taken away. */
+        if (call->peer && call->grants_version != call->bus->grants->version &&
+            check_access(call->bus, call_subject(call), &request, &denied) != 0) {
+                call_fail(call, &denied);
                 return;
         }
         reply = call_new_answer(call);
@@ -214,6 +224,7 @@ void certificate_export(Call *call, DBusMessage *message)
         ExportRequest request = { .id = call->node.name, .passphrase_fd = -1 };
         DBusMessageIter iter;
 
+        call->grants_version = call->bus->grants->version;
         dbus_message_iter_init(message, &iter);
         dbus_message_iter_get_basic(&iter, &request.format);
         dbus_message_iter_next(&iter);
