@@ -112,6 +112,7 @@ static void on_recorded(void *userdata, int r)
         if (r < 0 && !call->result) {
                 if (call->answer)
                         dbus_message_unref(call->answer);
+                call->result = status_error_name(CB_FAILED) + strlen(CB_ERROR_PREFIX);
                 call->answer = new_error(call->peer, call->serial, status_error_name(CB_FAILED),
                                          "the audit log cannot be written, and nothing is answered "
                                          "that it does not hold: "
