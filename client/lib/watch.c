@@ -251,7 +251,7 @@ static int rest(cb_watch *watch, uint64_t until)
         r = link_next(watch->link, until, &message, NULL);
         if (r == 0)
                 on_message(watch, message);
-        if (r == CB_UNREACHABLE)
+        if (r && !link_is_alive(watch->link)) /* whatever broke it: it would say so again at once */
                 drop_link(watch);
         if (r < 0)
                 return r;
