@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signature algorithms, key types and digests: a row each, and questions to the rows. Invariant: every
+ * Algorithms, key types and digests: a row each, and questions to the rows. Invariant: every
  * enum value has its row; nothing else in the project lists algorithms or computes their lengths.
  */
 #include "core/algorithm.h"
@@ -25,6 +25,8 @@ static const AlgorithmRow algorithms[_ALGORITHM_N] = {
         [ALGORITHM_ED25519]          = { "ed25519", KEY_ED25519, PADDING_NONE, DIGEST_NONE, false },
         [ALGORITHM_RSA_PKCS1_SHA1]   = { "rsa-pkcs1-sha1", KEY_RSA, PADDING_PKCS1, DIGEST_SHA1, true },
         [ALGORITHM_ECDSA_SHA1]       = { "ecdsa-sha1", KEY_EC, PADDING_NONE, DIGEST_SHA1, true },
+        [ALGORITHM_RSA_OAEP_SHA1]    = { "rsa-oaep-sha1", KEY_RSA, PADDING_NONE, DIGEST_SHA1, false, true },
+        [ALGORITHM_RSA_OAEP_SHA256]  = { "rsa-oaep-sha256", KEY_RSA, PADDING_NONE, DIGEST_SHA256, false, true },
 };
 
 /*
@@ -76,6 +78,7 @@ Algorithm algorithm_from_name(const char *name)
 bool algorithm_fits_key(Algorithm algorithm, KeyType type)
 {
         return algorithm != ALGORITHM_NONE && type != KEY_TYPE_NONE &&
+               !algorithm_row(algorithm)->decrypts &&
                algorithm_row(algorithm)->family == key_type_row(type)->family;
 }
 

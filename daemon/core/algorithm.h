@@ -45,6 +45,8 @@ typedef enum Algorithm {
         ALGORITHM_ED25519,
         ALGORITHM_RSA_PKCS1_SHA1, /* only where a grant's `algorithm` names it */
         ALGORITHM_ECDSA_SHA1,     /* likewise */
+        ALGORITHM_RSA_OAEP_SHA1,  /* these two decrypt, and sign nothing */
+        ALGORITHM_RSA_OAEP_SHA256,
         _ALGORITHM_N
 } Algorithm;
 
@@ -53,7 +55,8 @@ typedef struct AlgorithmRow {
         KeyFamily family;
         Padding padding;
         Digest digest;
-        bool legacy; /* SHA-1 */
+        bool legacy; /* signs with SHA-1 */
+        bool decrypts;
 } AlgorithmRow;
 
 typedef struct KeyTypeRow {
@@ -69,8 +72,8 @@ typedef struct KeyTypeRow {
 
 const AlgorithmRow *algorithm_row(Algorithm algorithm);
 const char *algorithm_name(Algorithm algorithm);
-Algorithm algorithm_from_name(const char *name); /* ALGORITHM_NONE: unknown */
-bool algorithm_fits_key(Algorithm algorithm, KeyType type);
+Algorithm algorithm_from_name(const char *name);            /* ALGORITHM_NONE: unknown */
+bool algorithm_fits_key(Algorithm algorithm, KeyType type); /* to sign with it */
 /* n is the digest's length, or within a message's bound. */
 bool algorithm_takes_input(Algorithm algorithm, size_t n);
 uint32_t algorithms_of_key(KeyType type); /* bits of all that fit */

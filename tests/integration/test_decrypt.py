@@ -8,7 +8,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, SOFTHSM
+from broker import BUILD, ME, SOFTHSM
 from cryptography.hazmat.primitives.asymmetric import padding
 
 ALGORITHMS = ("rsa-oaep-sha1", "rsa-oaep-sha256")
@@ -149,3 +149,25 @@ def test_a_token_that_goes_is_no_wrong_ciphertext(faulty, refused):
     faulty.rules("")
     faulty.wait_source("hsm", "ready")
     assert decrypt(faulty, "client", "rsa-oaep-sha1", ciphertext) == b"message"
+
+
+def test_a_grant_narrows_decryption_too(stopped, refused):
+    """A grant that names algorithms allows none but these, whether they sign or decrypt."""
+    for named, allowed in (("rsa-pss-sha256", ()), ("rsa-oaep-sha256", ("rsa-oaep-sha256",)),
+                           ('rsa-oaep-sha1", "ed25519', ("rsa-oaep-sha1",))):
+        stopped.configure(grants=f"""
+          keepers = {{ user = "{ME}"; allow = "manage"; certificate = "*"; }};
+          narrow = {{ user = "{ME}"; allow = "decrypt"; certificate = "*"; algorithm = [ "{named}" ]; }};
+        """)
+        stopped.start(ready=None)
+        stopped.wait_source("hsm", "ready")
+        if "client" not in stopped.list_ids():
+            stopped.import_new("client", "rsa-2048")
+        public = pki.key("rsa-2048").public_key()
+        for algorithm in ALGORITHMS:
+            ciphertext = encrypt(public, algorithm, b"x")
+            if algorithm in allowed:
+                assert decrypt(stopped, "client", algorithm, ciphertext) == b"x"
+            else:
+                refused("AccessDenied", decrypt, stopped, "client", algorithm, ciphertext)
+        stopped.stop()

@@ -16,8 +16,11 @@ static void every_algorithm_has_a_name_of_its_own(void **state)
         for (Algorithm a = ALGORITHM_NONE + 1; a < _ALGORITHM_N; a++) {
                 assert_non_null(algorithm_name(a));
                 assert_int_equal(algorithm_from_name(algorithm_name(a)), a);
+                assert_int_equal(algorithm_row(a)->decrypts,
+                                 strncmp(algorithm_name(a), "rsa-oaep-", 9) == 0);
                 assert_int_equal(algorithm_row(a)->legacy,
-                                 strstr(algorithm_name(a), "sha1") != NULL);
+                                 !algorithm_row(a)->decrypts &&
+                                         strstr(algorithm_name(a), "sha1") != NULL);
                 assert_int_equal(algorithm_row(a)->padding == PADDING_PSS,
                                  strncmp(algorithm_name(a), "rsa-pss-", 8) == 0);
         }
@@ -25,7 +28,7 @@ static void every_algorithm_has_a_name_of_its_own(void **state)
         assert_int_equal(algorithm_from_name(""), ALGORITHM_NONE);
         assert_int_equal(algorithm_from_name("RSA-PSS-SHA256"), ALGORITHM_NONE);
         assert_int_equal(algorithm_from_name("rsa-pss-sha1"), ALGORITHM_NONE);
-        assert_int_equal(algorithm_from_name("rsa-oaep-sha1"), ALGORITHM_NONE);
+        assert_int_equal(algorithm_from_name("rsa-oaep-sha512"), ALGORITHM_NONE);
 }
 
 static void every_key_type_has_a_name_of_its_own(void **state)
@@ -53,6 +56,7 @@ static void algorithms_fit_their_family_alone(void **state)
         assert_false(algorithm_fits_key(ALGORITHM_NONE, KEY_TYPE_NONE));
         assert_false(algorithm_fits_key(ALGORITHM_NONE, KEY_TYPE_RSA_2048));
         assert_false(algorithm_fits_key(ALGORITHM_ED25519, KEY_TYPE_NONE));
+        assert_false(algorithm_fits_key(ALGORITHM_RSA_OAEP_SHA256, KEY_TYPE_RSA_2048));
 
         assert_int_equal(algorithms_of_key(KEY_TYPE_ED25519), ALGORITHM_BIT(ALGORITHM_ED25519));
         assert_int_equal(algorithms_of_key(KEY_TYPE_NONE), 0);

@@ -128,11 +128,13 @@ static int decide_algorithm(Call *call, Operation operation, const char *name, F
 {
         call->algorithm = algorithm_from_name(name);
         if (call->algorithm == ALGORITHM_NONE)
-                return fail(
-                        failure, CB_NOT_SUPPORTED,
-                        "algorithm '%.64s' is unknown; the property Algorithms of certificate '%s' "
-                        "lists what it can do",
-                        name, call->node.name);
+                return fail(failure, CB_NOT_SUPPORTED,
+                            operation == OPERATION_DECRYPT
+                                    ? "algorithm '%.64s' is unknown; certificate '%s' decrypts by "
+                                      "rsa-oaep-sha1 or rsa-oaep-sha256"
+                                    : "algorithm '%.64s' is unknown; the property Algorithms of "
+                                      "certificate '%s' lists what it can do",
+                            name, call->node.name);
         return decide(call, operation, failure);
 }
 
@@ -175,7 +177,6 @@ void certificate_sign_tls(Call *call, DBusMessage *message)
         signer_sign_tls(call->bus->rooms.signer, &request, on_used, call);
 }
 
-/* The decryption algorithms are none that a grant can narrow to. */
 void certificate_decrypt(Call *call, DBusMessage *message)
 {
         DecryptRequest request = { .id = call->node.name };
@@ -186,7 +187,7 @@ void certificate_decrypt(Call *call, DBusMessage *message)
         request.generation = call->generation = next_number(&iter);
         request.algorithm = next_string(&iter);
         request.ciphertext = last_bytes(&iter);
-        if (decide(call, OPERATION_DECRYPT, &failure) != 0)
+        if (decide_algorithm(call, OPERATION_DECRYPT, request.algorithm, &failure) != 0)
                 call_fail(call, &failure);
         else
                 signer_decrypt(call->bus->rooms.signer, &request, on_used, call);

@@ -295,7 +295,7 @@ static bool algorithms_fit_tls13(uint32_t algorithms)
         for (Algorithm a = ALGORITHM_NONE + 1; a < _ALGORITHM_N; a++) {
                 const AlgorithmRow *row = algorithm_row(a);
 
-                if ((algorithms & ALGORITHM_BIT(a)) && !row->legacy &&
+                if ((algorithms & ALGORITHM_BIT(a)) && !row->legacy && !row->decrypts &&
                     row->padding != PADDING_PKCS1)
                         return true;
         }
@@ -336,8 +336,8 @@ static int warn_about(Parse *parse, const config_setting_t *group, const Grant *
                 { !on_certificates && on_backends &&
                           (grant->operations & (OPERATION_DECRYPT | OPERATION_EXPORT)),
                   "'decrypt' and 'export' are for certificates, and it names none" },
-                { grant->algorithms != 0 && !(grant->operations & SIGNING),
-                  "'algorithm' narrows nothing: it allows no signature" },
+                { grant->algorithms != 0 && !(grant->operations & (SIGNING | OPERATION_DECRYPT)),
+                  "'algorithm' narrows nothing: it allows neither signature nor decryption" },
                 { grant->algorithms != 0 && (grant->operations & SIGNING) == OPERATION_TLS &&
                           !algorithms_fit_tls13(grant->algorithms),
                   "can never sign: 'tls' is TLS 1.3, which has none of its algorithms" },
