@@ -311,6 +311,18 @@ def test_destroyed_is_soft_deleted(broker, refused):
     assert caught.value.name == "AlreadyExists" and "soft delete" in caught.value.message
 
 
+def test_destroying_one_id_leaves_its_versions_to_the_others(broker, refused):
+    """A vault deletes a name with all of its versions: one that is pinned under another id must not go with it."""
+    first = broker.vault.add_certificate("orders")
+    broker.register("pinned", broker.uri("orders", first["version"]))
+    broker.vault.rotate("orders")
+    broker.register("orders")
+    refused("InUse", broker.delete_certificate, "orders", destroy_key=True)
+    assert broker.asked("DELETE", "/") == 0
+    broker.delete_certificate("pinned")
+    broker.delete_certificate("orders", destroy_key=True)
+
+
 def test_destroying_a_pending_key(broker):
     generate(broker)
     broker.delete_certificate("orders", destroy_key=True)

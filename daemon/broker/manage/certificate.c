@@ -4,6 +4,8 @@
  * before its certificate is forgotten, so that a failure leaves a certificate that says where its key is.
  */
 #include <errno.h>
+#include <string.h>
+#include <strings.h>
 
 #include "base/strings.h"
 #include "broker/manage/room.h"
@@ -159,10 +161,40 @@ static void destroy_next(Job *job)
                 job_finish(job, &failure);
 }
 
+/* The NAME of https://HOST/KIND/NAME/VERSION; NULL: it is of another form. */
+static const char *vault_name(const char *uri, size_t *ret_n)
+{
+        const char *kind, *name;
+
+        if (strncmp(string_or_empty(uri), "https://", 8) != 0)
+                return NULL;
+        kind = strchr(uri + 8, '/');
+        name = kind ? strchr(kind + 1, '/') : NULL;
+        if (!name)
+                return NULL;
+        name++;
+        *ret_n = strcspn(name, "/");
+        return name;
+}
+
+/* Do both go where one is destroyed? A vault deletes all versions of a name at once. */
+static bool is_destroyed_with(const char *a, const char *b)
+{
+        size_t n_a = 0, n_b = 0;
+        const char *name_a = vault_name(a, &n_a), *name_b = vault_name(b, &n_b);
+        size_t n_host;
+
+        if (!name_a || !name_b)
+                return string_equal(a, b);
+        n_host = 8 + strcspn(a + 8, "/") + 1;
+        return strncasecmp(a, b, n_host) == 0 && n_a == n_b &&
+               strncasecmp(name_a, name_b, n_a) == 0;
+}
+
 static bool has_key(const Certificate *certificate, const char *key_uri)
 {
         for (size_t i = 0; i < certificate->n_generations; i++) {
-                if (string_equal(certificate->generations[i]->key_uri, key_uri))
+                if (is_destroyed_with(certificate->generations[i]->key_uri, key_uri))
                         return true;
         }
         return false;
