@@ -201,8 +201,7 @@ static void submit_sync(Audit *audit)
 
         if (sync)
                 *sync = (Sync){ audit, fcntl(audit->fd, F_DUPFD_CLOEXEC, 3), audit->head };
-        if (!sync || sync->fd < 0 ||
-            lane_submit(audit->lane, sync_on_lane, on_synced, sync) < 0) {
+        if (!sync || sync->fd < 0 || lane_submit(audit->lane, sync_on_lane, on_synced, sync) < 0) {
                 if (sync)
                         close_fd(sync->fd);
                 free(sync);
