@@ -49,8 +49,8 @@ def test_signing_locally(vaulted, key_type):
             broker.check_signature(algorithm=str(algorithm))
     assert broker.vault.requests() == []
     # started anew, each key is fetched once
-    broker.restart("vault")
     broker.vault.clear_log()
+    broker.restart("vault")
     for _ in range(3):
         broker.check_signature(algorithm=str(broker.certificate_properties("orders")["Algorithms"][0]))
     assert 1 <= broker.asked("GET", "/secrets/") <= 2  # for the key, and by the look-up of the start for the chain

@@ -73,6 +73,7 @@ Bus *bus_free(Bus *bus)
 void bus_configure(Bus *bus, const Grants *grants, unsigned n_in_flight_max)
 {
         bus->grants = grants;
+        bus->n_in_flight_max = n_in_flight_max;
         quota_set_max(bus->quota, n_in_flight_max);
 }
 

@@ -103,7 +103,7 @@ static bool peer_push(Peer *peer, DBusMessage *message)
         Waiting *waiting;
 
         if (size == 0 || size > WAITING_SIZE_MAX - bus->waiting_size ||
-            peer->n_waiting >= WAITING_PER_PEER_MAX ||
+            peer->n_waiting >= MAX(peer->bus->n_in_flight_max, WAITING_PER_PEER_MAX) ||
             (with_fds && bus->n_waiting_with_fds >= WAITING_WITH_FDS_MAX))
                 return false;
         waiting = calloc(1, sizeof(*waiting));

@@ -29,8 +29,8 @@
 #define ANSWER_SIZE_MAX       (30 * 1024 * 1024) /* a bus disconnects who sends more than 32 MiB */
 #define PEERS_MAX             4096               /* of each kind, bus and channel */
 #define PEERS_PER_UID_MAX     512                /* on the channel; a bus has its own limit */
-#define WAITING_PER_PEER_MAX  64
-#define WAITING_SIZE_MAX      (8 * 1024 * 1024) /* of all peers */
+#define WAITING_PER_PEER_MAX  64                 /* or as many as it may have in flight */
+#define WAITING_SIZE_MAX      (8 * 1024 * 1024)  /* of all peers */
 #define WAITING_WITH_FDS_MAX  8 /* messages of all peers, of up to 16 descriptors each */
 
 typedef struct Peer Peer;
@@ -44,6 +44,7 @@ struct Bus {
         void *userdata;
         const Grants *grants;
         Quota *quota;
+        size_t n_in_flight_max;
         Link *link; /* to the message bus */
         Channel *channel;
         char *channel_address;
