@@ -491,11 +491,11 @@ def test_v26_misses_are_coalesced(vaulted):
     """A broker that has just started knows no public key: a hundred signatures ask for it once."""
     broker = vaulted.begin(broker="  max-in-flight-per-client = 200;\n")
     broker.add()
-    broker.restart("vault")
     broker.vault.set(latency={"vault": 0.2})
     broker.vault.clear_log()
+    broker.restart("vault")
     assert sign_many(broker, 100) == 100
-    assert broker.asked("GET", "/") == 1
+    assert 1 <= broker.asked("GET", "/keys/") <= 2  # by the signatures together, and by the look-up of the start
     assert broker.asked("POST", "/keys/") == 100
 
 
