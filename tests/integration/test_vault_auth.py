@@ -205,6 +205,8 @@ def test_nothing_secret_is_in_the_brokers_memory(vaulted, root, what):
             if not match or "[v" in line:
                 continue
             start, end = (int(x, 16) for x in match.groups())
+            if end - start > 1 << 30:
+                continue  # a sanitizer's shadow: terabytes of address space, and no byte of the program's
             memory.seek(start)
             try:
                 found += memory.read(end - start).count(needle)
