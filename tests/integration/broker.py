@@ -192,7 +192,7 @@ class Broker:
         """For programs that are not ours and load our provider: a sanitizer's runtime must come first."""
         env = self.environment(CERTBROKER_BUS=self.bus_address, OPENSSL_CONF=self.openssl_conf(), **more)
         if SANITIZED:
-            env["LD_PRELOAD"] = os.environ["CERTBROKER_PRELOAD"]
+            env["LD_PRELOAD"] = f"{os.environ['CERTBROKER_PRELOAD']}:{os.environ['CERTBROKER_EARLY']}"
             env["ASAN_OPTIONS"] = env["ASAN_OPTIONS"].replace("detect_leaks=1", "detect_leaks=0")
         return env
 
