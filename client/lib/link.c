@@ -2,8 +2,8 @@
 /*
  * One D-Bus connection: log-in, calls, answers. It is our own and not libdbus's, because libdbus
  * has locks of the whole process: a child that is forked while another thread holds one waits for
- * it without end. Here nothing is shared, by threads or by processes, and there is nothing that a
- * fork could leave behind. A link is used by one thread at a time, and is thrown away after a
+ * it without end. Here nothing is shared, by threads or by processes; the one thing that a fork could
+ * leave behind, a socket that nobody has written down yet, it waits for (fork.c). A link is used by one thread at a time, and is thrown away after a
  * time-out: a late answer can never be taken for another's.
  */
 #include "link.h"
@@ -17,6 +17,7 @@
 
 #include "address.h"
 #include "error.h"
+#include "fork.h"
 #include "stream.h"
 
 #define BUS_NAME_DBUS "org.freedesktop.DBus"
@@ -345,10 +346,13 @@ static int link_open(const Address *address, const LinkRegister *fd_register, ui
         link->stream.fd = -1;
         link->fd_register = *fd_register;
 
+        fork_hold();
         r = stream_open(&link->stream, address);
+        if (r == 0)
+                fd_register->opened(fd_register->context, link->stream.fd);
+        fork_release();
         if (r)
                 return login_failed(r, address, error);
-        fd_register->opened(fd_register->context, link->stream.fd);
         r = note_peer(link);
         if (r == 0)
                 r = log_in(link, deadline);
@@ -387,9 +391,11 @@ Link *link_free(Link *link)
         if (!link)
                 return NULL;
         /* Struck off first: a number that is closed may belong to another file at once. */
+        fork_hold();
         if (link->stream.fd >= 0)
                 link->fd_register.closing(link->fd_register.context, link->stream.fd);
         stream_deinit(&link->stream);
+        fork_release();
         free(link);
         return NULL;
 }

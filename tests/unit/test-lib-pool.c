@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a child does with its parent's descriptors: it closes those that were the parent's connections, and
- * none that the program has opened since under the same number.
+ * What a child does with its parent's descriptors: it closes those that were the parent's connections,
+ * one that another thread is just making included, and none that the program has opened since under
+ * the same number.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,12 +12,22 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "pool.h"
+
+#define N_THREADS  4
+#define N_CHILDREN 1000
+#define FDS_MAX    64 /* more than this program ever has open */
 
 static int open_pair(int pair[2])
 {
@@ -73,6 +84,101 @@ static void test_number_of_another(void **state)
                 close(file);
 }
 
+/* A server that hangs up on everybody, in a process of its own: its sockets are not counted. */
+static pid_t start_server(const char *name)
+{
+        struct sockaddr_un address = { .sun_family = AF_UNIX };
+        socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1);
+        int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        pid_t pid;
+
+        n += (socklen_t)snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "%s", name);
+        assert_int_equal(bind(listener, (struct sockaddr *)&address, n), 0);
+        assert_int_equal(listen(listener, 64), 0);
+        pid = fork();
+        for (int fd; pid == 0 && (fd = accept(listener, NULL, NULL)) >= 0;)
+                close(fd);
+        if (pid == 0)
+                _exit(0);
+        close(listener);
+        return pid;
+}
+
+typedef struct Caller {
+        Pool *pool;
+        const char *addresses;
+        atomic_bool stop;
+        atomic_uint n_made;
+} Caller;
+
+static void *connect_always(void *argument)
+{
+        Caller *caller = argument;
+        LinkRegister fd_register = pool_register(caller->pool);
+
+        while (!atomic_load(&caller->stop)) {
+                Link *link = NULL;
+
+                (void)link_new(caller->addresses, &fd_register, link_deadline(USEC_PER_SEC), &link,
+                               NULL);
+                link_free(link);
+                atomic_fetch_add(&caller->n_made, 1);
+        }
+        return NULL;
+}
+
+static int count_sockets(void)
+{
+        struct stat st;
+        int n = 0;
+
+        for (int fd = 0; fd < FDS_MAX; fd++)
+                n += fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+        return n;
+}
+
+/* The sockets that are left in one child. */
+static int fork_one(Pool *pool)
+{
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0) {
+                pool_abandon(pool);
+                _exit(count_sockets());
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_true(WIFEXITED(status));
+        return WEXITSTATUS(status);
+}
+
+static void test_fork_while_connecting(void **state)
+{
+        char name[64], addresses[96];
+        pthread_t threads[N_THREADS];
+        Caller caller = { .addresses = addresses };
+        int n_left = 0, n_before = count_sockets();
+        pid_t server;
+
+        snprintf(name, sizeof(name), "certbroker-test-%d", (int)getpid());
+        snprintf(addresses, sizeof(addresses), "unix:abstract=%s", name);
+        server = start_server(name);
+        assert_int_equal(pool_new(&caller.pool), 0);
+        for (size_t i = 0; i < N_THREADS; i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, connect_always, &caller), 0);
+        while (atomic_load(&caller.n_made) < N_THREADS)
+                (void)usleep(1000);
+        for (size_t i = 0; i < N_CHILDREN; i++)
+                n_left += fork_one(caller.pool) - n_before;
+        atomic_store(&caller.stop, true);
+        for (size_t i = 0; i < N_THREADS; i++)
+                (void)pthread_join(threads[i], NULL);
+        kill(server, SIGKILL);
+        assert_int_equal(waitpid(server, NULL, 0), server);
+        pool_free(caller.pool);
+        assert_int_equal(n_left, 0);
+}
+
 static void test_channel(void **state)
 {
         Channel channel = { 0 };
@@ -98,6 +204,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_abandon_closes),
                 cmocka_unit_test(test_number_of_another),
+                cmocka_unit_test(test_fork_while_connecting),
                 cmocka_unit_test(test_channel),
         };
 
