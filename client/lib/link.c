@@ -2,9 +2,10 @@
 /*
  * One D-Bus connection: log-in, calls, answers. It is our own and not libdbus's, because libdbus
  * has locks of the whole process: a child that is forked while another thread holds one waits for
- * it without end. Here nothing is shared, by threads or by processes; the one thing that a fork could
- * leave behind, a socket that nobody has written down yet, it waits for (fork.c). A link is used by one thread at a time, and is thrown away after a
- * time-out: a late answer can never be taken for another's.
+ * it without end. Here nothing is shared, by threads or by processes; the one thing that a
+ * fork could leave behind, a socket that nobody has written down yet, it waits for (fork.c). A link
+ * is used by one thread at a time, and is thrown away after a time-out: a late answer can never be
+ * taken for another's.
  */
 #include "link.h"
 
