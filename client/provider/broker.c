@@ -89,17 +89,6 @@ static int broker_answer(Provider *provider, int r, const char *what, const char
         return 0;
 }
 
-/* Who may do `tls` alone is puzzled by a handshake that fails; this is the one thing to know. */
-static void explain_denial(cb_error *error)
-{
-        static const char hint[] = " (a signature that is no TLS 1.3 handshake's, as one of TLS "
-                                   "1.2, needs the operation use)";
-        size_t n = strlen(error->text);
-
-        if (n + sizeof(hint) <= sizeof(error->text))
-                memcpy(error->text + n, hint, sizeof(hint));
-}
-
 int broker_sign(Provider *provider, const char *id, uint64_t generation, const char *algorithm,
                 const uint8_t *input, size_t n_input, uint8_t *signature, size_t *n_signature)
 {
@@ -112,8 +101,9 @@ int broker_sign(Provider *provider, const char *id, uint64_t generation, const c
 
         r = cb_sign(client, id, generation, algorithm, input, n_input, signature, n_signature,
                     &error);
+        /* Who may do `tls` alone is puzzled by a handshake that fails: some programs tell the reason and no more. */
         if (r == CB_ACCESS_DENIED)
-                explain_denial(&error);
+                r = REASON_DENIED_SIGN;
         return broker_answer(provider, r, "signing with certificate", id, &error);
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified gateways of Debian's, with a key file that refers to the broker: nginx, haproxy, curl, openssl."""
 
+import contextlib
 import http.client
 import os
 import pathlib
@@ -126,6 +127,44 @@ class Nginx:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+
+class Haproxy:
+    def __init__(self, files, proxies, head="", user=None, environment=None):
+        self.log_file = files.folder / "haproxy.log"
+        self.environment = environment or files.broker.foreign_environment()
+        user = f"user {user}" if user else ""
+        self.config = files.write("haproxy.cfg", f"""
+global
+    nbthread 4
+    log stderr format raw local0
+    {user}
+    {head}
+defaults
+    mode http
+    log global
+    timeout connect 10s
+    timeout client 10s
+    timeout server 10s
+{proxies}""".encode())
+
+    def log(self):
+        return self.log_file.read_text(errors="replace")
+
+    @contextlib.contextmanager
+    def running(self, *ports):
+        """It listens; at the end it is told to go, and must have ended well."""
+        with open(self.log_file, "wb") as log:
+            process = subprocess.Popen(["haproxy", "-db", "-f", self.config], env=self.environment, stdout=log,
+                                       stderr=log, preexec_fn=die_with_parent)
+        try:
+            for port in ports:
+                wait_until(lambda p=port: process.poll() is not None or listening(p), "haproxy listens")
+            assert process.poll() is None, self.log()
+            yield self
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20 * PATIENCE) in (0, 143, -15), self.log()
 
 
 def backend_server(files, port, protocols="TLSv1.2 TLSv1.3"):

@@ -11,8 +11,8 @@ import time
 import pki
 import pytest
 
-from broker import GRANT_ALL, MODULES, PATIENCE, die_with_parent, wait_until
-from gateway import Load, Nginx, Pki, backend_server, fingerprint_in, free_port, get, listening, proxy_server
+from broker import GRANT_ALL, PATIENCE, die_with_parent, wait_until
+from gateway import Haproxy, Load, Nginx, Pki, backend_server, fingerprint_in, free_port, get, proxy_server
 
 
 @pytest.fixture
@@ -363,25 +363,14 @@ def test_haproxy(broker, files, nginx, key_type):
     client = files.write("client-joined.pem", client_chain.read_bytes() + client_key.read_bytes())
     backend, gateway = free_port(), free_port()
     nginx("backend", backend_server(files, backend), foreign=False).start(backend)
-    config = files.write("haproxy.cfg", f"""
-global
-    nbthread 4
-defaults
-    mode http
-    timeout connect 10s
-    timeout client 10s
-    timeout server 10s
+    haproxy = Haproxy(files, f"""
 frontend f
     bind 127.0.0.1:{gateway} ssl crt {front}
     default_backend b
 backend b
     server s 127.0.0.1:{backend} ssl verify required ca-file {files.ca_file} crt {client} verifyhost orders.example no-ssl-reuse
-""".encode())
-    process = subprocess.Popen(["haproxy", "-db", "-f", config], env=broker.foreign_environment(),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
-    try:
-        wait_until(lambda: process.poll() is not None or listening(gateway), "haproxy listens")
-        assert process.poll() is None, process.stdout.read().decode()
+""")
+    with haproxy.running(gateway):
         import concurrent.futures
         context = ssl.create_default_context(cafile=files.ca_file)
 
@@ -398,9 +387,6 @@ backend b
             for text, peer in pool.map(request, range(40)):
                 assert fingerprint_in(text) == pki.thumbprint(client_cert)
                 assert peer in (None, pki.der(server_cert))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20 * PATIENCE) in (0, 143, -15)
 
 
 def test_haproxy_in_a_chroot(broker, files, root, nginx):
@@ -411,31 +397,15 @@ def test_haproxy_in_a_chroot(broker, files, root, nginx):
     jail.mkdir()
     backend, gateway = free_port(), free_port()
     nginx("backend", backend_server(files, backend), foreign=False).start(backend)
-    config = files.write("haproxy.cfg", f"""
-global
-    chroot {jail}
-    nbthread 2
-defaults
-    mode http
-    timeout connect 10s
-    timeout client 10s
-    timeout server 10s
+    channel = str(broker.get("/org/certbroker1", "Manager", "ChannelAddress"))
+    haproxy = Haproxy(files, f"""
 frontend f
     bind 127.0.0.1:{gateway}
     default_backend b
 backend b
     server s 127.0.0.1:{backend} ssl verify required ca-file {files.ca_file} crt {client} verifyhost orders.example no-ssl-reuse
-""".encode())
-    environment = dict(broker.foreign_environment(),
-                       CERTBROKER_BUS=str(broker.get("/org/certbroker1", "Manager", "ChannelAddress")))
-    process = subprocess.Popen(["haproxy", "-db", "-f", config], env=environment, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
-    try:
-        wait_until(lambda: process.poll() is not None or listening(gateway), "haproxy listens")
+""", head=f"chroot {jail}", environment=dict(broker.foreign_environment(), CERTBROKER_BUS=channel))
+    with haproxy.running(gateway):
         for _ in range(5):
             status, text, _ = get(gateway)
             assert status == 200, text
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20 * PATIENCE)
-    assert MODULES

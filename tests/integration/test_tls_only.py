@@ -3,16 +3,20 @@
 
 import hashlib
 import pwd
+import re
+import socket
+import ssl
 import subprocess
 
 import pki
 import pytest
 
 from broker import GRANT_ALL, ME, PATIENCE, certificate_path, wait_until
-from gateway import Pki, backend_server, fingerprint_in, free_port, get, proxy_server
+from gateway import Haproxy, Pki, backend_server, fingerprint_in, free_port, get, proxy_server
 from test_gateway import nginx  # noqa: F401: a fixture
 
 USER = "www-data"
+WHY_NOT = "access denied by certbrokerd (TLS 1.2, like all but TLS 1.3, needs the operation use)"
 
 
 @pytest.fixture
@@ -45,9 +49,52 @@ def test_nginx_does_tls13_and_says_why_not_tls12(files, nginx, key_type):  # noq
         status, text, _ = get(new)
         assert (status, fingerprint_in(text), text.split()[-1]) == (200, pki.thumbprint(cert), "TLSv1.3")
     assert get(old)[0] == 502
-    wait_until(lambda: "TLS 1.2, needs the operation use" in gateway.log(), "the reason in nginx's log")
+    wait_until(lambda: WHY_NOT in gateway.log(), "the reason in nginx's log")
     records = (broker.state / "audit.jsonl").read_text()
     assert '"event":"SignTls"' in records and '"grant":"gateway"' in records
+
+
+def handshake(files, port, version):
+    """A request to a server with a certificate of the broker's; the version that the server saw."""
+    context = ssl.create_default_context(cafile=files.ca_file)
+    context.minimum_version = context.maximum_version = version
+    with socket.create_connection(("127.0.0.1", port), 20 * PATIENCE) as plain, \
+            context.wrap_socket(plain, server_hostname="localhost") as tls:
+        tls.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return tls.makefile("rb").read().split()[-1].decode()
+
+
+@pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p256"])
+def test_haproxy_does_tls13_and_says_why_not_tls12(files, nginx, key_type):  # noqa: F811
+    """As a server and as a client of backends; the reason stands in its log where its format asks for it."""
+    cert, chain, key = files.import_client(key_type=key_type)
+    joined = files.write("joined.pem", chain.read_bytes() + key.read_bytes())
+    backend, server, new, old = (free_port() for _ in range(4))
+    nginx("backend", backend_server(files, backend), foreign=False).start(backend)
+    call = (f"server s 127.0.0.1:{backend} ssl verify required ca-file {files.ca_file} crt {joined} "
+            "verifyhost orders.example no-ssl-reuse")
+    haproxy = Haproxy(files, f"""
+    log-format "%ft %ST %[ssl_bc_err_str]"
+    error-log-format "%ft %[ssl_fc_err_str]"
+frontend server
+    bind 127.0.0.1:{server} ssl crt {joined} ssl-min-ver TLSv1.2
+    http-request return status 200 content-type text/plain lf-string %sslv
+listen new
+    bind 127.0.0.1:{new}
+    {call} force-tlsv13
+listen old
+    bind 127.0.0.1:{old}
+    {call} force-tlsv12
+""", user=USER)
+    with haproxy.running(server, new, old):
+        assert handshake(files, server, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
+        with pytest.raises(ssl.SSLError):
+            handshake(files, server, ssl.TLSVersion.TLSv1_2)
+        status, text, _ = get(new)
+        assert (status, fingerprint_in(text), text.split()[-1]) == (200, pki.thumbprint(cert), "TLSv1.3")
+        assert get(old)[0] == 503
+        for line in (r"server~ .*", r"old 503 .*"):
+            wait_until(lambda want=line + re.escape(WHY_NOT): re.search(want, haproxy.log()), "the reason in its log")
 
 
 def test_curl_does_tls13_alone(files, nginx):  # noqa: F811
