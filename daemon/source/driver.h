@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "source/handed.h"
 #include "wire/message.h"
 
 /* What a driver may ask of its host. All are thread-safe. */
@@ -35,7 +36,8 @@ typedef struct DriverHost {
 } DriverHost;
 
 typedef struct DriverCall {
-        WireRequest *request; /* its descriptors may be taken out (and set to -1) */
+        WireRequest *request; /* its descriptors are read and closed already: */
+        Handed *handed;       /* handed_take() */
         uint64_t deadline_usec;
 } DriverCall;
 

@@ -1,25 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading what was handed in. Invariant: it goes straight into locked memory, and the descriptor is closed on every
- * path. It never waits longer than it says, whoever holds the other end.
+ * Reading what was handed in. Invariant: it goes straight into locked memory, and the descriptors are closed on every
+ * path. It never waits longer than it says, whoever holds the other end; but that long it may wait, so it is no
+ * matter for the threads that sign: the host reads first, and a driver is called with what was read.
  */
 #include "source/handed.h"
 
 #include <errno.h>
 
+#include "base/clock.h"
+
 #define READ_USEC (5 * USEC_PER_SEC)
 
-int handed_read(int *fd, const char *what, Secret **ret_secret, Failure *failure)
+void handed_init(Handed *handed)
 {
-        CLEANUP(closep) int taken = *fd;
-        int r;
+        for (size_t i = 0; i < WIRE_FDS_MAX; i++) {
+                handed->secrets[i] = NULL;
+                handed->status[i] = -ENOENT;
+        }
+}
 
-        *fd = -1;
-        if (taken < 0)
+void handed_read_worker(int fds[WIRE_FDS_MAX], Handed *handed)
+{
+        uint64_t end_usec = clock_monotonic_usec() + READ_USEC;
+
+        for (size_t i = 0; i < WIRE_FDS_MAX; i++) {
+                CLEANUP(closep) int fd = fds[i];
+                uint64_t now_usec = clock_monotonic_usec();
+
+                fds[i] = -1;
+                if (fd >= 0)
+                        handed->status[i] = secret_read_fd(
+                                fd, HANDED_MAX, now_usec < end_usec ? end_usec - now_usec : 0,
+                                &handed->secrets[i]);
+        }
+}
+
+void handed_deinit(Handed *handed)
+{
+        for (size_t i = 0; i < WIRE_FDS_MAX; i++)
+                handed->secrets[i] = secret_free(handed->secrets[i]);
+}
+
+int handed_take(Handed *handed, size_t index, const char *what, Secret **ret_secret,
+                Failure *failure)
+{
+        switch (handed->status[index]) {
+        case 0:
+                *ret_secret = TAKE(handed->secrets[index]);
+                return 0;
+        case -ENOENT:
                 return fail(failure, CB_INVALID_ARGUMENT, "there is no descriptor for the %s",
                             what);
-        r = secret_read_fd(taken, HANDED_MAX, READ_USEC, ret_secret);
-        switch (r) {
         case -EFBIG:
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "the %s is larger than 1 MiB: give a smaller one", what);
@@ -31,11 +63,8 @@ int handed_read(int *fd, const char *what, Secret **ret_secret, Failure *failure
                 return fail(failure, CB_FAILED,
                             "no locked memory for the %s; raise the service's LimitMEMLOCK", what);
         default:
-                break;
-        }
-        if (r < 0)
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "the %s cannot be read: it must be a regular file, a memfd or a pipe",
                             what);
-        return 0;
+        }
 }

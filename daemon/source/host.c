@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The host: reads requests on the main thread, hands them to workers through a bounded queue, and lets
- * each worker answer. Invariant: every request that was read is answered exactly once, by whoever took
+ * each worker answer. A request with descriptors passes through a thread that reads them first. Invariant: every request that was read is answered exactly once, by whoever took
  * it out of the queue, unless the process ends.
  *
  * The main thread never calls a driver's operation, so that a module that hangs cannot keep it from
@@ -30,22 +30,28 @@
 #include "source/asks.h"
 #include "source/driver.h"
 #include "source/drivers.h"
+#include "source/handed.h"
+#include "source/read-chain.h"
 #include "wire/message.h"
 #include "wire/packet.h"
-#include "source/read-chain.h"
 
 #define QUEUE_MAX      4096
 #define WORKERS_MAX    256
+#define READERS_MAX    128 /* twice what one client may have in flight */
+#define READER_STACK   (256 * 1024)
 #define LOG_AGAIN_USEC (10 * USEC_PER_SEC)
 
+typedef struct Host Host;
 typedef struct Job Job;
 struct Job {
         TAILQ_ENTRY(Job) entry;
         WireRequest request;
         uint64_t deadline_usec;
+        Handed handed;
+        Host *host;
 };
 
-typedef struct Host {
+struct Host {
         int fd;
         const SourceDriver *driver; /* NULL until configured; then constant */
         void *instance;
@@ -54,10 +60,11 @@ typedef struct Host {
         pthread_cond_t queued;
         TAILQ_HEAD(, Job) queue;
         size_t n_queue;
+        size_t n_readers; /* threads that read descriptors, for a request each */
         Asks asks;
         char logged[sizeof(((Failure *)NULL)->text)]; /* the last failure that was logged */
         uint64_t logged_usec;
-} Host;
+};
 
 const char *driver_setting(char *const *settings, const char *key)
 {
@@ -72,6 +79,7 @@ const char *driver_setting(char *const *settings, const char *key)
 static void job_free(Job *job)
 {
         wire_request_deinit(&job->request);
+        handed_deinit(&job->handed);
         free(job);
 }
 
@@ -247,7 +255,7 @@ static Job *host_pop_locked(Host *host)
 
 static void run_job_worker(Host *host, Job *job)
 {
-        DriverCall call = { &job->request, job->deadline_usec };
+        DriverCall call = { &job->request, &job->handed, job->deadline_usec };
         driver_operation operation = operation_of(host->driver, job->request.operation);
         WireReply reply;
         int r;
@@ -359,9 +367,84 @@ static bool goes_first(WireOperation operation)
         return operation == WIRE_UNLOCK || operation == WIRE_REFRESH;
 }
 
+/* Takes the job, unless there is no room for it. */
+static int host_queue_locked(Host *host, Job *job, Failure *failure)
+{
+        if (host->n_queue >= QUEUE_MAX)
+                return fail(failure, CB_LIMIT_EXCEEDED,
+                            "%d requests wait for the source already; try again later", QUEUE_MAX);
+        if (goes_first(job->request.operation))
+                TAILQ_INSERT_HEAD(&host->queue, job, entry);
+        else
+                TAILQ_INSERT_TAIL(&host->queue, job, entry);
+        host->n_queue++;
+        pthread_cond_signal(&host->queued);
+        return 0;
+}
+
+static void *reader_main(void *userdata)
+{
+        Job *job = userdata;
+        Host *host = job->host;
+        Failure failure = { 0 };
+        int r;
+
+        handed_read_worker(job->request.fds, &job->handed);
+        pthread_mutex_lock(&host->lock);
+        host->n_readers--;
+        r = host_queue_locked(host, job, &failure);
+        pthread_mutex_unlock(&host->lock);
+        if (r != 0) {
+                host_refuse(host, &job->request, &failure);
+                job_free(job);
+        }
+        return NULL;
+}
+
+static int start_reader(Job *job)
+{
+        pthread_attr_t attributes;
+        pthread_t thread;
+        int r;
+
+        r = pthread_attr_init(&attributes);
+        if (r != 0)
+                return -r;
+        (void)pthread_attr_setstacksize(&attributes, READER_STACK);
+        (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        r = pthread_create(&thread, &attributes, reader_main, job);
+        pthread_attr_destroy(&attributes);
+        return -r;
+}
+
+/*
+ * Whoever holds the other end of a pipe decides how long its reading takes: a thread of its own reads, and no worker,
+ * which signs for others, ever waits for one.
+ */
+static int host_read_locked(Host *host, Job *job, Failure *failure)
+{
+        if (host->n_readers >= READERS_MAX || start_reader(job) < 0)
+                return fail(failure, CB_LIMIT_EXCEEDED,
+                            "the source reads the descriptors of %zu requests already; try again "
+                            "later",
+                            host->n_readers);
+        host->n_readers++;
+        return 0;
+}
+
+static bool has_descriptors(const WireRequest *request)
+{
+        for (size_t i = 0; i < WIRE_FDS_MAX; i++)
+                if (request->fds[i] >= 0)
+                        return true;
+        return false;
+}
+
+/* The request is the job's from here on, unless it is refused. */
 static int host_enqueue(Host *host, const WireRequest *request, Failure *failure)
 {
         Job *job;
+        int r;
 
         if (!host->driver)
                 return fail(failure, CB_INVALID_ARGUMENT, "the source is not configured yet");
@@ -372,23 +455,17 @@ static int host_enqueue(Host *host, const WireRequest *request, Failure *failure
         if (!job)
                 return fail(failure, -ENOMEM, "no memory for the request");
 
+        job->host = host;
+        job->request = *request;
         job->deadline_usec = clock_monotonic_usec() + MIN(request->timeout_usec, UINT64_MAX / 4);
+        handed_init(&job->handed);
         pthread_mutex_lock(&host->lock);
-        if (host->n_queue >= QUEUE_MAX) {
-                pthread_mutex_unlock(&host->lock);
-                free(job);
-                return fail(failure, CB_LIMIT_EXCEEDED,
-                            "%d requests wait for the source already; try again later", QUEUE_MAX);
-        }
-        job->request = *request; /* owned by the job from here on */
-        if (goes_first(request->operation))
-                TAILQ_INSERT_HEAD(&host->queue, job, entry);
-        else
-                TAILQ_INSERT_TAIL(&host->queue, job, entry);
-        host->n_queue++;
-        pthread_cond_signal(&host->queued);
+        r = has_descriptors(request) ? host_read_locked(host, job, failure)
+                                     : host_queue_locked(host, job, failure);
         pthread_mutex_unlock(&host->lock);
-        return 0;
+        if (r != 0)
+                free(job);
+        return r;
 }
 
 static int host_on_packet(Host *host, const void *packet, size_t n, const int fds[WIRE_FDS_MAX])
@@ -424,13 +501,15 @@ static int host_on_packet(Host *host, const void *packet, size_t n, const int fd
         return 0;
 }
 
-/* Takes out one request whose time is over. *ret_next_usec: when the next will be. */
+/* Takes out one request whose time is over. *ret_next_usec: when the next may be. */
 static Job *host_take_expired(Host *host, uint64_t now_usec, uint64_t *ret_next_usec)
 {
         uint64_t next_usec = UINT64_MAX;
         Job *job;
 
         pthread_mutex_lock(&host->lock);
+        if (host->n_readers > 0)
+                next_usec = now_usec + USEC_PER_SEC; /* they queue too */
         TAILQ_FOREACH(job, &host->queue, entry)
         {
                 if (job->deadline_usec <= now_usec) {
@@ -456,7 +535,7 @@ static int host_expire(Host *host)
                 job_free(job);
         }
         if (next_usec == UINT64_MAX)
-                return -1; /* only this thread queues, so nothing can expire meanwhile */
+                return -1; /* only this thread can queue, so nothing can expire meanwhile */
         return (int)MIN((next_usec - now_usec) / USEC_PER_MSEC + 1, UINT64_C(1000));
 }
 

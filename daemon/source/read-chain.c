@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates that a caller hands in for a key that is there: read to their end here, because the broker waits for
- * no descriptor, and sorted by the key. Nothing is written anywhere.
+ * Certificates that a caller hands in for a key that is there: read by the source's process, because the broker waits
+ * for no descriptor, and sorted by the key. Nothing is written anywhere.
  */
 #include "source/read-chain.h"
 
@@ -12,21 +12,6 @@
 #include "base/secret.h"
 #include "pki/x509.h"
 
-#define READ_TIMEOUT_USEC (5 * USEC_PER_SEC)
-
-static int read_file(int fd, Secret **ret_data, Failure *failure)
-{
-        int r = secret_read_fd(fd, PKI_INPUT_MAX, READ_TIMEOUT_USEC, ret_data);
-
-        if (r == 0)
-                return 0;
-        if (r == -EINVAL || r == -EFBIG || r == -ETIMEDOUT)
-                return fail(failure, CB_INVALID_ARGUMENT,
-                            "the certificates must come from a regular file, a memfd or a pipe that ends within 5 s, "
-                            "and hold at most 1 MiB");
-        return fail(failure, r, "the certificates cannot be read");
-}
-
 int read_chain(void *instance, const DriverCall *call, WireReply *reply)
 {
         CLEANUP(secret_freep) Secret *data = NULL;
@@ -35,7 +20,7 @@ int read_chain(void *instance, const DriverCall *call, WireReply *reply)
         int r;
 
         (void)instance;
-        r = read_file(call->request->fds[0], &data, &reply->failure);
+        r = handed_take(call->handed, 0, "certificate file", &data, &reply->failure);
         if (r == 0)
                 r = pki_certificates_parse(secret_data(data), secret_length(data), &certificates,
                                            &reply->failure);

@@ -10,7 +10,7 @@ import dbus
 import pki
 import pytest
 
-from broker import PEER, ROOT, certificate_path, memfd
+from broker import NAME, PEER, ROOT, Failure, certificate_path, memfd
 from cryptography.hazmat.primitives import serialization
 
 
@@ -441,6 +441,30 @@ def test_pipe_that_never_ends(unchanged, refused):
     assert 4 < took < 9, took
     assert slowest < 1, slowest
     os.close(write)
+
+
+def test_signing_goes_on_beside_silent_pipes(stopped):
+    """However many pipes are waited for, no thread that signs waits; more than a source reads at once are refused."""
+    from gi.repository import GLib
+    import dbus.mainloop.glib
+    stopped.configure(broker="max-in-flight-per-client = 200;")
+    stopped.start()
+    stopped.import_new("before")
+    connection = stopped.connect(mainloop=dbus.mainloop.glib.DBusGMainLoop())
+    answers, context = [], GLib.MainContext.default()
+    read, write = os.pipe()
+    descriptors = dbus.types.UnixFd(read), dbus.types.UnixFd(memfd(b""))
+    for i in range(140):
+        connection.call_async(
+            NAME, ROOT, "org.certbroker1.Manager", "ImportCertificate", "sshha{sv}",
+            (f"silent-{i}", "hsm", *descriptors, dbus.Dictionary(signature="sv")),
+            lambda path: answers.append(str(path)), lambda error: answers.append(Failure(error).name), timeout=600)
+    stopped.sign("before", "ecdsa-sha256", bytes(32), connection=connection)
+    while len(answers) < 140:
+        context.iteration(True)
+    os.close(write)
+    assert set(answers) == {"InvalidArgument", "LimitExceeded"}
+    assert stopped.list_ids() == ["before"]
 
 
 def test_passphrase_pipe_that_never_ends(unchanged, refused):

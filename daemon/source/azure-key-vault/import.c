@@ -18,14 +18,14 @@
 #include "source/azure-key-vault/policy.h"
 #include "source/handed.h"
 
-static int read_bundle(WireRequest *request, PkiBundle *ret_bundle, Failure *failure)
+static int read_bundle(Handed *handed, PkiBundle *ret_bundle, Failure *failure)
 {
         CLEANUP(secret_freep) Secret *data = NULL, *passphrase = NULL;
         int r;
 
-        r = handed_read(&request->fds[0], "bundle", &data, failure);
+        r = handed_take(handed, 0, "bundle", &data, failure);
         if (r == 0)
-                r = handed_read(&request->fds[1], "passphrase", &passphrase, failure);
+                r = handed_take(handed, 1, "passphrase", &passphrase, failure);
         if (r != 0)
                 return r;
         secret_chomp(passphrase);
@@ -124,7 +124,7 @@ int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
                 return fail(failure, CB_INVALID_ARGUMENT, "no id is named");
         r = object_name_of(request->name, name, failure);
         if (r == 0)
-                r = read_bundle(request, &bundle, failure);
+                r = read_bundle(call->handed, &bundle, failure);
         if (r == 0 && request->generation <= 1)
                 r = import_check_free(vault, name, call->deadline_usec, failure);
         if (r == 0)

@@ -19,8 +19,7 @@
 #include "source/pkcs11/store.h"
 #include "source/pkcs11/token.h"
 
-#define PIN_MAX   1024
-#define READ_USEC (5 * USEC_PER_SEC)
+#define PIN_MAX 1024
 
 static int p11_configure(char *const *settings, const DriverHost *host, void **ret_instance,
                          unsigned *ret_n_workers, Failure *failure)
@@ -167,23 +166,16 @@ static int p11_destroy(void *instance, const DriverCall *call, WireReply *reply)
 
 static int p11_unlock(void *instance, const DriverCall *call, WireReply *reply)
 {
-        CLEANUP(closep) int fd = call->request->fds[0];
         CLEANUP(secret_freep) Secret *pin = NULL;
         int r;
 
-        call->request->fds[0] = -1;
-        if (fd < 0)
-                return fail(&reply->failure, CB_INVALID_ARGUMENT,
-                            "there is no descriptor for the PIN");
-        r = secret_read_fd(fd, PIN_MAX, READ_USEC, &pin);
-        if (r == -ENOMEM)
+        r = handed_take(call->handed, 0, "PIN", &pin, &reply->failure);
+        if (r != 0)
                 return r;
-        if (r < 0)
-                return fail(&reply->failure, CB_INVALID_ARGUMENT,
-                            "the PIN cannot be read: it must be a regular file, a memfd or a pipe "
-                            "that ends within 5 s, of at most %d bytes",
-                            PIN_MAX);
         secret_chomp(pin);
+        if (secret_length(pin) > PIN_MAX)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "the PIN is longer than %d bytes",
+                            PIN_MAX);
         if (secret_length(pin) == 0)
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "the PIN is empty");
         return token_unlock(instance, TAKE(pin), call->deadline_usec, &reply->failure);

@@ -189,8 +189,9 @@ static int write_file(const Export *export, int *ret_fd, Failure *failure)
         return r == 0 ? to_memfd(file, ret_fd) : r;
 }
 
-static int prepare(Export *export, WireRequest *request, Failure *failure)
+static int prepare(Export *export, const DriverCall *call, Failure *failure)
 {
+        const WireRequest *request = call->request;
         int r;
 
         export->format = export_format_from_name(request->name);
@@ -199,7 +200,7 @@ static int prepare(Export *export, WireRequest *request, Failure *failure)
         if (export->format == EXPORT_NONE)
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "the format of an export is pkcs12 or pem");
-        r = handed_read(&request->fds[0], "passphrase", &export->passphrase, failure);
+        r = handed_take(call->handed, 0, "passphrase", &export->passphrase, failure);
         if (r != 0)
                 return r;
         secret_chomp(export->passphrase);
@@ -220,7 +221,7 @@ int export_key(void *instance, const DriverCall *call, WireReply *reply)
         CLEANUP(export_deinit) Export export = { .request = call->request };
         int r;
 
-        r = prepare(&export, call->request, &reply->failure);
+        r = prepare(&export, call, &reply->failure);
         if (r == 0)
                 r = session_run(instance, call->deadline_usec, export_work, &export,
                                 &reply->failure);

@@ -111,15 +111,15 @@ static void import_deinit(Import *import)
         key_facts_deinit(&import->facts);
 }
 
-static int import_read(Import *import, WireRequest *request, Failure *failure)
+static int import_read(Import *import, Handed *handed, Failure *failure)
 {
         CLEANUP(secret_freep) Secret *data = NULL;
         CLEANUP(secret_freep) Secret *passphrase = NULL;
         int r;
 
-        r = handed_read(&request->fds[0], "bundle", &data, failure);
+        r = handed_take(handed, 0, "bundle", &data, failure);
         if (r == 0)
-                r = handed_read(&request->fds[1], "passphrase", &passphrase, failure);
+                r = handed_take(handed, 1, "passphrase", &passphrase, failure);
         if (r != 0)
                 return r;
         secret_chomp(passphrase);
@@ -220,7 +220,7 @@ int store_import(Token *token, const DriverCall *call, WireReply *reply)
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "an import needs a name");
         if (getrandom(import.id, sizeof(import.id), 0) != sizeof(import.id))
                 return -EIO;
-        r = import_read(&import, call->request, &reply->failure);
+        r = import_read(&import, call->handed, &reply->failure);
         if (r != 0)
                 return r;
         r = session_run(token, call->deadline_usec, import_work, &import, &reply->failure);
