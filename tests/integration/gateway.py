@@ -3,6 +3,7 @@
 
 import contextlib
 import http.client
+import json
 import os
 import pathlib
 import re
@@ -85,17 +86,18 @@ class Nginx:
             f"error_log {self.error_log} info;\nenv CERTBROKER_BUS;\nevents {{ worker_connections 512; }}\n"
             f"http {{ access_log off;\n{temp}{servers}\n}}\n")
 
+    def command(self, *more):
+        return ["nginx", "-e", str(self.error_log), "-p", str(self.folder), "-c", str(self.config), *more]
+
     def test(self):
-        return subprocess.run(["nginx", "-t", "-e", self.error_log, "-p", self.folder, "-c", self.config],
-                              env=self.environment(), capture_output=True, text=True, check=False)
+        return subprocess.run(self.command("-t"), env=self.environment(), capture_output=True, text=True, check=False)
 
     def environment(self):
         return self.broker.foreign_environment() if self.foreign else {"PATH": os.environ["PATH"]}
 
     def start(self, *ports):
-        self.process = subprocess.Popen(
-            ["nginx", "-e", self.error_log, "-p", self.folder, "-c", self.config], env=self.environment(),
-            preexec_fn=die_with_parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.command(), env=self.environment(), preexec_fn=die_with_parent,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for port in ports:
             wait_until(lambda p=port: self.process.poll() is not None or listening(p), f"{self.name} listens")
         assert self.process.poll() is None, self.log()
@@ -238,6 +240,40 @@ class Load:
 
     def failures(self):
         return [s for s in self.statuses if s != 200]
+
+
+class Wrk:
+    """wrk's requests, until it is left, and what it counted.
+
+    Each has a connection of its own: nginx, told to reload, closes connections that wait for a further request, and
+    one that is under way at that moment fails with or without a rotation.
+    """
+
+    SCRIPT = """function done(summary)
+        local e = summary.errors
+        print(string.format('{"requests": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d, "status": %d}',
+                            summary.requests, e.connect, e.read, e.write, e.timeout, e.status))
+    end"""
+
+    def __init__(self, folder, port, connections=8):
+        script = folder / "wrk.lua"
+        script.write_text(self.SCRIPT)
+        self.command = ["wrk", "-t", "2", "-c", str(connections), "-d", "600s", "--timeout", "60s", "-s", script,
+                        "-H", "Connection: close", f"http://127.0.0.1:{port}/"]
+        self.requests, self.failures = 0, None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                        preexec_fn=die_with_parent)
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        text, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, text
+        counts = json.loads(text.splitlines()[-1])
+        self.requests = counts.pop("requests")
+        self.failures = {kind: n for kind, n in counts.items() if n}
 
 
 def fingerprint_in(text):
