@@ -92,6 +92,7 @@ static int make_rooms(Broker *broker)
                 r = metrics_new(&broker->metrics);
         if (r != 0)
                 return r;
+        signer_observe(broker->signer, broker_on_key_used, broker);
         rooms = (BusRooms){
                 .event = broker->event,
                 .catalog = broker->catalog,

@@ -10,7 +10,7 @@
 #include "broker/report.h"
 #include "broker/rooms.h"
 
-/* --- from sources and manage --- */
+/* --- from sources, sign and manage --- */
 
 static void on_source_added(void *userdata, Source *source)
 {
@@ -50,6 +50,13 @@ void broker_on_tick(void *userdata)
         Broker *broker = userdata;
 
         manage_tick(broker->manage);
+}
+
+void broker_on_key_used(void *userdata, const char *id, uint64_t generation, int status)
+{
+        Broker *broker = userdata;
+
+        manage_key_used(broker->manage, id, generation, status);
 }
 
 static void host_wake_at(void *userdata, uint64_t realtime_sec)

@@ -37,6 +37,7 @@ extern const SourcesEvents broker_sources_events;
 extern const BusHost broker_bus_host;
 
 void broker_on_tick(void *userdata);
+void broker_on_key_used(void *userdata, const char *id, uint64_t generation, int status);
 /* ask.c: a source's process needs a signature of another source's key. */
 void broker_on_ask(void *userdata, Source *source, const WireReply *question);
 /* Hands a good configuration to every room, and keeps it; what was in force before is freed after. */

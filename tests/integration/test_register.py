@@ -5,15 +5,18 @@ import dbus
 import pki
 import pytest
 
-from broker import Failure, SOFTHSM, certificate_path
-from cryptography.hazmat.primitives import serialization
+from broker import Failure, SOFTHSM, certificate_path, wait_until
+from conftest import Signals
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from lifecycle import GRANT_EVERYTHING
 
 
 def register(broker, id, uri, **options):
     return broker.manager("RegisterCertificate", "ssa{sv}", id, uri, dbus.Dictionary(options, signature="sv"))
 
 
-def put(broker, label, key, cert, id="01", token="test"):
+def put(broker, label, key, cert, id="01", token="test", more=()):
     """Writes a key and its certificate into the token without the broker."""
     for kind, data in (("privkey", key.private_bytes(serialization.Encoding.DER,
                                                      serialization.PrivateFormat.TraditionalOpenSSL,
@@ -23,14 +26,18 @@ def put(broker, label, key, cert, id="01", token="test"):
             file = broker.folder / f"{kind}.der"
             file.write_bytes(data)
             broker.pkcs11_tool("--write-object", str(file), "--type", kind, "--label", label, "--id", id,
-                               *(["--usage-sign"] if kind == "privkey" else []), token=token)
+                               *(["--usage-sign", *more] if kind == "privkey" else []), token=token)
+
+
+def encrypted(public):
+    return public.encrypt(b"message", padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None))
 
 
 @pytest.fixture
 def prepared(stopped):
     key = pki.key("rsa-2048")
     stopped.cert = pki.certificate(key, "in.the.token")
-    put(stopped, "outside", key, stopped.cert)
+    put(stopped, "outside", key, stopped.cert, more=("--usage-decrypt",))
     return stopped.start()
 
 
@@ -122,12 +129,40 @@ def test_destroyed_key_is_unavailable(prepared):
     with pytest.raises(Failure):
         prepared.certificate("client", "Refresh")
         prepared.sign("client", "rsa-pss-sha256", bytes(32))
-    from broker import wait_until
     wait_until(lambda: prepared.certificate_properties("client")["State"] == "unavailable", "unavailable")
     assert prepared.backend("orders", "GetCredential")["thumbprint"] == pki.thumbprint(prepared.cert)
     with pytest.raises(Failure) as caught:
         prepared.sign("client", "rsa-pss-sha256", bytes(32))
     assert caught.value.name in ("SourceUnavailable", "NotFound"), str(caught.value)
+
+
+@pytest.mark.parametrize("use", ["Sign", "SignTls", "Decrypt"])
+def test_a_use_finds_the_key_gone(prepared, use):
+    """Nobody asks for a look-up: a use that misses the key makes one; so does one that finds it again."""
+    state = lambda: prepared.certificate_properties("client")["State"]  # noqa: E731
+    prepared.configure(grants=GRANT_EVERYTHING)
+    prepared.manager("Reload")
+    register(prepared, "client", "pkcs11:object=outside")
+    signals = Signals(prepared)
+    uses = {
+        "Sign": lambda: prepared.sign("client", "rsa-pss-sha256", bytes(32)),
+        "SignTls": lambda: prepared.certificate("client", "SignTls", "tssay", dbus.UInt64(0), "rsa-pss-sha256",
+                                                "client", dbus.ByteArray(bytes(32))),
+        "Decrypt": lambda: prepared.certificate("client", "Decrypt", "tsay", dbus.UInt64(0), "rsa-oaep-sha1",
+                                                dbus.ByteArray(encrypted(prepared.cert.public_key()))),
+    }
+    uses[use]()
+    assert state() == "active"
+    prepared.pkcs11_tool("--delete-object", "--type", "privkey", "--label", "outside")
+    with pytest.raises(Failure) as caught:
+        uses[use]()
+    assert caught.value.name == "NotFound", str(caught.value)
+    wait_until(lambda: state() == "unavailable", "unavailable")
+    told = signals.wait("PropertiesChanged", certificate_path("client"))
+    assert any(arguments[1].get("State") == "unavailable" for *_, arguments in told)
+    put(prepared, "outside", pki.key("rsa-2048"), None, more=("--usage-decrypt",))
+    uses[use]()
+    wait_until(lambda: state() == "active", "active again")
 
 
 def test_destroying_one_id_leaves_the_key_to_the_others(prepared, refused):

@@ -220,6 +220,22 @@ def test_soft_deleted_is_said(broker, refused):
     assert broker.backend("orders-backend", "GetCredential")["generation"] == 1
 
 
+def test_a_use_finds_the_key_gone(broker, refused):
+    """The vault has it no more: a signature says so, and the look-up that it starts, which asks twice, too."""
+    state = lambda: broker.certificate_properties("orders")["State"]  # noqa: E731
+    broker.add()
+    broker.check_signature()
+    broker.vault.fault("V11.not-found", match="^POST /keys/", times=1)
+    broker.vault.clear_log()
+    refused("NotFound", broker.try_sign)  # only the key's answer was wrong
+    wait_until(lambda: broker.asked("GET", "/certificates/") > 0, "a look-up")
+    assert state() == "active"
+    broker.vault.remove_certificate("orders")
+    refused("NotFound", broker.try_sign)
+    wait_until(lambda: state() == "unavailable", "unavailable")
+    assert "twice" in broker.last_error()
+
+
 def test_a_chain_that_the_identity_may_not_read(broker):
     """Given by hand for the same leaf it completes the chain, and stays."""
     import os

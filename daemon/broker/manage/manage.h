@@ -107,6 +107,11 @@ void manage_register(Manage *manage, const char *id, const char *uri, const char
 void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_done done,
                         void *userdata);
 void manage_refresh(Manage *manage, const char *id, manage_done done, void *userdata);
+/*
+ * What a source made of a use of this generation's key: 0, or its failure's status. Where that does not fit what is known
+ * of the current one, it is looked up at once, for a source that misses a key may be asked too early, or wrongly.
+ */
+void manage_key_used(Manage *manage, const char *id, uint64_t generation, int status);
 void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done,
                                void *userdata);
 

@@ -231,6 +231,7 @@ typedef struct Refreshing {
         Manage *manage;
         char *id;
         Follower *followers, **end;
+        bool again; /* what was asked may be older than what a use of the key has found since */
 } Refreshing;
 
 static void refreshing_free(Refreshing *refreshing)
@@ -252,6 +253,12 @@ void refreshing_deinit(Map *refreshing)
         map_deinit(refreshing);
 }
 
+static void on_refreshed_alone(void *userdata, const Failure *failure)
+{
+        (void)userdata;
+        (void)failure; /* it is in the certificate's LastError, or the source's */
+}
+
 /* It is out of the map before anybody is answered: who asks again from there asks anew. */
 static void on_refreshed(void *userdata, const Failure *failure)
 {
@@ -260,6 +267,9 @@ static void on_refreshed(void *userdata, const Failure *failure)
         map_remove(&refreshing->manage->refreshing, refreshing->id);
         for (Follower *follower = refreshing->followers; follower; follower = follower->next)
                 follower->done(follower->userdata, failure);
+        if (refreshing->again)
+                refresh_certificate(refreshing->manage, refreshing->id, true, on_refreshed_alone,
+                                    NULL);
         refreshing_free(refreshing);
 }
 
@@ -329,12 +339,6 @@ void manage_refresh(Manage *manage, const char *id, manage_done done, void *user
         refresh_certificate(manage, id, false, done, userdata);
 }
 
-static void on_due_refreshed(void *userdata, const Failure *failure)
-{
-        (void)userdata;
-        (void)failure; /* it is in the certificate's LastError, or the source's */
-}
-
 void refresh_due(Manage *manage, uint64_t now_sec)
 {
         CLEANUP(strv_freep) char **due = NULL;
@@ -348,5 +352,20 @@ void refresh_due(Manage *manage, uint64_t now_sec)
                         break;
         }
         for (char **id = due; id && *id; id++)
-                refresh_certificate(manage, *id, true, on_due_refreshed, NULL);
+                refresh_certificate(manage, *id, true, on_refreshed_alone, NULL);
+}
+
+/* A look-up has its rules for what is missing: a vault's is asked twice. */
+void manage_key_used(Manage *manage, const char *id, uint64_t generation, int status)
+{
+        const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
+        Refreshing *refreshing = map_find(&manage->refreshing, id);
+
+        if (!certificate || certificate->current != generation ||
+            status != (certificate->key_gone ? 0 : CB_NOT_FOUND))
+                return;
+        if (refreshing)
+                refreshing->again = true;
+        else
+                refresh_certificate(manage, id, true, on_refreshed_alone, NULL);
 }

@@ -13,6 +13,7 @@
 static const char *const algorithms[] = { "rsa-oaep-sha1", "rsa-oaep-sha256" };
 
 typedef struct Decryption {
+        Signer *signer;
         char *id;
         uint64_t generation;
         sign_done done;
@@ -35,6 +36,8 @@ static void on_reply(void *userdata, WireReply *reply)
         CLEANUP(decryption_freep) Decryption *decryption = userdata;
         Failure failure = reply->failure;
 
+        signer_tell_used(decryption->signer, decryption->id, decryption->generation,
+                         failure.status);
         decryption->done(decryption->userdata, &failure, decryption->generation,
                          failure.status == 0 ? &reply->output : NULL);
         if (reply->output.n > 0)
@@ -63,15 +66,16 @@ static int check(const DecryptRequest *request, const SignerKey *key, Failure *f
         return 0;
 }
 
-static int decryption_new(const char *id, const SignerKey *key, sign_done done, void *userdata,
-                          Decryption **ret_decryption)
+static int decryption_new(Signer *signer, const char *id, const SignerKey *key, sign_done done,
+                          void *userdata, Decryption **ret_decryption)
 {
         CLEANUP(decryption_freep) Decryption *decryption = calloc(1, sizeof(*decryption));
 
         if (!decryption)
                 return -ENOMEM;
 
-        *decryption = (Decryption){ .generation = key->generation->number,
+        *decryption = (Decryption){ .signer = signer,
+                                    .generation = key->generation->number,
                                     .done = done,
                                     .userdata = userdata };
         if (string_set(&decryption->id, id) < 0)
@@ -94,7 +98,7 @@ static int submit(Signer *signer, const DecryptRequest *request, sign_done done,
         if (r == 0)
                 r = check(request, &key, failure);
         if (r == 0)
-                r = decryption_new(request->id, &key, done, userdata, &decryption);
+                r = decryption_new(signer, request->id, &key, done, userdata, &decryption);
         if (r == 0)
                 r = string_set(&algorithm, request->algorithm);
         if (r != 0)

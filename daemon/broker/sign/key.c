@@ -41,6 +41,12 @@ int signer_find_key(Signer *signer, const char *id, uint64_t generation, SignerK
         return 0;
 }
 
+void signer_tell_used(Signer *signer, const char *id, uint64_t generation, int status)
+{
+        if (signer->used)
+                signer->used(signer->used_userdata, id, generation, status);
+}
+
 void signer_give_up(const char *id, int r, Failure *failure, sign_done done, void *userdata)
 {
         if (failure->status == 0)

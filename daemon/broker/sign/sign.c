@@ -62,6 +62,12 @@ Signer *signer_free(Signer *signer)
         return NULL;
 }
 
+void signer_observe(Signer *signer, signer_used used, void *userdata)
+{
+        signer->used = used;
+        signer->used_userdata = userdata;
+}
+
 void signer_configure(Signer *signer, const Config *config)
 {
         signer->verify = config->verify_signatures;
@@ -165,6 +171,7 @@ static void on_reply(void *userdata, WireReply *reply)
         CLEANUP(signing_freep) Signing *signing = userdata;
         Failure failure = reply->failure;
 
+        signer_tell_used(signing->signer, signing->id, signing->generation, failure.status);
         if (failure.status == 0)
                 check_signature(signing, reply, &failure);
 
