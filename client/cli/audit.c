@@ -287,7 +287,8 @@ static const char *short_object(const char *path)
 
 static int print_record(Cli *cli, const json_t *record)
 {
-        static const char *const members[] = { "event", "result", "object", "algorithm", "grant" };
+        static const char *const members[] = { "time",   "event",     "result",
+                                               "object", "algorithm", "grant" };
         json_int_t generation = json_integer_value(json_object_get(record, "generation"));
         char *texts[ELEMENTSOF(members)] = { NULL };
         bool ok = true;
@@ -299,16 +300,15 @@ static int print_record(Cli *cli, const json_t *record)
         if (ok) {
                 (void)printf("%.19sZ %6" JSON_INTEGER_FORMAT " uid %-6" JSON_INTEGER_FORMAT
                              " %-18s %-14s %s",
-                             text_of(record, "time"),
-                             json_integer_value(json_object_get(record, "seq")),
-                             json_integer_value(json_object_get(record, "uid")), texts[0], texts[1],
-                             short_object(texts[2]));
+                             texts[0], json_integer_value(json_object_get(record, "seq")),
+                             json_integer_value(json_object_get(record, "uid")), texts[1], texts[2],
+                             short_object(texts[3]));
                 if (generation)
                         (void)printf(" generation %" JSON_INTEGER_FORMAT, generation);
-                if (*texts[3])
-                        (void)printf(" %s", texts[3]);
                 if (*texts[4])
-                        (void)printf(" by %s", texts[4]);
+                        (void)printf(" %s", texts[4]);
+                if (*texts[5])
+                        (void)printf(" by %s", texts[5]);
                 (void)putchar('\n');
         }
         for (size_t i = 0; i < ELEMENTSOF(members); i++)
@@ -317,13 +317,14 @@ static int print_record(Cli *cli, const json_t *record)
 }
 
 /* The array of --json is written as it is read: it may be long. */
-static int show_record(Cli *cli, const LogLine *line, const json_t *record, uint64_t n_shown)
+static int show_record(Cli *cli, const json_t *record, uint64_t n_shown)
 {
         if (!cli->arguments->json)
                 return print_record(cli, record);
         (void)fputs(n_shown ? ",\n" : "[\n", stdout);
-        (void)fwrite(line->text, 1, line->n, stdout);
-        return 0;
+        return json_dumpf(record, stdout, JSON_COMPACT | JSON_ENSURE_ASCII)
+                       ? cli_fail(cli, -EIO, "The answer could not be written.")
+                       : 0;
 }
 
 static int show_all(Cli *cli, Log *log, const Filter *filter)
@@ -336,7 +337,7 @@ static int show_all(Cli *cli, Log *log, const Filter *filter)
                 json_t *record = json_loadb(line.text, line.n, 0, NULL);
                 bool wanted = json_is_object(record) && is_wanted(filter, record);
 
-                r = wanted ? show_record(cli, &line, record, n_shown) : 0;
+                r = wanted ? show_record(cli, record, n_shown) : 0;
                 n_shown += wanted;
                 if (!json_is_object(record) && !line.is_cut)
                         (void)fprintf(stderr,

@@ -114,7 +114,7 @@ int verb_certificate_export(Cli *cli, const Arguments *arguments)
                 return cli_usage(cli, "A private key is written to a file, not to the terminal.");
         if (cb_object_path("certificate", id, &path))
                 return cli_fail(cli, CB_INVALID_ARGUMENT, "That is no id.");
-        r = secret_open(cli, "Passphrase for the exported key: ", true, true, &passphrase);
+        r = secret_open(cli, "Passphrase for the exported key", SECRET_TWICE, &passphrase);
         if (r)
                 return r;
         r = cb_call(cli->client,

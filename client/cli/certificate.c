@@ -22,7 +22,7 @@ static const Field list_fields[] = {
         { "STATE", "State", FORMAT_TEXT },
         { "SOURCE", "Source", FORMAT_TEXT },
         { "KEY", "KeyType", FORMAT_TEXT },
-        { "GENERATION", "Generation", FORMAT_TEXT },
+        { "GENERATION", "Generation", FORMAT_GENERATION },
         { "EXPIRES", "NotAfter", FORMAT_TIME },
         { "SUBJECT", "Subject", FORMAT_TEXT },
         { NULL },
@@ -45,7 +45,7 @@ static const Field show_fields[] = {
         { "Key type:", "KeyType", FORMAT_TEXT },
         { "Algorithms:", "Algorithms", FORMAT_PLENTY },
         { "Extractable:", "Extractable", FORMAT_TEXT },
-        { "Generation:", "Generation", FORMAT_TEXT },
+        { "Generation:", "Generation", FORMAT_GENERATION },
         { "Generations:", "Generations", FORMAT_GENERATIONS },
         { "Backends:", "Backends", FORMAT_PLENTY },
         { "Last refresh:", "LastRefresh", FORMAT_NEVER },
@@ -154,6 +154,7 @@ static int show_result(Cli *cli, const char *id, const char *done)
 {
         CLEANUP(cb_value_free_p) cb_value *reply = NULL;
         const cb_value *properties;
+        char current[48] = "no certificate yet";
         const char *warning, *state;
         uint64_t generation;
         int r;
@@ -165,9 +166,10 @@ static int show_result(Cli *cli, const char *id, const char *done)
                 return show_document(cli, show_json(properties));
 
         generation = cb_value_number(cb_value_get(properties, "Generation"), 0);
+        if (generation > 0)
+                (void)snprintf(current, sizeof(current), "generation %" PRIu64, generation);
         state = cb_value_string(cb_value_get(properties, "State"), "?");
-        r = show_done(cli, "certificate", id, "%s %s, generation %" PRIu64 ", %s.", id, done,
-                      generation, state);
+        r = show_done(cli, "certificate", id, "%s %s: %s, %s.", id, done, current, state);
         warning = cb_value_string(cb_value_get(properties, "LastError"), "");
         if (r == 0 && *warning)
                 r = show_done(cli, "certificate", id, "Warning: %s", warning);
@@ -215,6 +217,7 @@ static bool may_be_encrypted(int fd)
 int verb_certificate_import(Cli *cli, const Arguments *arguments)
 {
         static const char *const flags[] = { "--replace", "--extractable", "--force" };
+        static const char prompt[] = "Passphrase of the bundle (empty for none)";
         const char *id = arguments->positionals[0], *file = arguments->positionals[1];
         const char *secret = arguments_value(arguments, "--passphrase-file");
         CLEANUP(cb_dict_free_p) cb_dict *options = NULL;
@@ -228,14 +231,16 @@ int verb_certificate_import(Cli *cli, const Arguments *arguments)
         if (r == 0)
                 r = file_open(cli, file, &bundle);
         if (r == 0)
-                r = secret_open(cli, "Passphrase of the bundle (empty for none): ",
-                                may_be_encrypted(bundle), false, &passphrase);
+                r = secret_open(cli, prompt, may_be_encrypted(bundle) ? SECRET_MAYBE : SECRET_NONE,
+                                &passphrase);
         if (r)
                 return r;
 
         r = cb_call(cli->client, &(cb_method){ .member = "ImportCertificate" }, NULL, &cli->error,
                     "sshha{sv}", id, arguments_value(arguments, "--source"), bundle, passphrase,
                     options);
+        if (r == CB_BAD_PASSPHRASE && secret_is_out_of_reach(cli))
+                return secret_missing(cli, prompt);
         return r ? r : show_result(cli, id, "imported");
 }
 
@@ -252,7 +257,10 @@ int verb_certificate_generate(Cli *cli, const Arguments *arguments)
         r = cb_call(cli->client, &(cb_method){ .member = "GenerateKey" }, NULL, &cli->error,
                     "sssa{sv}", id, arguments_value(arguments, "--source"),
                     arguments_value(arguments, "--type"), options);
-        return r ? r : show_result(cli, id, "has a new key");
+        return r ? r
+                 : show_result(cli, id,
+                               "has a new key, which waits for its certificate (certificate "
+                               "request, then install); until then");
 }
 
 int verb_certificate_register(Cli *cli, const Arguments *arguments)

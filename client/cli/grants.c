@@ -10,6 +10,7 @@
 
 #include "local.h"
 #include "show.h"
+#include "text.h"
 
 /* Appends to a text that was allocated; on failure it is NULL from then on. */
 static void append(char **text, const char *between, const char *more)
@@ -108,6 +109,42 @@ static int print_grants(Cli *cli, const json_t *grants)
         return 0;
 }
 
+/* ------------------------------------------------------------------ are they in force? */
+
+/* The daemon tells of its grants no more than their hash, among its metrics. */
+static bool has_hash(const char *metrics, const char *hash)
+{
+        CLEANUP(free_text) char *sample = NULL;
+
+        if (asprintf(&sample, "\ncertbroker_grants_info{sha256=\"%s\"}", hash) < 0) {
+                sample = NULL;
+                return false;
+        }
+        return strstr(metrics, sample) != NULL;
+}
+
+/* On standard error, so that it is told with --json too. */
+static void warn_unless_in_force(Cli *cli, const char *hash)
+{
+        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(free_text) char *why = NULL;
+        cb_error error = { 0 };
+        int r;
+
+        r = cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true }, &reply,
+                    &error, "");
+        why = r ? text_escape(error.text) : NULL;
+        if (r)
+                (void)fprintf(stderr,
+                              "certbroker: These are the grants of the configuration; whether they "
+                              "are in force is not known: %s\n",
+                              why ?: "out of memory");
+        else if (!has_hash(cb_value_string(cb_value_at(reply, 0), ""), hash))
+                (void)fputs("certbroker: These are the grants of the configuration as it is now; "
+                            "certbrokerd has others in force until it is reloaded.\n",
+                            stderr);
+}
+
 int verb_policy_list(Cli *cli, const Arguments *arguments)
 {
         json_t *config = NULL;
@@ -117,6 +154,9 @@ int verb_policy_list(Cli *cli, const Arguments *arguments)
         r = local_config(cli, &config);
         if (r)
                 return r;
+        if (!arguments_has(arguments, "--config"))
+                warn_unless_in_force(
+                        cli, json_string_value(json_object_get(config, "grants-sha256")) ?: "");
         grants = json_object_get(config, "grant");
         r = arguments->json ? show_document(cli, json_incref(grants)) : print_grants(cli, grants);
         json_decref(config);

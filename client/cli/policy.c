@@ -125,11 +125,13 @@ const Verb policy_verbs[] = {
           policy_list_options,
           verb_policy_list,
           "List the grants",
-          "Shows the grants of the configuration on this machine as certbrokerd reads them, with "
-          "their\n"
-          "defaults. After a change of the configuration they hold from `systemctl reload "
-          "certbrokerd` on.\n"
-          "What a grant does not name it does not allow.",
+          "Shows the grants that the configuration on this machine holds now, as certbrokerd "
+          "reads them,\n"
+          "with their defaults. Where certbrokerd has others in force (it was not reloaded since "
+          "they were\n"
+          "changed), or cannot be asked, a line on standard error says so. What a grant does not "
+          "name it\n"
+          "does not allow.",
           "certbroker policy list" },
         { "check",
           { "OPERATION", "OBJECT" },

@@ -123,13 +123,14 @@ static int read_line(int terminal, const char *prompt, char *buffer, size_t *ret
         return 0;
 }
 
-static int from_terminal(Cli *cli, int terminal, const char *prompt, bool twice, char *buffer,
+static int from_terminal(Cli *cli, int terminal, const char *what, bool twice, char *buffer,
                          size_t *ret_n)
 {
-        char *again = buffer + SECRET_MAX + 1;
+        char *again = buffer + SECRET_MAX + 1, prompt[128];
         size_t n_again = 0;
         int r;
 
+        (void)snprintf(prompt, sizeof(prompt), "%s: ", what);
         r = read_line(terminal, prompt, buffer, ret_n);
         if (r == 0 && twice) {
                 r = read_line(terminal, "Again: ", again, &n_again);
@@ -141,8 +142,20 @@ static int from_terminal(Cli *cli, int terminal, const char *prompt, bool twice,
         return 0;
 }
 
-static int get_secret(Cli *cli, const char *prompt, bool wanted, bool twice, char *buffer,
-                      size_t *ret_n)
+bool secret_is_out_of_reach(const Cli *cli)
+{
+        return !arguments_has(cli->arguments, "--passphrase-file") && !isatty(STDIN_FILENO);
+}
+
+int secret_missing(Cli *cli, const char *what)
+{
+        return cli_usage(cli,
+                         "There is no terminal to ask for this on: %s. Give --passphrase-file "
+                         "FILE, or `-` in place of FILE for standard input.",
+                         what);
+}
+
+static int get_secret(Cli *cli, const char *what, SecretNeed need, char *buffer, size_t *ret_n)
 {
         const char *file = arguments_value(cli->arguments, "--passphrase-file");
         int terminal, r;
@@ -150,17 +163,17 @@ static int get_secret(Cli *cli, const char *prompt, bool wanted, bool twice, cha
         *ret_n = 0;
         if (file)
                 return from_file(cli, file, buffer, ret_n);
-        if (!wanted)
+        if (need == SECRET_NONE)
                 return 0;
         terminal = isatty(STDIN_FILENO) ? open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
         if (terminal < 0)
-                return 0;
-        r = from_terminal(cli, terminal, prompt, twice, buffer, ret_n);
+                return need == SECRET_MAYBE ? 0 : secret_missing(cli, what);
+        r = from_terminal(cli, terminal, what, need == SECRET_TWICE, buffer, ret_n);
         (void)close(terminal);
         return r;
 }
 
-int secret_open(Cli *cli, const char *prompt, bool wanted, bool twice, int *ret_fd)
+int secret_open(Cli *cli, const char *what, SecretNeed need, int *ret_fd)
 {
         size_t n_buffer = 2 * (SECRET_MAX + 1), n = 0;
         char *buffer =
@@ -172,7 +185,7 @@ int secret_open(Cli *cli, const char *prompt, bool wanted, bool twice, int *ret_
         (void)mlock(buffer, n_buffer); /* as well as it goes: a user's limit may be small */
         (void)madvise(buffer, n_buffer, MADV_DONTDUMP);
 
-        r = get_secret(cli, prompt, wanted, twice, buffer, &n);
+        r = get_secret(cli, what, need, buffer, &n);
         if (r == 0) {
                 r = seal(buffer, n, ret_fd);
                 if (r)

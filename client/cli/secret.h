@@ -14,9 +14,19 @@
                         false, false                                                               \
         }
 
+typedef enum SecretNeed {
+        SECRET_NONE,  /* there is nothing to unlock: nobody is asked */
+        SECRET_MAYBE, /* it may be empty, and is where nobody can be asked */
+        SECRET_ONCE,
+        SECRET_TWICE, /* asked for again, since nothing can check it */
+} SecretNeed;
+
 /*
- * The secret of --passphrase-file; else, if wanted, what is typed at the terminal after `prompt`;
- * else the empty one. twice: it is asked for again, since nothing can check it. The caller closes
- * the memfd.
+ * The secret of --passphrase-file; else, as the need is, what is typed at the terminal after `what` and a
+ * colon, or the empty one. The caller closes the memfd.
  */
-int secret_open(Cli *cli, const char *prompt, bool wanted, bool twice, int *ret_fd);
+int secret_open(Cli *cli, const char *what, SecretNeed need, int *ret_fd);
+/* Where a secret is needed and there is neither file nor terminal: says so, as CLI_USAGE. */
+int secret_missing(Cli *cli, const char *what);
+/* There is no --passphrase-file, and nobody who could be asked. */
+bool secret_is_out_of_reach(const Cli *cli);

@@ -130,6 +130,8 @@ static void format_value(const cb_value *value, Format format, FILE *to)
 
         if (format == FORMAT_NEVER && number == 0) {
                 (void)fputs("never", to);
+        } else if (format == FORMAT_GENERATION && number == 0) {
+                (void)fputs("none yet", to);
         } else if (format == FORMAT_TIME || format == FORMAT_NEVER) {
                 time_format(number, text);
                 (void)fputs(text, to);

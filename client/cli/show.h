@@ -14,10 +14,11 @@ static inline void json_free_p(json_t **json)
 }
 
 typedef enum Format {
-        FORMAT_TEXT,   /* strings as they are, lists with commas, yes and no, numbers */
-        FORMAT_TIME,   /* Unix time */
-        FORMAT_NEVER,  /* Unix time, 0: never */
-        FORMAT_PLENTY, /* of a list: each in a line of its own (in a sheet) */
+        FORMAT_TEXT,       /* strings as they are, lists with commas, yes and no, numbers */
+        FORMAT_TIME,       /* Unix time */
+        FORMAT_NEVER,      /* Unix time, 0: never */
+        FORMAT_PLENTY,     /* of a list: each in a line of its own (in a sheet) */
+        FORMAT_GENERATION, /* a number, 0: none yet */
         FORMAT_GENERATIONS,
 } Format;
 

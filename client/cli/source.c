@@ -66,7 +66,7 @@ static int verb_unlock(Cli *cli, const Arguments *arguments)
         CLEANUP(close_fd) int pin = -1;
         int r;
 
-        r = secret_open(cli, "PIN of the token: ", true, false, &pin);
+        r = secret_open(cli, "PIN of the token", SECRET_ONCE, &pin);
         if (r == 0)
                 r = ask_object(cli, "source", name, "Unlock", NULL, "h", pin);
         return r ? r : show_state(cli, name, "unlocked");

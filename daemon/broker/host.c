@@ -7,6 +7,7 @@
 #include <systemd/sd-event.h>
 
 #include "base/log.h"
+#include "broker/print.h"
 #include "broker/report.h"
 #include "broker/rooms.h"
 
@@ -88,6 +89,8 @@ int broker_put_in_force(Broker *broker, Config *config, Failure *failure)
                 return r;
         }
         broker->config = config;
+        if (config_hash_grants(config, broker->grants_hash) != 0)
+                broker->grants_hash[0] = '\0';
         signer_configure(broker->signer, config);
         manage_configure(broker->manage, config);
         ledger_configure(broker->ledger, config);
@@ -161,7 +164,7 @@ static int host_report(void *userdata, char **ret_text)
 {
         Broker *broker = userdata;
         const ReportRooms rooms = { broker->metrics, broker->sources, broker->catalog,
-                                    broker->ledger, broker->bus };
+                                    broker->ledger,  broker->bus,     broker->grants_hash };
 
         return report_make(&rooms, ret_text);
 }

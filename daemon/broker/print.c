@@ -10,7 +10,10 @@
 #include <grp.h>
 #include <jansson.h>
 #include <pwd.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "broker/audit/tail.h"
 
 static void set_text(json_t *object, const char *key, const char *text)
 {
@@ -110,9 +113,28 @@ static json_t *source_json(const SourceConfig *source)
         return json;
 }
 
+static json_t *grants_json(const Config *config)
+{
+        json_t *grants = json_array();
+
+        for (size_t i = 0; i < config->grants.n; i++)
+                json_array_append_new(grants, grant_json(config->grants.items[i]));
+        return grants;
+}
+
+int config_hash_grants(const Config *config, char ret_hash[THUMBPRINT_TEXT])
+{
+        json_t *grants = grants_json(config);
+        CLEANUP(freep) char *text = grants ? json_dumps(grants, JSON_COMPACT) : NULL;
+
+        json_decref(grants);
+        return text ? audit_hash_line(text, strlen(text), ret_hash) : -ENOMEM;
+}
+
 static json_t *config_json(const Config *config)
 {
-        json_t *json = json_object(), *sources = json_array(), *grants = json_array();
+        json_t *json = json_object(), *sources = json_array();
+        char hash[THUMBPRINT_TEXT];
 
         set_text(json, "state-directory", config->state_directory);
         set_text(json, "runtime-directory", config->runtime_directory);
@@ -120,10 +142,9 @@ static json_t *config_json(const Config *config)
         set_text(json, "audit-log", config->audit_log);
         for (size_t i = 0; i < config->n_sources; i++)
                 json_array_append_new(sources, source_json(config->sources[i]));
-        for (size_t i = 0; i < config->grants.n; i++)
-                json_array_append_new(grants, grant_json(config->grants.items[i]));
         json_object_set_new(json, "source", sources);
-        json_object_set_new(json, "grant", grants);
+        json_object_set_new(json, "grant", grants_json(config));
+        set_text(json, "grants-sha256", config_hash_grants(config, hash) == 0 ? hash : NULL);
         json_object_set_new(json, "warnings", list_of(config->warnings));
         return json;
 }

@@ -15,6 +15,15 @@ static void expose_build(Exposition *exposition)
         exposition_sample(exposition, "_info", labels, 1);
 }
 
+static void expose_grants(const ReportRooms *rooms, Exposition *exposition)
+{
+        const MetricLabel labels[] = { { "sha256", rooms->grants_hash }, { 0 } };
+
+        exposition_family(exposition, "certbroker_grants", "info", NULL,
+                          "The grants in force, as certbrokerd --check-config --json hashes them.");
+        exposition_sample(exposition, "_info", labels, 1);
+}
+
 static void expose_in_flight(const ReportRooms *rooms, Exposition *exposition)
 {
         exposition_family(exposition, "certbroker_calls_in_flight", "gauge", NULL,
@@ -87,6 +96,7 @@ int report_make(const ReportRooms *rooms, char **ret_text)
                 return r;
 
         expose_build(&exposition);
+        expose_grants(rooms, &exposition);
         metrics_expose(rooms->metrics, &exposition);
         expose_in_flight(rooms, &exposition);
         expose_sources(rooms, &exposition);

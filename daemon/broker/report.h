@@ -14,6 +14,7 @@ typedef struct ReportRooms {
         const Catalog *catalog;
         const Ledger *ledger;
         const Bus *bus;
+        const char *grants_hash; /* config_hash_grants() of those in force; empty: not known */
 } ReportRooms;
 
 /* OpenMetrics text, the caller's; -ENOMEM. */

@@ -18,6 +18,7 @@
 struct Broker {
         BrokerOptions options;
         Config *config;
+        char grants_hash[THUMBPRINT_TEXT]; /* of those in force; empty: not known */
         sd_event *event;
         Lane *lane;
         Catalog *catalog;

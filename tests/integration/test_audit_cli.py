@@ -328,10 +328,11 @@ def test_show(broker, refused):
 def test_show_escapes_what_is_in_the_log(log):
     path = log.broker.folder / "evil.jsonl"
     record = json.loads(log.lines[0])
-    record["object"] = "a\x1b[2J"
-    path.write_text(json.dumps(record) + "\n")
-    done = log.broker.cli("audit", "show", "--file", str(path))
-    assert done.returncode == 0 and b"\x1b" not in done.stdout
+    for field in ("time", "event", "object", "algorithm", "grant", "result"):
+        path.write_text(json.dumps({**record, field: "\x1b[2J\u202e"}, ensure_ascii=False) + "\n")
+        for options in ((), ("--json",)):
+            done = log.broker.cli(*options, "audit", "show", "--file", str(path))
+            assert done.returncode == 0 and done.stdout.isascii() and b"\x1b" not in done.stdout, field
 
 
 def test_who_may_not_look(stopped):

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The CLI: every verb of this version, exit statuses, --json, what is never an argument."""
 
+import contextlib
 import json
+import os
+import pty
 import sqlite3
 import subprocess
 
@@ -69,6 +72,39 @@ def test_import_failures(files):
         files.passphrase, status=1)
     run(files, *common, "hsm", "--passphrase-file", "/nonexistent", status=1)
     assert files.list_ids() == []
+
+
+def test_a_secret_and_nobody_to_ask(files):
+    """No terminal and no --passphrase-file: 2, and what to do; but for a bundle that needs none."""
+    importing = ("certificate", "import", "client", files.bundle, "--source", "hsm")
+    for command in (importing, ("source", "unlock", "hsm"),
+                    ("certificate", "export", "client", "-o", files.folder / "out.p12")):
+        done = files.cli(*[str(word) for word in command], input=b"")
+        assert done.returncode == 2 and b"--passphrase-file" in done.stderr, done.stderr
+    assert files.source_properties()["State"] == "ready", "an empty PIN was tried"
+    assert not (files.folder / "out.p12").exists()
+    for bundle in (pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")), passphrase=b""),
+                   pki.pem(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")))):
+        files.bundle.write_bytes(bundle)
+        run(files, *importing, input=b"")
+        run(files, "certificate", "delete", "client", "--destroy-key")
+
+
+def test_a_passphrase_asked_for_on_the_terminal(files):
+    """Asked for where standard input is a terminal, and not shown there."""
+    command = [CLI, "--bus", files.bus_address, "certificate", "import", "client", files.bundle, "--source", "hsm"]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], [str(word) for word in command], files.environment())
+    said = b""
+    with contextlib.suppress(OSError):  # the other end is closed
+        while data := os.read(terminal, 4096):
+            said += data
+            if said.endswith(b"none): "):
+                os.write(terminal, b"secret\n")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
+    os.close(terminal)
+    assert b"secret" not in said and b"client imported: generation 1, active." in said
 
 
 def test_list_and_show(imported):
@@ -335,3 +371,22 @@ def test_policy_list_and_backup_are_of_the_daemon_that_answers(broker):
     with sqlite3.connect(copy) as store:
         assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert store.execute("SELECT id FROM certificate").fetchall() == [("client",)]
+
+
+def test_policy_list_says_what_is_not_in_force(broker):
+    """It shows the configuration; the daemon knows whether it has the same."""
+    def listed(*arguments):
+        done = broker.cli("policy", "list", *arguments)
+        assert done.returncode == 0
+        return done.stdout.decode(), done.stderr.decode()
+
+    assert "everything" in listed()[0] and not listed()[1]
+    broker.configure(grants=f'  other = {{ user = "{ME}"; allow = "manage"; certificate = "*"; }};\n')
+    text, warning = listed()
+    assert "other" in text and "others in force" in warning
+    assert not listed("--config", broker.config)[1], "another configuration is not held against the daemon's"
+    broker.manager("Reload")
+    assert not listed()[1]
+    broker.configure(grants=f'  less = {{ user = "{ME}"; allow = "manage"; certificate = "a*"; }};\n')
+    broker.manager("Reload")
+    assert "not known" in listed()[1], "its metrics are for who may manage everything"

@@ -42,6 +42,7 @@ def issue(broker, request, file, sans=("orders.example",)):
 def test_from_generate_to_destroy(world, key_type):
     shown = world.cli_json("certificate", "generate", "orders", "--source", "hsm", "--type", key_type)
     assert shown["State"] == "pending" and shown["KeyType"] == key_type
+    assert "none yet" in run(world, "certificate", "list") and "none yet" in run(world, "certificate", "show", "orders")
     request = run(world, "certificate", "request", "orders", "--subject", "CN=orders.example,O=Example", "--san",
                   "DNS:orders.example", "--san", "IP:10.0.0.1", "--san", "URI:spiffe://x/y", "--san", "email:a@b.example")
     csr = x509.load_pem_x509_csr(request.encode())
@@ -57,7 +58,8 @@ def test_from_generate_to_destroy(world, key_type):
     pki.verify(first.public_key(), algorithm, signature, b"data")
 
     # the next key, in the background; the first one goes on until its certificate is there
-    run(world, "certificate", "generate", "orders", "--source", "hsm", "--type", "ec-p384", "--replace")
+    said = run(world, "certificate", "generate", "orders", "--source", "hsm", "--type", "ec-p384", "--replace")
+    assert "waits for its certificate" in said and "until then: generation 1, active" in said
     assert world.certificate_properties("orders")["State"] == "active"
     file = world.folder / "request.pem"
     run(world, "certificate", "request", "orders", "--subject", "CN=orders.example", "-o", file)

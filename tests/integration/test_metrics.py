@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """GetMetrics, read by a parser that is not ours."""
+import json
+import subprocess
+
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from broker import DAEMON, GRANT_ALL, ME
 
 
 def samples(broker):
@@ -39,6 +44,22 @@ def test_states_ends_and_queues(broker):
     assert value(broker, "certbroker_audit_records_total") >= 1
     assert value(broker, "certbroker_audit_healthy") == 1
     assert cert
+
+
+def test_the_grants_in_force(broker):
+    """Their hash is the one that --check-config tells of the configuration."""
+    def read_now():
+        done = subprocess.run([DAEMON, "--config", broker.config, "--check-config", "--json"],
+                              env=broker.environment(), capture_output=True, check=True)
+        return json.loads(done.stdout)["grants-sha256"]
+
+    before = read_now()
+    assert value(broker, "certbroker_grants_info", sha256=before) == 1
+    broker.configure(grants=GRANT_ALL.format(me=ME).replace('"use"', '"use", "export"'))
+    assert read_now() != before
+    assert value(broker, "certbroker_grants_info", sha256=before) == 1
+    broker.manager("Reload")
+    assert value(broker, "certbroker_grants_info", sha256=read_now()) == 1
 
 
 def test_labels_are_bounded_by_what_is_there(broker, refused):
