@@ -12,7 +12,7 @@ import pytest
 
 import pki
 from vaulted import *  # noqa: F401,F403
-from vaulted import Failure, PATIENCE, wait_until
+from vaulted import Failure, PATIENCE, answered, wait_until
 
 
 @pytest.fixture
@@ -257,24 +257,8 @@ def test_v9_a_hundred_callers_one_token(vaulted):
     broker.vault.set(latency={"GET /metadata": 0.3})
     broker.vault.revoke_tokens()
     broker.vault.clear_log()
-    assert sign_many(broker, 100) == 100
+    assert answered(broker.sign_many(100)) == 100
     assert len(broker.vault.requests("metadata")) == 1
-
-
-def sign_many(broker, n, id="orders"):
-    """n signatures in flight at once on one connection; how many came."""
-    import dbus
-    import dbus.lowlevel
-    connection, replies, pending = broker.connect(), [], []
-    for _ in range(n):
-        message = dbus.lowlevel.MethodCallMessage("org.certbroker1", f"/org/certbroker1/certificate/{id}",
-                                                  "org.certbroker1.Certificate", "Sign")
-        message.append(dbus.UInt64(0), "ecdsa-sha256", dbus.ByteArray(pki.digest("ecdsa-sha256", b"m")),
-                       signature="tsay")
-        pending.append(connection.send_message_with_reply(message, replies.append, 30 * PATIENCE))
-    for call in pending:
-        call.block()
-    return len([r for r in replies if r.get_type() == dbus.lowlevel.MESSAGE_TYPE_METHOD_RETURN])
 
 
 @pytest.mark.parametrize("inner", ["ForbiddenByPolicy", "ForbiddenByRbac", "AccessDenied", "ForbiddenByFirewall",
@@ -494,7 +478,7 @@ def test_v26_misses_are_coalesced(vaulted):
     broker.vault.set(latency={"vault": 0.2})
     broker.vault.clear_log()
     broker.restart("vault")
-    assert sign_many(broker, 100) == 100
+    assert answered(broker.sign_many(100)) == 100
     assert 1 <= broker.asked("GET", "/keys/") <= 2  # by the signatures together, and by the look-up of the start
     assert broker.asked("POST", "/keys/") == 100
 

@@ -2,13 +2,12 @@
 """RegisterCertificate and Refresh of certificates in a key vault."""
 
 import dbus
-import dbus.lowlevel
 import pytest
 from cryptography import x509
 
 import pki
 from vaulted import *  # noqa: F401,F403
-from vaulted import NONE, PATIENCE, memfd, wait_until
+from vaulted import NONE, answered, memfd, wait_until
 
 
 def pems(made):
@@ -178,16 +177,7 @@ def test_a_thousand_refreshes_are_one(vaulted):
     broker.add()
     broker.vault.set(latency={"vault": 0.5})
     broker.vault.clear_log()
-    connections = [broker.connect() for _ in range(20)]
-    pending, replies = [], []
-    for i in range(1000):
-        message = dbus.lowlevel.MethodCallMessage(
-            "org.certbroker1", "/org/certbroker1/certificate/orders", "org.certbroker1.Certificate", "Refresh")
-        pending.append(connections[i % 20].send_message_with_reply(message, replies.append, 20 * PATIENCE))
-    for call in pending:
-        call.block()
-    assert len(replies) == 1000
-    assert not [reply for reply in replies if reply.get_type() != dbus.lowlevel.MESSAGE_TYPE_METHOD_RETURN]
+    assert answered(broker.call_many(1000, "orders", "Refresh", connections=20)) == 1000
     for path in ("/certificates/", "/keys/", "/secrets/"):
         assert broker.asked("GET", path) == 1, path
 

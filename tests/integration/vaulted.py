@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A broker with a source in the test vault (tests/keyvault), for test_vault_*.py: `from vaulted import *`."""
 
+import collections
 import pathlib
 import sys
 
 import dbus
+import dbus.lowlevel
 import pytest
 
 import pki
-from broker import Broker, Failure, PATIENCE, certificate_path, memfd, wait_until  # noqa: F401
+from broker import NAME, Broker, Failure, PATIENCE, certificate_path, memfd, wait_until  # noqa: F401
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "keyvault"))
 
@@ -74,6 +76,25 @@ class Vaulted(Broker):
     def try_sign(self, id="orders", algorithm="ecdsa-sha256", **how):
         return self.sign(id, algorithm, pki.digest(algorithm, b"hello"), **how)
 
+    def call_many(self, n, id, method, signature="", *arguments, connections=1, in_flight=None):
+        """n calls, in turn on some connections, so many of them unanswered at once (None: all of them); the replies."""
+        pending, replies = collections.deque(), []
+        channels = [self.connect() for _ in range(connections)]
+        for i in range(n):
+            while in_flight and len(pending) >= in_flight:
+                pending.popleft().block()
+            message = dbus.lowlevel.MethodCallMessage(NAME, certificate_path(id), "org.certbroker1.Certificate", method)
+            message.append(*arguments, signature=signature)
+            pending.append(channels[i % connections].send_message_with_reply(message, replies.append, 60 * PATIENCE))
+        for call in pending:
+            call.block()
+        return replies
+
+    def sign_many(self, n, id="orders", algorithm="ecdsa-sha256", **how):
+        """n signatures, as call_many; the replies."""
+        digest = dbus.ByteArray(pki.digest(algorithm, b"m"))
+        return self.call_many(n, id, "Sign", "tsay", dbus.UInt64(0), algorithm, digest, **how)
+
     def last_error(self, id="orders"):
         return str(self.certificate_properties(id)["LastError"])
 
@@ -92,6 +113,11 @@ class Vaulted(Broker):
 
     def sent_elsewhere(self):
         return self.vault.connections("elsewhere") + self.vault.connections("elsewhere-http")
+
+
+def answered(replies):
+    """How many of them are answers, and no errors."""
+    return len([reply for reply in replies if reply.get_type() == dbus.lowlevel.MESSAGE_TYPE_METHOD_RETURN])
 
 
 @pytest.fixture
