@@ -57,17 +57,19 @@ typedef struct SourceDriver {
         void (*wipe)(void *instance);
 
         /* One slot for each operation of the wire; NULL: the source answers CB_NOT_SUPPORTED. */
-        driver_operation sign;     /* key_uri, algorithm, input → output */
-        driver_operation decrypt;  /* key_uri, name = algorithm, input → output */
-        driver_operation import;   /* name, generation, extractable, fds → key facts, chain */
-        driver_operation generate; /* name, generation, key_type, extractable → key facts */
+        driver_operation sign;    /* key_uri, algorithm, input → output */
+        driver_operation decrypt; /* key_uri, name = algorithm, input → output */
+        driver_operation import; /* name, generation, extractable, fds, input → key facts, chain */
+        driver_operation generate; /* name, generation, key_type, extractable, input → key facts */
         driver_operation lookup;   /* uri → key facts, chain */
         driver_operation install;  /* name, generation, key_uri, chain */
         driver_operation request;  /* key_uri, name, settings → output */
         driver_operation destroy;  /* key_uri */
-        driver_operation export;   /* key_uri, name, chain, fds → fds */
-        driver_operation unlock;   /* fds {pin} */
-        driver_operation refresh;  /* nothing → 0 when the source serves, else why it does not */
+        driver_operation
+                take_back;        /* input = the mark of an import or generation, finished or not */
+        driver_operation export;  /* key_uri, name, chain, fds → fds */
+        driver_operation unlock;  /* fds {pin} */
+        driver_operation refresh; /* nothing → 0 when the source serves, else why it does not */
 } SourceDriver;
 
 /* The setting's value, NULL where there is none. Borrowed. */

@@ -207,6 +207,8 @@ static driver_operation operation_of(const SourceDriver *driver, WireOperation o
                 return driver->request;
         case WIRE_DESTROY:
                 return driver->destroy;
+        case WIRE_TAKE_BACK:
+                return driver->take_back;
         case WIRE_EXPORT:
                 return driver->export;
         case WIRE_UNLOCK:

@@ -24,11 +24,13 @@ enum packet_kind { PACKET_REQUEST = 0x51, PACKET_REPLY = 0x52 };
 #define ERRNO_MAX          4095
 
 static const char *const operation_names[_WIRE_OPERATION_N] = {
-        [WIRE_CONFIGURE] = "configure", [WIRE_SIGN] = "sign",         [WIRE_DECRYPT] = "decrypt",
-        [WIRE_IMPORT] = "import",       [WIRE_GENERATE] = "generate", [WIRE_LOOKUP] = "lookup",
-        [WIRE_READ_CHAIN] = "read-chain",
-        [WIRE_INSTALL] = "install",     [WIRE_REQUEST] = "request",   [WIRE_DESTROY] = "destroy",
-        [WIRE_EXPORT] = "export",       [WIRE_UNLOCK] = "unlock",     [WIRE_REFRESH] = "refresh",
+        [WIRE_CONFIGURE] = "configure",   [WIRE_SIGN] = "sign",
+        [WIRE_DECRYPT] = "decrypt",       [WIRE_IMPORT] = "import",
+        [WIRE_GENERATE] = "generate",     [WIRE_LOOKUP] = "lookup",
+        [WIRE_READ_CHAIN] = "read-chain", [WIRE_TAKE_BACK] = "take-back",
+        [WIRE_INSTALL] = "install",       [WIRE_REQUEST] = "request",
+        [WIRE_DESTROY] = "destroy",       [WIRE_EXPORT] = "export",
+        [WIRE_UNLOCK] = "unlock",         [WIRE_REFRESH] = "refresh",
         [WIRE_ANSWER] = "answer",
 };
 

@@ -8,6 +8,7 @@
  *   after=N       not the first N calls          count=N    N times at most
  *   type=0xN      C_GetMechanismInfo: only for this mechanism
  *   rv=0xN        answers this                   delay=N    first waits N milliseconds
+ *   late          with rv: only after the call has been passed on and done its work
  *   hang          never answers                  crash      abort()
  *   flipbit       C_Sign: one bit of the result  flags|=0xN C_GetTokenInfo: sets these flags
  *   sessions=N    C_OpenSession: no more than N at once
@@ -35,7 +36,7 @@
 typedef struct Rule {
         char function[48];
         unsigned long after, count, type, rv, delay_msec, flags, sessions;
-        bool has_rv, hang, crash, flipbit, alone;
+        bool has_rv, hang, crash, flipbit, alone, late;
         unsigned long n_seen, n_done;
 } Rule;
 
@@ -81,6 +82,8 @@ static void parse_word(Rule *rule, const char *word)
                 rule->crash = true;
         else if (strcmp(word, "flipbit") == 0)
                 rule->flipbit = true;
+        else if (strcmp(word, "late") == 0)
+                rule->late = true;
         else if (strcmp(word, "alone") == 0)
                 rule->alone = true;
         else
@@ -144,6 +147,7 @@ static Rule effect_of(const char *function, unsigned long type)
                 effect.hang |= rule->hang;
                 effect.crash |= rule->crash;
                 effect.flipbit |= rule->flipbit;
+                effect.late |= rule->late;
                 if (rule->has_rv) {
                         effect.has_rv = true;
                         effect.rv = rule->rv;
@@ -200,7 +204,7 @@ static bool before(const char *function, unsigned long type, Rule *effect, CK_RV
                 wait_msec(60000);
         if (effect->has_rv)
                 *ret_rv = effect->rv;
-        return effect->has_rv;
+        return effect->has_rv && !effect->late;
 }
 
 static CK_RV after(const char *function, CK_RV rv)
@@ -229,6 +233,8 @@ static void count_sessions(long change, bool reset)
                                                                                                    \
                 if (!before(#name, 0, &effect, &rv))                                               \
                         rv = state.real->name arguments;                                           \
+                if (effect.has_rv && effect.late)                                                  \
+                        rv = effect.rv;                                                            \
                 return after(#name, rv);                                                           \
         }
 

@@ -137,6 +137,13 @@ def test_generate_leaves_nothing_behind(faulty, refused):
     assert len(faulty.token_objects()) == 2
 
 
+def test_a_second_try_leaves_nothing_of_the_first(faulty):
+    """A token that refuses a curve's parameters in one form, and has made halves of a key by then."""
+    faulty.rules("C_GenerateKeyPair count=1 late rv=0x13\n")  # CKR_ATTRIBUTE_VALUE_INVALID
+    generate(faulty, "client", "ed25519")
+    assert len(faulty.token_objects()) == 2
+
+
 def test_a_pending_key_survives_a_crash(broker, ca):
     generate(broker, "client")
     before = request(broker, "client")

@@ -15,6 +15,7 @@ typedef struct Change {
         Backend *backend;
         char *removed_certificate; /* … one of these */
         char *removed_backend;
+        char *forgotten_note; /* beside a certificate */
         manage_done done;
         void *userdata;
 } Change;
@@ -28,6 +29,7 @@ static Change *change_free(Change *change)
         backend_free(change->backend);
         free(change->removed_certificate);
         free(change->removed_backend);
+        free(change->forgotten_note);
         free(change);
         return NULL;
 }
@@ -148,6 +150,12 @@ static void on_committed(void *userdata, const Failure *committed)
 
 static int fill(const Change *change, StoreChange *record)
 {
+        int r = 0;
+
+        if (change->forgotten_note)
+                r = store_change_put_note(record, change->forgotten_note, NULL);
+        if (r < 0)
+                return r;
         if (change->certificate)
                 return store_change_put_certificate(record, change->certificate);
         if (change->backend)
@@ -213,7 +221,8 @@ static Change *change_new(Manage *manage, manage_done done, void *userdata)
         return change;
 }
 
-void change_certificate(Manage *manage, Certificate *next, manage_done done, void *userdata)
+void change_certificate_of(Manage *manage, Certificate *next, const char *forgets, manage_done done,
+                           void *userdata)
 {
         CLEANUP(certificate_freep) Certificate *certificate = next;
         Change *change = change_new(manage, done, userdata);
@@ -222,7 +231,30 @@ void change_certificate(Manage *manage, Certificate *next, manage_done done, voi
                 return;
 
         change->certificate = TAKE(certificate);
-        start(change);
+        if (string_set(&change->forgotten_note, forgets) < 0)
+                give_up(change, -ENOMEM);
+        else
+                start(change);
+}
+
+void change_certificate(Manage *manage, Certificate *next, manage_done done, void *userdata)
+{
+        change_certificate_of(manage, next, NULL, done, userdata);
+}
+
+int change_note(Manage *manage, const char *key, const char *value, store_done done, void *userdata)
+{
+        CLEANUP(store_change_freep) StoreChange *record = NULL;
+        int r;
+
+        r = store_change_new(manage->store, &record);
+        if (r == 0)
+                r = store_change_put_note(record, key, value);
+        if (r == 0)
+                r = store_commit(record, done, userdata);
+        if (r == 0)
+                TAKE(record);
+        return r;
 }
 
 void change_backend(Manage *manage, Backend *next, manage_done done, void *userdata)

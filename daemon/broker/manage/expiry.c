@@ -54,14 +54,10 @@ static void on_noted(void *userdata, const Failure *failure)
 
 static void write_note(Manage *manage, const char *id, const char *value)
 {
-        CLEANUP(store_change_freep) StoreChange *change = NULL;
         char key[sizeof(NOTE_PREFIX) + IDENTIFIER_LENGTH_MAX] = NOTE_PREFIX;
 
         strncat(key, id, IDENTIFIER_LENGTH_MAX);
-        if (store_change_new(manage->store, &change) == 0 &&
-            store_change_put_note(change, key, value) == 0 &&
-            store_commit(change, on_noted, NULL) == 0)
-                TAKE(change);
+        (void)change_note(manage, key, value, on_noted, NULL);
 }
 
 void expiry_forget(Manage *manage, const char *id)

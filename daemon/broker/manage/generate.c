@@ -12,7 +12,10 @@
 static void on_generated(void *userdata, WireReply *reply)
 {
         Job *job = userdata;
-        PublishRequest request = { .id = job->id, .source = job->source, .discard = true };
+        PublishRequest request = { .id = job->id,
+                                   .source = job->source,
+                                   .note = intent_note(job->intent),
+                                   .discard = true };
 
         if (reply->failure.status != 0)
                 job_finish(job, &reply->failure);
@@ -40,11 +43,7 @@ static int submit(Job *job, Failure *failure)
         Source *source = NULL;
         int r;
 
-        r = job_check_place(job, present, failure);
-        if (r == 0)
-                r = check_newest(present, failure);
-        if (r == 0)
-                r = manage_find_source(job->manage, job->source, &source, failure);
+        r = manage_find_source(job->manage, job->source, &source, failure);
         if (r != 0)
                 return r;
 
@@ -52,6 +51,7 @@ static int submit(Job *job, Failure *failure)
         request.timeout_usec = GENERATE_TIMEOUT_USEC;
         request.name = job->id;
         request.generation = present ? certificate_newest(present)->number + 1 : 1;
+        request.input = intent_mark(job->intent);
         request.key_type = job->key_type;
         request.extractable = job->extractable;
         return source_submit(source, &request, on_generated, job, failure);
@@ -60,10 +60,16 @@ static int submit(Job *job, Failure *failure)
 static void run(void *userdata)
 {
         Job *job = userdata;
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         Failure failure = { 0 };
-        int r = submit(job, &failure);
+        int r;
 
-        if (r != 0)
+        r = job_check_place(job, present, &failure);
+        if (r == 0)
+                r = check_newest(present, &failure);
+        if (r == 0)
+                intent_begin(job, submit);
+        else
                 job_give_up(job, r, &failure);
 }
 

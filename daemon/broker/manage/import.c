@@ -24,9 +24,11 @@ int manage_find_source(Manage *manage, const char *name, Source **ret_source, Fa
 static void on_imported(void *userdata, WireReply *reply)
 {
         Job *job = userdata;
-        PublishRequest request = {
-                .id = job->id, .source = job->source, .force = job->force, .discard = true
-        };
+        PublishRequest request = { .id = job->id,
+                                   .source = job->source,
+                                   .note = intent_note(job->intent),
+                                   .force = job->force,
+                                   .discard = true };
 
         if (reply->failure.status != 0)
                 job_finish(job, &reply->failure);
@@ -41,10 +43,6 @@ static int submit_import(Job *job, Failure *failure)
         Source *source = NULL;
         int r;
 
-        r = job_check_place(job, present, failure);
-        if (r != 0)
-                return r;
-
         r = manage_find_source(job->manage, job->source, &source, failure);
         if (r != 0)
                 return r;
@@ -54,21 +52,25 @@ static int submit_import(Job *job, Failure *failure)
         request.name = job->id;
         request.generation = present ? certificate_newest(present)->number + 1 : 1;
         request.extractable = job->extractable;
+        request.input = intent_mark(job->intent);
         request.fds[0] = job->fds[0];
         request.fds[1] = job->fds[1];
-        return source_submit(source, &request, on_imported, job, failure);
+        r = source_submit(source, &request, on_imported, job, failure);
+        job->fds[0] = close_fd(job->fds[0]); /* sent, or not wanted any more */
+        job->fds[1] = close_fd(job->fds[1]);
+        return r;
 }
 
 static void run(void *userdata)
 {
         Job *job = userdata;
         Failure failure = { 0 };
-        int r;
+        int r = job_check_place(job, catalog_find_certificate(job->manage->catalog, job->id),
+                                &failure);
 
-        r = submit_import(job, &failure);
-        job->fds[0] = close_fd(job->fds[0]); /* sent, or not wanted any more */
-        job->fds[1] = close_fd(job->fds[1]);
-        if (r != 0)
+        if (r == 0)
+                intent_begin(job, submit_import);
+        else
                 job_give_up(job, r, &failure);
 }
 

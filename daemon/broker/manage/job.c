@@ -67,6 +67,7 @@ void job_finish(Job *job, const Failure *failure)
         const Failure named = name_object(job, failure);
 
         job->done(job->userdata, &named);
+        intent_end(job, failure);
         turn_leave(&job->turn);
         job_free(job);
 }

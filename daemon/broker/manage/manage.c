@@ -33,6 +33,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
         map_init(&manage->credentials);
         map_init(&manage->states);
         map_init(&manage->sweeps);
+        map_init(&manage->intents);
         map_init(&manage->refreshing);
         map_init(&manage->warned);
         *ret_manage = manage;
@@ -48,6 +49,7 @@ Manage *manage_free(Manage *manage)
         notice_deinit(&manage->credentials);
         notice_deinit(&manage->states);
         sweep_deinit(&manage->sweeps);
+        intents_deinit(&manage->intents);
         refreshing_deinit(&manage->refreshing);
         notice_deinit(&manage->warned);
         free(manage->warnings_sec);
@@ -143,7 +145,9 @@ static int on_note(void *userdata, const char *key, const char *value)
 {
         Loading *loading = userdata;
 
-        return expiry_read_note(loading->manage, key, value);
+        int r = expiry_read_note(loading->manage, key, value);
+
+        return r == 0 ? intent_read_note(loading->manage, key, value) : r;
 }
 
 int manage_load(Manage *manage, Failure *failure)

@@ -91,7 +91,8 @@ static void store(Publication *publication)
                 abandon(publication, &failure);
                 return;
         }
-        change_certificate(publication->manage, TAKE(copy), on_stored, publication);
+        change_certificate_of(publication->manage, TAKE(copy), publication->note, on_stored,
+                              publication);
 }
 
 static int submit_trial(Publication *publication, Failure *failure);
@@ -439,6 +440,7 @@ static int publication_new(Manage *manage, const PublishRequest *request, manage
                 .manage = manage,
                 .discard = request->discard,
                 .install = request->install,
+                .note = request->note,
                 .done = done,
                 .userdata = userdata,
         };

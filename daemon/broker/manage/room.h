@@ -25,16 +25,22 @@ struct Manage {
         Map warned;      /* certificate → Warned: expiry.c */
         uint64_t *warnings_sec;
         size_t n_warnings;
+        Map intents;     /* the note's key → Intent: intent.c */
         Map refreshing; /* certificate → Refreshing: the look-up that others join */
 };
 
 /* --- change.c: commit, then the catalog, then the observer, then `done` --- */
 
-/* Takes `next` in every case. */
+/* Takes `next` in every case. forgets: the key of a note that goes in the same transaction; NULL: none. */
+void change_certificate_of(Manage *manage, Certificate *next, const char *forgets, manage_done done,
+                           void *userdata);
 void change_certificate(Manage *manage, Certificate *next, manage_done done, void *userdata);
 void change_backend(Manage *manage, Backend *next, manage_done done, void *userdata);
 void change_remove_certificate(Manage *manage, const char *id, manage_done done, void *userdata);
 void change_remove_backend(Manage *manage, const char *name, manage_done done, void *userdata);
+/* A note alone; value NULL: forget it. < 0: `done` is not called. */
+int change_note(Manage *manage, const char *key, const char *value, store_done done,
+                void *userdata);
 /* Into the catalog and told, but not into the store: for what a look-up renews each time. Takes `next`. */
 int change_apply_certificate(Manage *manage, Certificate *next);
 
@@ -70,6 +76,7 @@ typedef struct Publication {
         uint64_t generation; /* its new one */
         bool discard;        /* destroy the key if it cannot be published: this call has made it */
         bool install;        /* write its certificates beside the key, in the source */
+        const char *note;    /* the key of its intent's, which goes when it is stored; NULL: none */
         bool untried;        /* the trial waits for that: a vault's key before its merge */
         Failure failure;     /* why it could not, while the key is being destroyed */
         manage_done done;
@@ -80,6 +87,7 @@ typedef struct PublishRequest {
         const char *id;
         const char *source;
         const char *registered_uri; /* NULL: imported or generated */
+        const char *note;           /* of the intent of this key (intent.c), kept until `done`; or NULL */
         bool force;                 /* in spite of missing names */
         bool by_source;             /* the source rotated it: missing names go into LastError */
         bool discard;
@@ -109,9 +117,26 @@ void refresh_schedule(Certificate *next, const WireReply *reply);
 void refresh_due(Manage *manage, uint64_t now_sec);
 void sweep_deinit(Map *sweeps);
 
+/* --- intent.c: keys that a source is about to make --- */
+
+typedef struct Intent Intent;
+typedef struct Job Job;
+
+int intent_read_note(Manage *manage, const char *key, const char *value);
+void intents_deinit(Map *intents);
+/* The source serves: what was begun there and never became a generation is taken back. */
+void intents_recover(Manage *manage, const char *source);
+/* Stores what the job is about to have made, then calls submit(); answers every failure itself. */
+void intent_begin(Job *job, int (*submit)(Job *job, Failure *failure));
+/* What the source is to mark the key with. */
+Bytes intent_mark(Intent *intent);
+const char *intent_note(const Intent *intent);
+/* The job is over: with success the certificate was stored and the note is gone. */
+void intent_end(Job *job, const Failure *failure);
+
 /* --- job.c: one change of one certificate, from its turn to its answer --- */
 
-typedef struct Job {
+struct Job {
         Manage *manage;
         Turn turn;
         char *id;
@@ -127,9 +152,12 @@ typedef struct Job {
         WireReply found;     /* what it said */
         Failure missed;      /* the most telling failure of those that have it not */
         size_t i_generation; /* the next one whose key is to be destroyed */
+        Intent *intent;      /* the key that it has made; NULL: none */
+        int (*submit)(Job *job, Failure *failure); /* what comes after that is stored */
+        bool asked;                                /* the source knows of the intent */
         manage_done done;
         void *userdata;
-} Job;
+};
 
 int job_new(Manage *manage, const char *id, manage_done done, void *userdata, Job **ret_job);
 /* Waits for its turn, then run(job). Answers the failure itself. */

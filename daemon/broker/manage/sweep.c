@@ -129,6 +129,8 @@ void manage_source_changed(Manage *manage, Source *source)
         if (serves != sweep->serves) {
                 sweep->serves = serves;
                 sweep->again = serves;
+                if (serves)
+                        intents_recover(manage, source_name(source));
                 MAP_FOREACH (catalog_backends(manage->catalog), entry)
                         notice_backend(manage, entry->key);
         }

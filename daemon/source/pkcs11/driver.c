@@ -17,6 +17,7 @@
 #include "source/pkcs11/keys.h"
 #include "source/pkcs11/sign.h"
 #include "source/pkcs11/store.h"
+#include "source/pkcs11/take-back.h"
 #include "source/pkcs11/token.h"
 
 #define PIN_MAX 1024
@@ -164,6 +165,11 @@ static int p11_destroy(void *instance, const DriverCall *call, WireReply *reply)
         return store_destroy(instance, call, reply);
 }
 
+static int p11_take_back(void *instance, const DriverCall *call, WireReply *reply)
+{
+        return take_back(instance, call, reply);
+}
+
 static int p11_unlock(void *instance, const DriverCall *call, WireReply *reply)
 {
         CLEANUP(secret_freep) Secret *pin = NULL;
@@ -199,6 +205,7 @@ const SourceDriver pkcs11_driver = {
         .lookup = p11_lookup,
         .install = p11_install,
         .destroy = p11_destroy,
+        .take_back = p11_take_back,
         .export = export_key,
         .unlock = p11_unlock,
         .refresh = p11_refresh,

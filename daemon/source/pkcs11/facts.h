@@ -6,7 +6,7 @@
 #include "source/pkcs11/object.h"
 
 /* The id that an import gives a key; its further certificates have it and a byte more. */
-#define OWN_ID_LENGTH 16
+#define OWN_ID_LENGTH WIRE_MARK_LENGTH
 
 typedef struct KeyFacts {
         Key key;

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -20,9 +19,9 @@
 #include "source/pkcs11/rv.h"
 #include "source/pkcs11/session.h"
 #include "source/pkcs11/sign.h"
+#include "source/pkcs11/take-back.h"
 
 #define ROLLBACK_USEC  (5 * USEC_PER_SEC)
-#define OBJECTS_MAX    8
 #define ATTRIBUTES_MAX 12
 
 typedef struct Parameters {
@@ -73,17 +72,12 @@ static void generation_deinit(Generation *generation)
 
 /* Taking back */
 
-static int take_back(Session *session, void *userdata, Failure *failure)
+static int take_back_work(Session *session, void *userdata, Failure *failure)
 {
-        Generation *generation = userdata;
-        CLEANUP(object_list_deinit) ObjectList list = { 0 };
-        CK_ATTRIBUTE filter = { CKA_ID, generation->id, sizeof(generation->id) };
-        int r;
+        const Generation *generation = userdata;
+        size_t n_objects;
 
-        r = objects_find(session, &filter, 1, OBJECTS_MAX, &list, failure);
-        for (size_t i = 0; i < list.n && r == 0; i++)
-                r = object_destroy(session, list.handles[i], "take back what was begun", failure);
-        return r;
+        return take_back_objects(session, generation->id, &n_objects, failure);
 }
 
 static void roll_back(Token *token, Generation *generation)
@@ -91,7 +85,7 @@ static void roll_back(Token *token, Generation *generation)
         Failure failure = { 0 };
 
         if (generation->begun && session_run(token, clock_monotonic_usec() + ROLLBACK_USEC,
-                                             take_back, generation, &failure) != 0)
+                                             take_back_work, generation, &failure) != 0)
                 log_error("source '%s': a key labelled '%s' may be left on the token: %s",
                           token->name, generation->request->name, failure.text);
 }
@@ -162,8 +156,14 @@ static int make_key(Session *session, Generation *generation, CK_OBJECT_HANDLE *
 
         generation->begun = true;
         rv = make(session, generation, &making->params[0], ret_private);
-        if (making->params[1].n > 0 && params_refused(rv))
+        if (making->params[1].n > 0 && params_refused(rv)) {
+                /* Of what was refused there may be halves, with the id that the next try has too. */
+                int r = take_back_work(session, generation, failure);
+
+                if (r != 0)
+                        return r;
                 rv = make(session, generation, &making->params[1], ret_private);
+        }
         if (rv == CKR_OK)
                 return 0;
         snprintf(doing, sizeof(doing), "make a key of type %s by %s",
@@ -226,7 +226,7 @@ static int generate_work(Session *session, void *userdata, Failure *failure)
 
         r = check_mechanisms(session, generation->request->key_type, failure);
         if (r == 0 && generation->begun) /* a second try makes all anew, under the same id */
-                r = take_back(session, generation, failure);
+                r = take_back_work(session, generation, failure);
         if (r == 0)
                 r = make_key(session, generation, &private, failure);
         if (r == 0) {
@@ -254,9 +254,9 @@ int generate_key(void *instance, const DriverCall *call, WireReply *reply)
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "a new key needs a name");
         if (call->request->key_type <= KEY_TYPE_NONE || call->request->key_type >= _KEY_TYPE_N)
                 return fail(&reply->failure, CB_NOT_SUPPORTED, "this type of key is unknown");
-        if (getrandom(generation.id, sizeof(generation.id), 0) != sizeof(generation.id))
-                return -EIO;
-
+        r = take_back_id(call->request, generation.id);
+        if (r < 0)
+                return r;
         r = session_run(token, call->deadline_usec, generate_work, &generation, &reply->failure);
         if (r == 0)
                 r = key_facts_reply(token, &generation.facts, reply);

@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -20,6 +19,7 @@
 #include "source/pkcs11/facts.h"
 #include "source/pkcs11/session.h"
 #include "source/pkcs11/sign.h"
+#include "source/pkcs11/take-back.h"
 #include "source/pkcs11/template.h"
 
 #define ROLLBACK_USEC (5 * USEC_PER_SEC)
@@ -218,8 +218,9 @@ int store_import(Token *token, const DriverCall *call, WireReply *reply)
 
         if (!call->request->name || !*call->request->name)
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "an import needs a name");
-        if (getrandom(import.id, sizeof(import.id), 0) != sizeof(import.id))
-                return -EIO;
+        r = take_back_id(call->request, import.id);
+        if (r < 0)
+                return r;
         r = import_read(&import, call->handed, &reply->failure);
         if (r != 0)
                 return r;

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Intents: a key that a source is about to make gets its mark (a PKCS#11 token's CKA_ID) here, and the mark is in the
+ * store before the source is asked. Invariant: a key that was made and that no certificate has also has its intent, for
+ * that is forgotten in the transaction which stores the certificate, or when the source has taken the key back. So
+ * whoever was killed meanwhile, broker or source, nothing stays behind: intents that no job is at are taken back when
+ * their source begins to serve. What a certificate uses is never taken back, whatever the store says.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/hex.h"
+#include "base/strings.h"
+#include "broker/manage/room.h"
+
+#define NOTE_PREFIX "making/"
+
+struct Intent {
+        Manage *manage;
+        char note[sizeof(NOTE_PREFIX) + (size_t)2 * WIRE_MARK_LENGTH]; /* its key in the store */
+        uint8_t mark[WIRE_MARK_LENGTH];
+        char *source;
+        bool busy; /* a job is at it, or it is being taken back */
+};
+
+static Intent *intent_free(Intent *intent)
+{
+        if (!intent)
+                return NULL;
+
+        free(intent->source);
+        free(intent);
+        return NULL;
+}
+DEFINE_CLEANUP(Intent, intent_free)
+
+void intents_deinit(Map *intents)
+{
+        MAP_FOREACH (intents, entry)
+                intent_free(entry->value);
+        map_deinit(intents);
+}
+
+static void intent_remove(Intent *intent)
+{
+        map_remove(&intent->manage->intents, intent->note);
+        intent_free(intent);
+}
+
+static int intent_add(Manage *manage, const uint8_t mark[WIRE_MARK_LENGTH], const char *source,
+                      Intent **ret_intent)
+{
+        CLEANUP(intent_freep) Intent *intent = calloc(1, sizeof(*intent));
+        int r;
+
+        if (!intent)
+                return -ENOMEM;
+
+        intent->manage = manage;
+        memcpy(intent->mark, mark, WIRE_MARK_LENGTH);
+        memcpy(intent->note, NOTE_PREFIX, strlen(NOTE_PREFIX));
+        hex_encode_lower(mark, WIRE_MARK_LENGTH, intent->note + strlen(NOTE_PREFIX));
+        r = string_set(&intent->source, source);
+        if (r == 0)
+                r = map_put(&manage->intents, intent->note, intent);
+        if (r < 0)
+                return r;
+
+        *ret_intent = TAKE(intent);
+        return 0;
+}
+
+int intent_read_note(Manage *manage, const char *key, const char *value)
+{
+        uint8_t mark[WIRE_MARK_LENGTH];
+        Intent *intent;
+
+        if (strncmp(key, NOTE_PREFIX, strlen(NOTE_PREFIX)) != 0 ||
+            hex_decode(key + strlen(NOTE_PREFIX), mark, sizeof(mark)) < 0)
+                return 0;
+        return intent_add(manage, mark, value, &intent);
+}
+
+/* --- taking back --- */
+
+static void on_forgotten(void *userdata, const Failure *failure)
+{
+        (void)userdata;
+        (void)failure; /* then it is taken back once more, after a restart */
+}
+
+static void forget(Intent *intent)
+{
+        (void)change_note(intent->manage, intent->note, NULL, on_forgotten, NULL);
+        intent_remove(intent);
+}
+
+/* A key's URI has its CKA_ID percent-encoded (RFC 7512). */
+static bool is_used(const Intent *intent)
+{
+        char encoded[3 * WIRE_MARK_LENGTH + 1];
+
+        for (size_t i = 0; i < WIRE_MARK_LENGTH; i++) {
+                encoded[3 * i] = '%';
+                hex_encode_lower(&intent->mark[i], 1, encoded + 3 * i + 1);
+        }
+        MAP_FOREACH (catalog_certificates(intent->manage->catalog), entry) {
+                const Certificate *certificate = entry->value;
+
+                for (size_t i = 0; i < certificate->n_generations; i++) {
+                        const char *uri = certificate->generations[i]->key_uri;
+
+                        if (uri && strcasestr(uri, encoded))
+                                return true;
+                }
+        }
+        return false;
+}
+
+static void on_taken_back(void *userdata, WireReply *reply)
+{
+        Intent *intent = userdata;
+
+        intent->busy = false;
+        /* A vault cannot: what it was given has a name there, and can be registered by it. */
+        if (reply->failure.status == 0 || reply->failure.status == CB_NOT_SUPPORTED)
+                forget(intent);
+}
+
+/* What cannot be taken back now is, when the source begins to serve the next time. */
+static void take_back(Intent *intent)
+{
+        Source *source = sources_find(intent->manage->sources, intent->source);
+        Failure ignored = { 0 };
+        WireRequest request;
+
+        if (!source)
+                return;
+
+        wire_request_init(&request, WIRE_TAKE_BACK);
+        request.timeout_usec = intent->manage->timeout_usec;
+        request.input = (Bytes){ intent->mark, sizeof(intent->mark) };
+        intent->busy = source_submit(source, &request, on_taken_back, intent, &ignored) == 0;
+}
+
+void intents_recover(Manage *manage, const char *source)
+{
+        Map *intents = &manage->intents;
+
+        for (size_t i = intents->n; i-- > 0;) {
+                Intent *intent = intents->entries[i].value;
+
+                if (intent->busy || !string_equal(intent->source, source))
+                        continue;
+                if (is_used(intent))
+                        forget(intent);
+                else
+                        take_back(intent);
+        }
+}
+
+/* --- a job's --- */
+
+static void on_begun(void *userdata, const Failure *committed)
+{
+        Job *job = userdata;
+        Failure failure = *committed;
+        int r = failure.status;
+
+        if (r == 0)
+                r = job->submit(job, &failure);
+        if (r == 0)
+                job->asked = true;
+        else
+                job_give_up(job, r, &failure);
+}
+
+void intent_begin(Job *job, int (*submit)(Job *job, Failure *failure))
+{
+        uint8_t mark[WIRE_MARK_LENGTH];
+        Failure failure = { 0 };
+        int r;
+
+        job->submit = submit;
+        r = getrandom(mark, sizeof(mark), 0) == sizeof(mark) ? 0 : -EIO;
+        if (r == 0)
+                r = intent_add(job->manage, mark, job->source, &job->intent);
+        if (r == 0) {
+                job->intent->busy = true;
+                r = change_note(job->manage, job->intent->note, job->source, on_begun, job);
+        }
+        if (r == -EBUSY)
+                r = fail(&failure, CB_LIMIT_EXCEEDED,
+                         "too many changes wait for the disk; try again");
+        if (r != 0)
+                job_give_up(job, r, &failure);
+}
+
+Bytes intent_mark(Intent *intent)
+{
+        return (Bytes){ intent->mark, sizeof(intent->mark) };
+}
+
+const char *intent_note(const Intent *intent)
+{
+        return intent ? intent->note : NULL;
+}
+
+/* The source may still be at it: what it makes is taken back when it serves again. */
+static bool is_open(int status)
+{
+        return status == CB_TIMED_OUT || status == CB_SOURCE_UNAVAILABLE ||
+               status == CB_SOURCE_LOCKED;
+}
+
+void intent_end(Job *job, const Failure *failure)
+{
+        Intent *intent = TAKE(job->intent);
+
+        if (!intent)
+                return;
+
+        intent->busy = false;
+        if (failure->status == 0) /* the note went with the commit */
+                intent_remove(intent);
+        else if (!job->asked)
+                forget(intent);
+        else if (!is_open(failure->status))
+                take_back(intent);
+}

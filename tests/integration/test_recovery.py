@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 in the midst of an import or a generation: what was begun on the token does not stay there."""
+
+import concurrent.futures
+import os
+import random
+import signal
+import sqlite3
+import time
+
+import pki
+import pytest
+
+from broker import BUILD, SOFTHSM, Failure, wait_until
+from lifecycle import generate
+
+
+@pytest.fixture
+def faulty(stopped):
+    """A broker whose token fails as faulty.rules() says, with a certificate that has to stay as it is."""
+    rules = stopped.folder / "rules"
+    calls = stopped.folder / "calls"
+    rules.write_text("")
+    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
+                                 "P11FAULT_LOG": str(calls)}
+    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"'))
+    stopped.start()
+    stopped.cert = stopped.import_new("kept", issuer=pki.Issuer())
+    stopped.rules = rules.write_text
+    stopped.calls = calls
+    yield stopped
+    signature = stopped.sign("kept", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"))
+    pki.verify(stopped.cert.public_key(), "ecdsa-sha256", signature, b"m")
+    assert without_certificate(stopped) == []
+
+
+def without_certificate(broker):
+    """The token's objects that no generation of any certificate has: each has the id of its key, and maybe a byte more.
+
+    One without label and id is SoftHSM's own: it writes an object's file before it writes what it was given.
+    """
+    uris = [str(row["KeyUri"]).lower() for row in broker.manager("ListCertificates", "su", "", 1000)]
+    used = [uri.split("id=")[1].split(";")[0].replace("%", "") for uri in uris]
+    return [o for o in broker.token_objects() if o.get("label") and not o.get("ID", "").lower().startswith(tuple(used))]
+
+
+def notes(broker):
+    with sqlite3.connect(f"file:{broker.state}/certbroker.sqlite?mode=ro", uri=True) as store:
+        return [key for (key,) in store.execute("SELECT key FROM note WHERE key LIKE 'making/%'")]
+
+
+def settled(broker):
+    wait_until(lambda: not notes(broker), "what was begun is taken back")
+    return without_certificate(broker) == []
+
+
+def outcome(work, *arguments, **how):
+    try:
+        return work(*arguments, **how) and "ok"
+    except Failure as failure:
+        return failure.name
+
+
+def interrupted(broker, rule, work, kill):
+    """Starts work, whose call of the module hangs by the rule; kill() when it does."""
+    broker.calls.write_text("")
+    broker.rules(rule)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(outcome, work, connection=broker.connect())
+        wait_until(lambda: "0xdead" in broker.calls.read_text(), "the token hangs")
+        assert len(without_certificate(broker)) > 0, "nothing was begun"
+        assert len(notes(broker)) == 1
+        kill()
+        broker.rules("")
+        return answer.result()
+
+
+def kill_helper(broker):
+    for pid in broker.helper_pids():
+        os.kill(pid, signal.SIGKILL)
+
+
+MOMENTS = {
+    "key": ("C_CreateObject after=1 hang\n", "import"),
+    "leaf": ("C_CreateObject after=3 hang\n", "import"),
+    "trial": ("C_Sign hang\n", "import"),
+    "generated": ("C_Sign hang\n", "generate"),
+}
+
+
+def work_of(broker, what):
+    if what == "generate":
+        return lambda **how: generate(broker, "client", **how)
+    return lambda **how: broker.import_new("client", issuer=pki.Issuer(), **how)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_source(faulty, moment):
+    rule, what = MOMENTS[moment]
+    work = work_of(faulty, what)
+    assert interrupted(faulty, rule, work, lambda: kill_helper(faulty)) == "SourceUnavailable"
+    faulty.wait_source("hsm", "ready")
+    assert settled(faulty)
+    work()
+    assert notes(faulty) == []
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_broker(faulty, moment):
+    rule, what = MOMENTS[moment]
+    work = work_of(faulty, what)
+    assert interrupted(faulty, rule, work, faulty.kill) not in ("ok", None)
+    faulty.start()
+    assert faulty.list_ids() == ["kept"]
+    assert settled(faulty)
+    work()
+    assert notes(faulty) == []
+
+
+def test_what_a_certificate_uses_is_never_taken_back(faulty):
+    """Whatever the store says was begun."""
+    key_uri = str(faulty.certificate_properties("kept")["KeyUri"]).lower()
+    mark = key_uri.split("id=")[1].split(";")[0].replace("%", "")
+    objects = len(faulty.token_objects())
+    faulty.stop()
+    with sqlite3.connect(faulty.state / "certbroker.sqlite") as store:
+        store.execute("INSERT INTO note VALUES (?, 'hsm')", (f"making/{mark}",))
+    faulty.start()
+    assert settled(faulty)
+    assert len(faulty.token_objects()) == objects
+
+
+def test_a_refused_import_leaves_no_intent(faulty, refused):
+    refused("BadBundle", faulty.import_bundle, "client", b"no bundle")
+    refused("AlreadyExists", faulty.import_new, "kept")
+    faulty.rules("C_CreateObject after=1 rv=0x30\n")
+    refused("SourceUnavailable", faulty.import_new, "client")
+    faulty.rules("")
+    faulty.wait_source("hsm", "ready")
+    faulty.restart()
+    assert settled(faulty)
+
+
+def test_random_moments(broker):
+    """Broker or source, at any time of imports and generations: in the end each object is some certificate's."""
+    seed = int(time.time())
+    moments = random.Random(seed)
+    done = []
+    bundles = pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")))
+    for round in range(12):
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            results = [pool.submit(outcome, generate, broker, f"generated-{round}", connection=broker.connect()),
+                       pool.submit(outcome, lambda: broker.import_bundle(f"imported-{round}", bundles, b"secret",
+                                                                         connection=broker.connect()))]
+            time.sleep(moments.uniform(0, 0.08))
+            if moments.random() < 0.5:
+                broker.kill()
+                broker.start()
+            else:
+                kill_helper(broker)
+            done += [r.result() for r in results]
+        wait_until(lambda: broker.source_properties()["State"] == "ready", "the source is back", 30)
+    assert settled(broker), (seed, without_certificate(broker))
