@@ -87,6 +87,46 @@ const char *certificate_state_name(CertificateState state)
         return names[state];
 }
 
+static const struct {
+        const char *name;
+        int status;
+        CertificateState state;
+} verdicts[_KEY_VERDICT_N] = {
+        [KEY_USABLE] = { "usable", 0, CERTIFICATE_ACTIVE },
+        [KEY_GONE] = { "gone", CB_NOT_FOUND, CERTIFICATE_UNAVAILABLE },
+        [KEY_DISABLED] = { "disabled", CB_DISABLED, CERTIFICATE_DISABLED },
+        [KEY_EXPIRED] = { "expired", CB_EXPIRED, CERTIFICATE_EXPIRED },
+        [KEY_PENDING] = { "pending", CB_PENDING, CERTIFICATE_PENDING },
+};
+
+const char *key_verdict_name(KeyVerdict verdict)
+{
+        assert_always((unsigned)verdict < _KEY_VERDICT_N);
+        return verdicts[verdict].name;
+}
+
+bool key_verdict_parse(const char *name, KeyVerdict *ret_verdict)
+{
+        for (KeyVerdict verdict = 0; verdict < _KEY_VERDICT_N; verdict++) {
+                if (string_equal(verdicts[verdict].name, name)) {
+                        *ret_verdict = verdict;
+                        return true;
+                }
+        }
+        return false;
+}
+
+bool key_verdict_of(int status, KeyVerdict *ret_verdict)
+{
+        for (KeyVerdict verdict = 0; verdict < _KEY_VERDICT_N; verdict++) {
+                if (verdicts[verdict].status == status) {
+                        *ret_verdict = verdict;
+                        return true;
+                }
+        }
+        return false;
+}
+
 int certificate_new(const char *id, const char *source, Certificate **ret_certificate)
 {
         CLEANUP(certificate_freep) Certificate *certificate = calloc(1, sizeof(*certificate));
@@ -144,7 +184,7 @@ int certificate_copy(const Certificate *certificate, Certificate **ret_copy)
                 return r;
         copy->enabled = certificate->enabled;
         copy->extractable = certificate->extractable;
-        copy->key_gone = certificate->key_gone;
+        copy->verdict = certificate->verdict;
         copy->current = certificate->current;
         copy->last_refresh_sec = certificate->last_refresh_sec;
         copy->next_refresh_sec = certificate->next_refresh_sec;
@@ -222,9 +262,7 @@ CertificateState certificate_state(const Certificate *certificate, uint64_t now_
         if (!certificate->enabled)
                 return CERTIFICATE_DISABLED;
         state = generation_state(certificate_find_generation(certificate, 0), now_sec);
-        if (state == CERTIFICATE_ACTIVE && certificate->key_gone)
-                return CERTIFICATE_UNAVAILABLE;
-        return state;
+        return state == CERTIFICATE_ACTIVE ? verdicts[certificate->verdict].state : state;
 }
 
 /* The end of its grace: 0 where it has none, which is so for the current one whatever it says. */
@@ -259,7 +297,10 @@ int certificate_may_sign(const Certificate *certificate, const Generation *gener
         case _CERTIFICATE_STATE_N:
                 break;
         }
-        return 0;
+        /* Of a key that is gone the source is asked nevertheless: it may be there again. */
+        if (generation->number != certificate->current || certificate->verdict == KEY_GONE)
+                return 0;
+        return verdicts[certificate->verdict].status;
 }
 
 uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_sec)

@@ -58,13 +58,28 @@ typedef enum CertificateState {
 
 const char *certificate_state_name(CertificateState state);
 
+/* What its source said last of the current key. A new generation begins as usable. */
+typedef enum KeyVerdict {
+        KEY_USABLE,
+        KEY_GONE,
+        KEY_DISABLED, /* a vault has such switches and dates of its own, beside the leaf's */
+        KEY_EXPIRED,
+        KEY_PENDING,
+        _KEY_VERDICT_N
+} KeyVerdict;
+
+const char *key_verdict_name(KeyVerdict verdict);
+bool key_verdict_parse(const char *name, KeyVerdict *ret_verdict);
+/* Of the status of a look-up or a use: 0 is usable, CB_NOT_FOUND gone. false: it says nothing of the key. */
+bool key_verdict_of(int status, KeyVerdict *ret_verdict);
+
 typedef struct Certificate {
         char *id;
         char *source;
         char *registered_uri; /* what RegisterCertificate was given; NULL: imported or generated */
         bool enabled;
         bool extractable;
-        bool key_gone;            /* the source says so */
+        KeyVerdict verdict;
         Generation **generations; /* by number, ascending */
         size_t n_generations;
         uint64_t current; /* number; 0: none published yet */
@@ -92,6 +107,7 @@ CertificateState certificate_state(const Certificate *certificate, uint64_t now_
  *   CB_DISABLED   the certificate is disabled, or this generation is retired
  *   CB_PENDING    it has no chain yet, or is before its NotBefore; `generation` is NULL and none is published
  *   CB_EXPIRED    past its NotAfter; not the current one, and its grace (usable_until_sec) is over
+ *                 Each of them also of the current one, where its source's verdict is that.
  *   CB_NOT_FOUND  `generation` is NULL: no such number
  */
 int certificate_may_sign(const Certificate *certificate, const Generation *generation,

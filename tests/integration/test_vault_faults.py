@@ -12,7 +12,7 @@ import pytest
 
 import pki
 from vaulted import *  # noqa: F401,F403
-from vaulted import Failure, PATIENCE, answered, wait_until
+from vaulted import Failure, PATIENCE, answered, certificate_path, wait_until
 
 
 @pytest.fixture
@@ -415,7 +415,8 @@ def test_v17_rotated_and_disabled(orders, refused):
     orders.vault.change("orders", orders.made["version"], enabled=False)
     message = refused("Disabled", orders.try_sign)
     assert "rotated" in message and "refresh" in message
-    orders.refresh("orders")
+    # and that is what is done at once
+    wait_until(lambda: orders.certificate_properties("orders")["Generation"] == 2, "the new version is found")
     orders.check_signature()
 
 
@@ -431,6 +432,75 @@ def test_v18_not_fit_to_sign(orders, refused, change, name):
     refused(name, orders.try_sign)
     refused(name, orders.refresh, "orders")
     assert orders.last_error() != ""
+
+
+V18 = [({"enabled": False}, {"enabled": True}, "disabled"), ({"expires": 1000}, {"expires": None}, "expired"),
+       ({"not_before": 4000000000}, {"not_before": None}, "pending")]
+
+
+@pytest.mark.parametrize("change,back,state", V18)
+@pytest.mark.parametrize("signing", ["remote", "local"])
+def test_v18_the_state_follows_a_refresh(vaulted, refused, change, back, state, signing):
+    """Refresh says it, and then the state does; it is not offered to gateways, across restarts, until it is fit again."""
+    broker = vaulted.begin(signing=signing)
+    made = broker.add(exportable=True)
+    broker.register("pinned", broker.uri("orders", made["version"]))
+    broker.create_backend("orders-backend", "orders")
+    broker.vault.change("orders", **change)
+    refused(state.capitalize(), broker.refresh, "orders")
+    assert broker.certificate_properties("orders")["State"] == state
+    assert "orders" in broker.last_error()
+    message = refused(state.capitalize(), broker.backend, "orders-backend", "GetCredential")
+    assert "vault" in message
+    broker.vault.clear_log()
+    refused(state.capitalize(), broker.try_sign)
+    assert broker.asked("POST", "/keys/") == 0
+    # of the pinned one nobody has asked yet; a person's switch is another
+    assert broker.certificate_properties("pinned")["State"] == "active"
+    refused(state.capitalize(), broker.refresh, "pinned")
+    broker.certificate("pinned", "SetEnabled", "b", True)
+    assert broker.certificate_properties("pinned")["State"] == state
+    broker.stop()
+    broker.vault.network("refuse")
+    broker.start(ready=None)
+    assert broker.certificate_properties("orders")["State"] == state
+    refused(state.capitalize(), broker.backend, "orders-backend", "GetCredential")
+    broker.vault.network("open")
+    broker.vault.change("orders", **back)
+    broker.source_call("vault", "Refresh")
+    for id in ("orders", "pinned"):
+        broker.refresh(id)
+        assert broker.certificate_properties(id)["State"] == "active"
+        assert broker.last_error(id) == ""
+        broker.check_signature(id)
+    assert broker.certificate_properties("pinned")["NextRefresh"] == 0
+    assert broker.backend("orders-backend", "GetCredential")["generation"] == 1
+
+
+@pytest.mark.parametrize("change,back,state", V18)
+def test_v18_the_state_follows_a_use(orders, refused, signals, change, back, state):
+    """A signature that the vault refuses has the certificate looked up at once: nobody needs to ask."""
+    seen = signals()
+    orders.vault.change("orders", **change)
+    refused(state.capitalize(), orders.try_sign)
+    wait_until(lambda: orders.certificate_properties("orders")["State"] == state, "the state follows")
+    told = seen.wait("PropertiesChanged", certificate_path("orders"))
+    assert any(arguments[1].get("State") == state for *_, arguments in told)
+    refused(state.capitalize(), orders.backend, "orders-backend", "GetCredential")
+    # it is looked up again by itself
+    assert 0 < orders.certificate_properties("orders")["NextRefresh"] - time.time() < 70
+
+
+def test_v18_a_new_version_that_is_not_fit_yet(orders, refused):
+    """What is said of a version that nobody uses yet says nothing of the one in use."""
+    made = orders.vault.add_certificate("orders", rotate=True, enabled=False)
+    refused("Disabled", orders.refresh, "orders")
+    assert orders.certificate_properties("orders")["State"] == "active"
+    orders.check_signature()
+    still_served(orders)
+    orders.vault.change("orders", enabled=True)
+    orders.refresh("orders")
+    assert orders.key_is("orders", made)
 
 
 @pytest.mark.parametrize("fault", ["V19.certificate", "V19.key"])

@@ -99,10 +99,16 @@ static void states_follow_the_clock(void **state)
         assert_int_equal(certificate_state(certificate, 200), CERTIFICATE_ACTIVE);
         assert_int_equal(certificate_state(certificate, 201), CERTIFICATE_EXPIRED);
 
-        certificate->key_gone = true;
+        certificate->verdict = KEY_GONE;
         assert_int_equal(certificate_state(certificate, 99), CERTIFICATE_PENDING);
         assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_UNAVAILABLE);
         assert_int_equal(certificate_state(certificate, 201), CERTIFICATE_EXPIRED);
+        certificate->verdict = KEY_DISABLED;
+        assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_DISABLED);
+        certificate->verdict = KEY_EXPIRED;
+        assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_EXPIRED);
+        certificate->verdict = KEY_PENDING;
+        assert_int_equal(certificate_state(certificate, 150), CERTIFICATE_PENDING);
         certificate->enabled = false;
         for (uint64_t now = 99; now < 202; now++)
                 assert_int_equal(certificate_state(certificate, now), CERTIFICATE_DISABLED);
@@ -132,8 +138,28 @@ static void older_generations_sign_until_their_end(void **state)
         current->usable_until_sec = 160; /* left from a time when it was not the current one */
         assert_int_equal(certificate_may_sign(certificate, current, 300), 0);
         assert_int_equal(certificate_may_sign(certificate, pending, 300), CB_PENDING);
-        certificate->key_gone = true; /* the source will say so */
+        certificate->verdict = KEY_GONE; /* the source will say so */
         assert_int_equal(certificate_may_sign(certificate, current, 300), 0);
+}
+
+static void what_its_source_refuses_does_not_sign(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *old = add(certificate, 1, 100, 300), *current = add(certificate, 2, 100, 300);
+        const int refused[] = { CB_DISABLED, CB_EXPIRED, CB_PENDING };
+
+        (void)state;
+        certificate->current = 2;
+        for (size_t i = 0; i < ELEMENTSOF(refused); i++) {
+                assert_true(key_verdict_of(refused[i], &certificate->verdict));
+                assert_int_equal(certificate_may_sign(certificate, current, 200), refused[i]);
+                /* It was said of the current one. */
+                assert_int_equal(certificate_may_sign(certificate, old, 200), 0);
+        }
+        assert_false(key_verdict_of(CB_THROTTLED, &certificate->verdict));
+        assert_int_equal(certificate->verdict, KEY_PENDING);
+        assert_true(key_verdict_of(0, &certificate->verdict));
+        assert_int_equal(certificate_may_sign(certificate, current, 200), 0);
 }
 
 static void what_is_switched_off_never_signs(void **state)
@@ -197,7 +223,7 @@ static void copies_are_deep(void **state)
         strcpy(generation->facts.thumbprint, "AB");
         certificate->current = 7;
         certificate->extractable = true;
-        certificate->key_gone = true;
+        certificate->verdict = KEY_GONE;
         certificate->next_refresh_sec = 9;
         certificate->last_refresh_sec = 8;
         assert_int_equal(string_set(&certificate->registered_uri, "pkcs11:"), 0);
@@ -209,7 +235,7 @@ static void copies_are_deep(void **state)
         assert_string_equal(copy->source, "hsm");
         assert_string_equal(copy->registered_uri, "pkcs11:");
         assert_string_equal(copy->last_error, "bad");
-        assert_true(copy->enabled && copy->extractable && copy->key_gone);
+        assert_true(copy->enabled && copy->extractable && copy->verdict == KEY_GONE);
         assert_int_equal(copy->next_refresh_sec, 9);
         assert_int_equal(copy->last_refresh_sec, 8);
         generation = certificate_find_generation(copy, 0);
@@ -233,6 +259,7 @@ int main(void)
                 cmocka_unit_test(generations_are_sorted_and_single),
                 cmocka_unit_test(retired_keys_are_passed_over),
                 cmocka_unit_test(states_follow_the_clock),
+                cmocka_unit_test(what_its_source_refuses_does_not_sign),
                 cmocka_unit_test(older_generations_sign_until_their_end),
                 cmocka_unit_test(what_is_switched_off_never_signs),
                 cmocka_unit_test(next_change_misses_nothing),

@@ -87,6 +87,31 @@ static void test_newer_schema(void **state)
         bench_close(&bench);
 }
 
+/* What schema version 1 knew of a key: is it gone? */
+static void test_older_schema(void **state)
+{
+        Bench bench;
+
+        (void)state;
+        bench_open(&bench);
+        assert_int_equal(bench_try(&bench), 0);
+        put_certificate(&bench, "a", 1);
+        put_certificate(&bench, "b", 1);
+        bench.store = store_free(bench.store);
+        file_execute(bench.path,
+                     "ALTER TABLE certificate ADD COLUMN key_gone INTEGER NOT NULL DEFAULT 0"
+                     " CHECK (key_gone IN (0, 1));"
+                     "UPDATE certificate SET key_gone = 1 WHERE id = 'b';"
+                     "ALTER TABLE certificate DROP COLUMN verdict;"
+                     "PRAGMA user_version = 1");
+        assert_int_equal(bench_try(&bench), 0);
+        bench_read(&bench);
+        assert_int_equal(bench.certificates[0]->verdict, KEY_USABLE);
+        assert_int_equal(bench.certificates[1]->verdict, KEY_GONE);
+        assert_int_equal(bench.certificates[1]->n_generations, 1);
+        bench_close(&bench);
+}
+
 static void test_foreign_database(void **state)
 {
         Bench bench;
@@ -350,10 +375,15 @@ static void test_kill(void **state)
 int main(int argc, char **argv)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_newer_schema),   cmocka_unit_test(test_foreign_database),
-                cmocka_unit_test(test_not_a_database), cmocka_unit_test(test_damaged),
-                cmocka_unit_test(test_wrong_places),   cmocka_unit_test(test_disk_full),
-                cmocka_unit_test(test_queue_full),     cmocka_unit_test(test_kill),
+                cmocka_unit_test(test_newer_schema),
+                cmocka_unit_test(test_older_schema),
+                cmocka_unit_test(test_foreign_database),
+                cmocka_unit_test(test_not_a_database),
+                cmocka_unit_test(test_damaged),
+                cmocka_unit_test(test_wrong_places),
+                cmocka_unit_test(test_disk_full),
+                cmocka_unit_test(test_queue_full),
+                cmocka_unit_test(test_kill),
         };
 
         if (argc == 3 && strcmp(argv[1], "--writer") == 0)

@@ -24,7 +24,7 @@ static void assert_same(const Certificate *a, const Certificate *b)
         assert_true(string_equal(a->last_error, b->last_error));
         assert_int_equal(a->enabled, b->enabled);
         assert_int_equal(a->extractable, b->extractable);
-        assert_int_equal(a->key_gone, b->key_gone);
+        assert_int_equal(a->verdict, b->verdict);
         assert_true(a->current == b->current && a->last_refresh_sec == b->last_refresh_sec &&
                     a->next_refresh_sec == b->next_refresh_sec);
         assert_int_equal(a->n_generations, b->n_generations);
@@ -60,7 +60,7 @@ static void test_round_trip(void **state)
         assert_int_equal(string_set(&rich->registered_uri, "https://v/certificates/ä"), 0);
         assert_int_equal(string_set(&rich->last_error, "it's \"odd\"; -- \\x"), 0);
         rich->enabled = false;
-        rich->key_gone = true;
+        rich->verdict = KEY_PENDING;
         rich->next_refresh_sec = UINT64_MAX;
         assert_int_equal(certificate_new("bare", "vault", &bare), 0);
         /* Pending: no key type, no chain, no public key. */

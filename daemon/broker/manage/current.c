@@ -56,6 +56,8 @@ static int set_current(Job *job, Certificate *next, Generation *generation, Fail
         if (before && before != generation)
                 before->usable_until_sec = now_sec + job->manage->grace_usec / USEC_PER_SEC;
         generation->usable_until_sec = 0;
+        if (before != generation)
+                next->verdict = KEY_USABLE; /* what was said, was of the other */
         next->current = generation->number;
         return 0;
 }

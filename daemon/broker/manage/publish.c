@@ -366,7 +366,7 @@ static void make_current(Publication *publication, uint64_t now_sec)
                 before->usable_until_sec = now_sec + publication->manage->grace_usec / USEC_PER_SEC;
 
         next->current = publication->generation;
-        next->key_gone = false;
+        next->verdict = KEY_USABLE;
 }
 
 static int add_reply(Publication *publication, const PublishRequest *request,

@@ -25,20 +25,20 @@ void refresh_schedule(Certificate *next, const WireReply *reply)
                         next->last_refresh_sec + reply->refresh_after_usec / USEC_PER_SEC + 1;
 }
 
-static void conclude(Job *job, Certificate *next)
+static void conclude(Job *job, Certificate *next, manage_done done)
 {
         Failure failure = { 0 };
         int r;
 
         if (!job->quiet) {
-                change_certificate(job->manage, next, job_on_done, job);
+                change_certificate(job->manage, next, done, job);
                 return;
         }
 
         r = change_apply_certificate(job->manage, next);
         if (r < 0)
                 fail(&failure, r, "no memory to refresh certificate '%s'", job->id);
-        job_finish(job, &failure);
+        done(job, &failure);
 }
 
 static int copy_present(const Job *job, Certificate **ret_copy)
@@ -61,7 +61,7 @@ static void answer_copy_failure(Job *job, int r)
 
 static void put_off(Certificate *next)
 {
-        if (next->next_refresh_sec != 0)
+        if (next->next_refresh_sec != 0 || next->verdict > KEY_GONE)
                 next->next_refresh_sec = clock_realtime_sec() + RETRY_SEC;
 }
 
@@ -77,7 +77,15 @@ static void note_failure(Job *job, const Failure *failure)
         job_finish(job, failure);
 }
 
-static void mark_gone(Job *job, const Failure *why)
+static void on_marked(void *userdata, const Failure *failure)
+{
+        Job *job = userdata;
+
+        job_finish(job, failure->status != 0 ? failure : &job->missed);
+}
+
+/* A key that is gone is news, and no failure; of one that may not be used now the caller gets to know why. */
+static void mark(Job *job, KeyVerdict verdict, const Failure *why)
 {
         CLEANUP(certificate_freep) Certificate *next = NULL;
         int r = copy_present(job, &next);
@@ -89,11 +97,24 @@ static void mark_gone(Job *job, const Failure *why)
                 return;
         }
 
-        job->quiet = job->quiet && next->key_gone; /* the first time it is worth a write */
-        next->key_gone = true;
+        job->quiet =
+                job->quiet && next->verdict == verdict; /* the first time it is worth a write */
+        if (verdict != KEY_GONE)
+                job->missed = *why;
+        next->verdict = verdict;
         next->last_refresh_sec = clock_realtime_sec();
         put_off(next);
-        conclude(job, TAKE(next));
+        conclude(job, TAKE(next), on_marked);
+}
+
+/* What is said of another version than the current one's, a newer one that is to be switched on later, says nothing of it. */
+static bool concerns_current(const Job *job, const WireReply *reply)
+{
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        const Generation *current = present ? certificate_find_generation(present, 0) : NULL;
+
+        return reply->failure.status == CB_NOT_FOUND ||
+               (current && string_equal(reply->key_uri, current->key_uri));
 }
 
 static Generation *find_by_leaf(const Certificate *certificate, const Bytes *leaf)
@@ -112,7 +133,7 @@ static int renew_known(Certificate *next, Generation *known, const WireReply *re
 {
         int r = 0;
 
-        next->key_gone = false;
+        next->verdict = KEY_USABLE;
         if (known && reply->chain.n > known->chain.n) {
                 BytesList chain = { 0 };
 
@@ -153,7 +174,7 @@ static void on_found(Job *job, const WireReply *reply)
         }
 
         /* What max-stale is counted from has to survive a restart. */
-        job->quiet = job->quiet && !next->key_gone &&
+        job->quiet = job->quiet && next->verdict == KEY_USABLE &&
                      (reply->refresh_after_usec == 0 ||
                       clock_realtime_sec() < next->last_refresh_sec + KEPT_SEC);
         refresh_schedule(next, reply);
@@ -161,17 +182,18 @@ static void on_found(Job *job, const WireReply *reply)
         if (r < 0)
                 answer_copy_failure(job, r);
         else
-                conclude(job, TAKE(next));
+                conclude(job, TAKE(next), job_on_done);
 }
 
 static void on_reply(void *userdata, WireReply *reply)
 {
         Job *job = userdata;
+        KeyVerdict verdict;
 
         if (reply->failure.status == 0)
                 on_found(job, reply);
-        else if (reply->failure.status == CB_NOT_FOUND)
-                mark_gone(job, &reply->failure);
+        else if (key_verdict_of(reply->failure.status, &verdict) && concerns_current(job, reply))
+                mark(job, verdict, &reply->failure);
         else
                 note_failure(job, &reply->failure);
 }
@@ -360,9 +382,10 @@ void manage_key_used(Manage *manage, const char *id, uint64_t generation, int st
 {
         const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
         Refreshing *refreshing = map_find(&manage->refreshing, id);
+        KeyVerdict verdict;
 
         if (!certificate || certificate->current != generation ||
-            status != (certificate->key_gone ? 0 : CB_NOT_FOUND))
+            !key_verdict_of(status, &verdict) || verdict == certificate->verdict)
                 return;
         if (refreshing)
                 refreshing->again = true;

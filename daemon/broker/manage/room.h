@@ -150,7 +150,7 @@ struct Job {
         size_t i_candidate;
         char *served_by;     /* the one that has the key: register.c */
         WireReply found;     /* what it said */
-        Failure missed;      /* the most telling failure of those that have it not */
+        Failure missed;      /* the most telling failure of those that have it not; a look-up's verdict */
         size_t i_generation; /* the next one whose key is to be destroyed */
         Intent *intent;      /* the key that it has made; NULL: none */
         int (*submit)(Job *job, Failure *failure); /* what comes after that is stored */

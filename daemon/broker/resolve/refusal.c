@@ -5,6 +5,18 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/strings.h"
+
+/* Not ours, but its source's? */
+static bool is_verdict(const Certificate *certificate, const Generation *generation, int status)
+{
+        KeyVerdict verdict;
+
+        return generation && generation->number == certificate->current && certificate->enabled &&
+               !generation->retired && key_verdict_of(status, &verdict) &&
+               verdict == certificate->verdict;
+}
+
 int certificate_refusal(const Certificate *certificate, const Generation *generation, int status,
                         Failure *failure)
 {
@@ -14,6 +26,11 @@ int certificate_refusal(const Certificate *certificate, const Generation *genera
                 return fail(failure, CB_NOT_FOUND,
                             "certificate '%s' has no such generation; its current one is %" PRIu64,
                             id, certificate->current);
+
+        if (is_verdict(certificate, generation, status))
+                return fail(failure, status,
+                            "certificate '%s' cannot be used now; its source '%s' says: %s", id,
+                            certificate->source, string_or_empty(certificate->last_error));
 
         switch (status) {
         case CB_DISABLED:

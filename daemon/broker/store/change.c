@@ -93,11 +93,11 @@ static int put_certificate_worker(Database *database, const Step *step, Failure 
         int r;
 
         r = database_run(database,
-                         database_bind(database, STATEMENT_PUT_CERTIFICATE, "sssiiiisii",
+                         database_bind(database, STATEMENT_PUT_CERTIFICATE, "sssiisisii",
                                        certificate->id, certificate->source,
                                        certificate->registered_uri, (uint64_t)certificate->enabled,
                                        (uint64_t)certificate->extractable,
-                                       (uint64_t)certificate->key_gone, certificate->current,
+                                       key_verdict_name(certificate->verdict), certificate->current,
                                        certificate->last_error, certificate->last_refresh_sec,
                                        certificate->next_refresh_sec),
                          failure);

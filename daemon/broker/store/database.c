@@ -90,6 +90,11 @@ static const char *const migrations[] = {
         " key TEXT NOT NULL PRIMARY KEY,"
         " value TEXT NOT NULL"
         ") STRICT, WITHOUT ROWID;",
+
+        "ALTER TABLE certificate ADD COLUMN verdict TEXT NOT NULL DEFAULT 'usable'"
+        " CHECK (verdict IN ('usable', 'gone', 'disabled', 'expired', 'pending'));"
+        "UPDATE certificate SET verdict = 'gone' WHERE key_gone = 1;"
+        "ALTER TABLE certificate DROP COLUMN key_gone;",
 };
 
 /* Upserts where a row is referred to: a replaced row would take its dependants along. */
@@ -99,11 +104,11 @@ static const char *const statement_texts[_STATEMENT_N] = {
         [STATEMENT_ROLLBACK] = "ROLLBACK",
         [STATEMENT_PUT_CERTIFICATE] =
                 "INSERT INTO certificate (id, source, registered_uri, enabled, extractable, "
-                "key_gone,"
+                "verdict,"
                 " current, last_error, last_refresh, next_refresh)"
                 " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
                 " ON CONFLICT (id) DO UPDATE SET source = ?2, registered_uri = ?3, enabled = ?4,"
-                " extractable = ?5, key_gone = ?6, current = ?7, last_error = ?8, last_refresh = "
+                " extractable = ?5, verdict = ?6, current = ?7, last_error = ?8, last_refresh = "
                 "?9,"
                 " next_refresh = ?10",
         [STATEMENT_DELETE_CERTIFICATE] = "DELETE FROM certificate WHERE id = ?1",
@@ -127,7 +132,7 @@ static const char *const statement_texts[_STATEMENT_N] = {
                                " ON CONFLICT (key) DO UPDATE SET value = ?2",
         [STATEMENT_DELETE_NOTE] = "DELETE FROM note WHERE key = ?1",
         [STATEMENT_READ_CERTIFICATES] =
-                "SELECT id, source, registered_uri, enabled, extractable, key_gone, current,"
+                "SELECT id, source, registered_uri, enabled, extractable, verdict, current,"
                 " last_error, last_refresh, next_refresh FROM certificate ORDER BY id",
         [STATEMENT_READ_GENERATIONS] =
                 "SELECT number, key_uri, key_type, algorithms, spki, usable_until, retired"

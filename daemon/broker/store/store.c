@@ -191,7 +191,8 @@ static int read_certificate(Store *store, sqlite3_stmt *row, Certificate **ret_c
                 return r;
         certificate->enabled = column_number(row, 3) != 0;
         certificate->extractable = column_number(row, 4) != 0;
-        certificate->key_gone = column_number(row, 5) != 0;
+        if (!key_verdict_parse(column_text(row, 5), &certificate->verdict))
+                return fail_damaged(store, "the verdict of the key", certificate->id, failure);
         certificate->current = column_number(row, 6);
         certificate->last_refresh_sec = column_number(row, 8);
         certificate->next_refresh_sec = column_number(row, 9);

@@ -490,5 +490,7 @@ int lookup_run(Vault *vault, const DriverCall *call, WireReply *reply)
                 r = fill(vault, &found, call->deadline_usec, reply);
         if (r == 0 && !*identifier.version)
                 reply->refresh_after_usec = refresh_after(vault);
+        if (r > 0)
+                reply->key_uri = TAKE(found.key_uri); /* of which version it was said */
         return r;
 }
