@@ -2,7 +2,8 @@
 /*
  * Decisions: turns a method's access class into what core/grants.h is asked. The invariant is that an
  * object which may not be read and one that does not exist give the same answer, text included. It
- * remembers no decision: each call asks anew, under the grants that are in force then.
+ * remembers no decision: each call asks anew, under the grants that are in force then, and one that waited is asked about
+ * again where these have changed.
  */
 #include "broker/bus/room.h"
 
@@ -88,6 +89,41 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
         }
         assert_always(false);
         return CB_ACCESS_DENIED;
+}
+
+static int decide_anew(const Call *call, Failure *failure)
+{
+        const Request request = { .operation = call->operation,
+                                  .kind = call->node.kind,
+                                  .name = call->node.name,
+                                  .algorithm = call->algorithm };
+        const Bus *bus = call->bus;
+        int r;
+
+        if (!call->peer)
+                return fail(failure, CB_ACCESS_DENIED,
+                            "who asked has gone, and the grants have changed since");
+        r = check_method(bus, call_subject(call), &call->node, call->method, call->name, failure);
+        if (r == 0 && call->operation)
+                r = check_access(bus, call_subject(call), &request, failure);
+        if (r == 0 && call->bound &&
+            !may_read(bus, call_subject(call), OBJECT_CERTIFICATE, call->bound))
+                r = object_not_found(failure, OBJECT_CERTIFICATE, call->bound);
+        return r;
+}
+
+int call_decide_again(Call *call, Failure *failure)
+{
+        int r;
+
+        if (call->grants_version == call->bus->grants->version)
+                return 0;
+        r = decide_anew(call, failure);
+        if (r == 0)
+                call->grants_version = call->bus->grants->version;
+        else
+                call_note_grant(call, NULL); /* none allows it any more */
+        return r;
 }
 
 const Grant *deciding_grant(const Bus *bus, const Subject *subject, const Node *node,

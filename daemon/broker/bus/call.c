@@ -26,6 +26,7 @@ static Call *call_free(Call *call)
         charge_deinit(&call->charge);
         free(call->unit);
         free(call->grant);
+        free(call->bound);
         free(call);
         return NULL;
 }
@@ -50,6 +51,7 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
                 .peer = peer,
                 .method = method,
                 .charge = charge,
+                .grants_version = bus->grants->version,
                 .serial = dbus_message_get_serial(message),
                 .no_reply = dbus_message_get_no_reply(message),
                 .node = *node,

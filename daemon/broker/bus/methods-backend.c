@@ -96,7 +96,10 @@ static int resolve_certificate(Call *call, BackendSettings *settings, Failure *f
         if (r != 0)
                 return r;
         settings->certificate = certificate->id;
-        return 0;
+        return string_set(&call->bound, certificate->id) == 0
+                       ? 0
+                       : fail(failure, -ENOMEM, "no memory to bind certificate '%s'",
+                              certificate->id);
 }
 
 void manager_create_backend(Call *call, DBusMessage *message)
@@ -170,6 +173,7 @@ void backend_set_property(Call *call, const char *name, DBusMessageIter *iter)
                                    property_table[fields[i].property].signature);
                 return;
         }
+        call->operation = OPERATION_MANAGE; /* which the class of Set cannot say */
         if (check_access(call->bus, call_subject(call), &request, &failure) != 0) {
                 call_fail(call, &failure);
                 return;

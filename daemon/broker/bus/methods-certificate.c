@@ -11,9 +11,17 @@
 #include "base/strings.h"
 #include "broker/bus/options.h"
 
+/* A look-up is shared with others: that it was allowed is asked once more when it is answered. */
+static void on_refreshed(void *userdata, const Failure *failure)
+{
+        Failure denied = { 0 };
+
+        call_on_done(userdata, call_decide_again(userdata, &denied) != 0 ? &denied : failure);
+}
+
 void certificate_refresh(Call *call, DBusMessage *message)
 {
-        manage_refresh(call->bus->rooms.manage, call->node.name, call_on_done, call);
+        manage_refresh(call->bus->rooms.manage, call->node.name, on_refreshed, call);
 }
 
 void certificate_set_enabled(Call *call, DBusMessage *message)
@@ -119,7 +127,11 @@ void manager_generate_key(Call *call, DBusMessage *message)
 
 static void on_request(void *userdata, const Failure *failure, const Bytes *der)
 {
-        if (failure->status != 0)
+        Failure denied = { 0 };
+
+        if (call_decide_again(userdata, &denied) != 0)
+                call_fail(userdata, &denied);
+        else if (failure->status != 0)
                 call_fail(userdata, failure);
         else
                 call_answer_bytes(userdata, der);
@@ -193,20 +205,15 @@ void certificate_retire(Call *call, DBusMessage *message)
 static void on_exported(void *userdata, const Failure *failure, int fd)
 {
         Call *call = userdata;
-        const Request request = { .operation = OPERATION_EXPORT,
-                                  .kind = OBJECT_CERTIFICATE,
-                                  .name = call->node.name };
         Failure denied = { 0 };
         DBusMessage *reply;
 
-        if (failure->status != 0) {
-                call_fail(call, failure);
+        if (call_decide_again(call, &denied) != 0) {
+                call_fail(call, &denied);
                 return;
         }
-        /* A grant that was taken away while the source worked is taken away. */
-        if (call->peer && call->grants_version != call->bus->grants->version &&
-            check_access(call->bus, call_subject(call), &request, &denied) != 0) {
-                call_fail(call, &denied);
+        if (failure->status != 0) {
+                call_fail(call, failure);
                 return;
         }
         reply = call_new_answer(call);
@@ -224,7 +231,6 @@ void certificate_export(Call *call, DBusMessage *message)
         ExportRequest request = { .id = call->node.name, .passphrase_fd = -1 };
         DBusMessageIter iter;
 
-        call->grants_version = call->bus->grants->version;
         dbus_message_iter_init(message, &iter);
         dbus_message_iter_get_basic(&iter, &request.format);
         dbus_message_iter_next(&iter);

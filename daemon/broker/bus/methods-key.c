@@ -54,22 +54,16 @@ static void on_used(void *userdata, const Failure *failure, uint64_t generation,
                     const Bytes *output)
 {
         Call *call = userdata;
-        const Request request = request_of(call);
         Failure denied = { 0 };
 
         if (generation != 0)
                 call->generation = generation;
-        if (failure->status != 0) {
-                call_fail(call, failure);
-                return;
-        }
-        /* A grant that was taken away while the source worked is taken away. */
-        if (call->peer && call->grants_version != call->bus->grants->version &&
-            check_access(call->bus, call_subject(call), &request, &denied) != 0) {
+        if (call_decide_again(call, &denied) != 0)
                 call_fail(call, &denied);
-                return;
-        }
-        call_answer_bytes(call, output);
+        else if (failure->status != 0)
+                call_fail(call, failure);
+        else
+                call_answer_bytes(call, output);
 }
 
 /* One token of this grant's rate; a grant without one always has some. */
@@ -116,7 +110,6 @@ static int decide(Call *call, Operation operation, Failure *failure)
         Request request;
 
         call->operation = operation;
-        call->grants_version = call->bus->grants->version;
         request = request_of(call);
         grant = grants_decide(call->bus->grants, call_subject(call), &request, failure);
         if (!grant)

@@ -117,8 +117,9 @@ struct Call {
         char name[IDENTIFIER_LENGTH_MAX + 1];
         bool answers_path;
         Algorithm algorithm;
-        Operation operation;
-        uint64_t grants_version;
+        Operation operation;     /* 0: the method's class says it all */
+        char *bound;             /* the certificate that a backend gets; NULL: none */
+        uint64_t grants_version; /* under which it was allowed */
         /* for the audit log: kept here, for the peer may go before the answer */
         uint32_t uid, pid;
         char *unit;
@@ -184,6 +185,12 @@ int check_access(const Bus *bus, const Subject *subject, const Request *request,
 /* The same, by the method's class. `argument` is its first one, for the classes that create. */
 int check_method(const Bus *bus, const Subject *subject, const Node *node, MethodId method,
                  const char *argument, Failure *failure);
+
+/*
+ * The same for a call that has waited, with its operation and algorithm: 0, or what it has to be answered instead. Asked
+ * before each step that cannot be taken back, and before what a source gave is handed out.
+ */
+int call_decide_again(Call *call, Failure *failure);
 
 /* --- objects.c: what is there, as one subject sees it --- */
 

@@ -356,6 +356,12 @@ static void on_exception_ended(void *userdata, const char *name)
         record_own(userdata, "ExceptionEnded", OBJECT_BACKEND, name);
 }
 
+static int on_may_go_on(void *userdata, void *caller, Failure *failure)
+{
+        (void)userdata;
+        return call_decide_again(caller, failure);
+}
+
 static void on_wake_at(void *userdata, uint64_t realtime_sec)
 {
         Bus *bus = userdata;
@@ -373,6 +379,7 @@ const ManageEvents signals_of_manage = {
         .rotated = on_rotated,
         .exception_ended = on_exception_ended,
         .expiry_warning = on_expiry_warning,
+        .may_go_on = on_may_go_on,
         .wake_at = on_wake_at,
 };
 

@@ -22,6 +22,7 @@ typedef struct BackendJob {
         Backend *settings; /* what was given; `set` says which */
         unsigned set;
         bool create, remove;
+        void *caller; /* NULL: the clock */
         manage_done done;
         void *userdata;
 } BackendJob;
@@ -270,7 +271,10 @@ static void on_both_turns(void *userdata)
         BackendJob *job = userdata;
         Backend *next = NULL;
         Failure failure = { 0 };
-        int r = apply_settings(job, &next, &failure);
+        int r = manage_may_go_on(job->manage, job->caller, &failure);
+
+        if (r == 0)
+                r = apply_settings(job, &next, &failure);
 
         if (r == 0) {
                 change_backend(job->manage, next, finish, job);
@@ -294,7 +298,9 @@ static void on_turn(void *userdata)
         BackendJob *job = userdata;
         Failure failure = { 0 };
 
-        if (job->remove && !catalog_find_backend(job->manage->catalog, job->name)) {
+        if (manage_may_go_on(job->manage, job->caller, &failure) != 0) {
+                finish(job, &failure);
+        } else if (job->remove && !catalog_find_backend(job->manage->catalog, job->name)) {
                 object_not_found(&failure, OBJECT_BACKEND, job->name);
                 finish(job, &failure);
         } else if (job->remove) {
@@ -315,7 +321,9 @@ static int backend_job_new(Manage *manage, const char *name, manage_done done, v
         if (!job)
                 return -ENOMEM;
 
-        *job = (BackendJob){ .manage = manage, .done = done, .userdata = userdata };
+        *job = (BackendJob){
+                .manage = manage, .caller = userdata, .done = done, .userdata = userdata
+        };
         if (string_set(&job->name, name) < 0)
                 return -ENOMEM;
 
@@ -333,8 +341,14 @@ static void job_start_backend(BackendJob *job)
                 fail_memory(job);
 }
 
+typedef enum SettingsChange {
+        SETTINGS_CREATE,
+        SETTINGS_CHANGE,
+        SETTINGS_END_EXCEPTION, /* nobody asked for it */
+} SettingsChange;
+
 static void change_settings(Manage *manage, const char *name, const BackendSettings *settings,
-                            bool create, manage_done done, void *userdata)
+                            SettingsChange change, manage_done done, void *userdata)
 {
         CLEANUP(backend_job_freep) BackendJob *job = NULL;
         Failure failure = { 0 };
@@ -349,7 +363,9 @@ static void change_settings(Manage *manage, const char *name, const BackendSetti
         if (r == 0)
                 r = keep_settings(job, settings, &failure);
         if (r == 0) {
-                job->create = create;
+                job->create = change == SETTINGS_CREATE;
+                if (change == SETTINGS_END_EXCEPTION)
+                        job->caller = NULL;
                 job_start_backend(TAKE(job));
                 return;
         }
@@ -362,13 +378,13 @@ static void change_settings(Manage *manage, const char *name, const BackendSetti
 void manage_create_backend(Manage *manage, const char *name, const BackendSettings *settings,
                            manage_done done, void *userdata)
 {
-        change_settings(manage, name, settings, true, done, userdata);
+        change_settings(manage, name, settings, SETTINGS_CREATE, done, userdata);
 }
 
 void manage_change_backend(Manage *manage, const char *name, const BackendSettings *settings,
                            manage_done done, void *userdata)
 {
-        change_settings(manage, name, settings, false, done, userdata);
+        change_settings(manage, name, settings, SETTINGS_CHANGE, done, userdata);
 }
 
 void manage_delete_backend(Manage *manage, const char *name, manage_done done, void *userdata)
@@ -421,7 +437,7 @@ static void end_exception(Manage *manage, const char *name)
                 return;
         }
         ending->manage = manage;
-        manage_change_backend(manage, name, &validated, on_ended, ending);
+        change_settings(manage, name, &validated, SETTINGS_END_EXCEPTION, on_ended, ending);
 }
 
 void backend_end_exceptions(Manage *manage, uint64_t now_sec)

@@ -129,7 +129,9 @@ static int submit_destroy(Job *job, const Certificate *certificate, char *key_ur
         Source *source = NULL;
         int r;
 
-        r = manage_find_source(job->manage, certificate->source, &source, failure);
+        r = manage_may_go_on(job->manage, job->caller, failure);
+        if (r == 0)
+                r = manage_find_source(job->manage, certificate->source, &source, failure);
         if (r != 0)
                 return r;
 

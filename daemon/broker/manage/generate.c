@@ -15,6 +15,7 @@ static void on_generated(void *userdata, WireReply *reply)
         PublishRequest request = { .id = job->id,
                                    .source = job->source,
                                    .note = intent_note(job->intent),
+                                   .caller = job->caller,
                                    .discard = true };
 
         if (reply->failure.status != 0)

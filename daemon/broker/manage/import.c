@@ -27,6 +27,7 @@ static void on_imported(void *userdata, WireReply *reply)
         PublishRequest request = { .id = job->id,
                                    .source = job->source,
                                    .note = intent_note(job->intent),
+                                   .caller = job->caller,
                                    .force = job->force,
                                    .discard = true };
 

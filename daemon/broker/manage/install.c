@@ -157,12 +157,18 @@ static int complete_chain(Job *job, const WireReply *reply)
 static void on_read(void *userdata, WireReply *reply)
 {
         Job *job = userdata;
-        PublishRequest request = { .id = job->id, .force = job->force, .install = true };
+        PublishRequest request = {
+                .id = job->id, .caller = job->caller, .force = job->force, .install = true
+        };
         Certificate *next = NULL;
         Failure failure = { 0 };
         uint64_t generation = 0;
         int r = reply->failure.status;
 
+        if (manage_may_go_on(job->manage, job->caller, &failure) != 0) {
+                job_finish(job, &failure);
+                return;
+        }
         if (r != 0)
                 fail(&failure, r, "nothing was installed for certificate '%s': %s", job->id,
                      reply->failure.text);

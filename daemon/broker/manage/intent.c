@@ -170,6 +170,8 @@ static void on_begun(void *userdata, const Failure *committed)
         int r = failure.status;
 
         if (r == 0)
+                r = manage_may_go_on(job->manage, job->caller, &failure);
+        if (r == 0)
                 r = job->submit(job, &failure);
         if (r == 0)
                 job->asked = true;

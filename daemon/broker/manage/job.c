@@ -36,7 +36,11 @@ int job_new(Manage *manage, const char *id, manage_done done, void *userdata, Jo
         if (!job)
                 return -ENOMEM;
 
-        *job = (Job){ .manage = manage, .fds = { -1, -1 }, .done = done, .userdata = userdata };
+        *job = (Job){ .manage = manage,
+                      .fds = { -1, -1 },
+                      .caller = userdata,
+                      .done = done,
+                      .userdata = userdata };
         wire_reply_init(&job->found, 0);
         if (string_set(&job->id, id) < 0)
                 return -ENOMEM;
@@ -45,9 +49,21 @@ int job_new(Manage *manage, const char *id, manage_done done, void *userdata, Jo
         return 0;
 }
 
+static void on_turn(void *userdata)
+{
+        Job *job = userdata;
+        Failure failure = { 0 };
+
+        if (manage_may_go_on(job->manage, job->caller, &failure) != 0)
+                job_finish(job, &failure);
+        else
+                job->run(job);
+}
+
 void job_start(Job *job, void (*run)(void *userdata))
 {
-        if (turn_enter(&job->manage->turns, job->id, &job->turn, run, job) < 0)
+        job->run = run;
+        if (turn_enter(&job->manage->turns, job->id, &job->turn, on_turn, job) < 0)
                 job_fail(job, -ENOMEM, "no memory to change certificate '%s'", job->id);
 }
 

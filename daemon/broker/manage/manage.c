@@ -71,6 +71,13 @@ void manage_observe(Manage *manage, const ManageEvents *events, void *userdata)
         manage->events_userdata = userdata;
 }
 
+int manage_may_go_on(const Manage *manage, void *caller, Failure *failure)
+{
+        if (!caller || !manage->events.may_go_on)
+                return 0;
+        return manage->events.may_go_on(manage->events_userdata, caller, failure);
+}
+
 int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name)
 {
         CLEANUP(freep) char *shown = text_escape(name, strlen(name), 64);

@@ -32,6 +32,12 @@ typedef struct ManageEvents {
         void (*exception_ended)(void *userdata, const char *name);
         void (*expiry_warning)(void *userdata, const char *id, uint64_t not_after_sec,
                                uint64_t left_sec);
+        /*
+         * Asked before each step that cannot be taken back, a request to a source or a commit, of what somebody asked
+         * for: `caller` is what came with `done`. Time may have passed since it was allowed; anything but 0 ends it
+         * with this failure.
+         */
+        int (*may_go_on)(void *userdata, void *caller, Failure *failure);
         /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */
         void (*wake_at)(void *userdata, uint64_t realtime_sec);
 } ManageEvents;
@@ -48,7 +54,10 @@ void manage_tick(Manage *manage);
 void manage_source_changed(Manage *manage, Source *source);
 DEFINE_CLEANUP(Manage, manage_free)
 
-/* failure->status 0: done. Called exactly once, maybe from within. `path` object of it: kind and name. */
+/*
+ * failure->status 0: done. Called exactly once, maybe from within. `path` object of it: kind and name. Its userdata is
+ * the caller of ManageEvents.may_go_on.
+ */
 typedef void (*manage_done)(void *userdata, const Failure *failure);
 
 typedef struct ImportRequest {

@@ -85,6 +85,11 @@ static void store(Publication *publication)
         Failure failure = { 0 };
         int r;
 
+        if (manage_may_go_on(publication->manage, publication->caller, &failure) != 0) {
+                abandon(publication, &failure);
+                return;
+        }
+
         r = certificate_copy(publication->next, &copy);
         if (r < 0) {
                 fail(&failure, r, "no memory to store certificate '%s'", publication->next->id);
@@ -116,6 +121,8 @@ static void on_installed(void *userdata, WireReply *reply)
 
         if (r == 0)
                 r = take_place(publication, reply);
+        if (r == 0)
+                publication->caller = NULL; /* the source has it: the store follows */
         if (r == 0 && publication->untried) {
                 publication->untried = false;
                 publication->install = false; /* it has been, and is tried now */
@@ -147,7 +154,10 @@ static void install(Publication *publication)
         request.generation = generation->number;
         request.key_uri = generation->key_uri;
         request.chain = generation->chain;
-        r = manage_find_source(publication->manage, publication->next->source, &source, &failure);
+        r = manage_may_go_on(publication->manage, publication->caller, &failure);
+        if (r == 0)
+                r = manage_find_source(publication->manage, publication->next->source, &source,
+                                       &failure);
         if (r == 0)
                 r = source_submit(source, &request, on_installed, publication, &failure);
         if (r == 0)
@@ -441,6 +451,7 @@ static int publication_new(Manage *manage, const PublishRequest *request, manage
                 .discard = request->discard,
                 .install = request->install,
                 .note = request->note,
+                .caller = request->caller,
                 .done = done,
                 .userdata = userdata,
         };
@@ -459,7 +470,9 @@ static int publish(Publication *publication, const PublishRequest *request, Fail
                 return 0;
         }
 
-        r = check_names(publication, request, before, failure);
+        r = manage_may_go_on(publication->manage, publication->caller, failure);
+        if (r == 0)
+                r = check_names(publication, request, before, failure);
         if (r != 0)
                 return r;
 

@@ -324,6 +324,7 @@ static int lead(Manage *manage, const char *id, bool quiet, Refreshing **ret_ref
                 r = job_new(manage, id, on_refreshed, refreshing, ret_job);
         if (r == 0) {
                 (*ret_job)->quiet = quiet;
+                (*ret_job)->caller = NULL; /* nothing is changed that a source does not change */
                 r = map_put(&manage->refreshing, id, refreshing);
                 if (r < 0)
                         job_free(*ret_job);

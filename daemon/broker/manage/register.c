@@ -48,6 +48,7 @@ static int choose(Job *job, Failure *failure)
 static void conclude(Job *job)
 {
         PublishRequest request = { .id = job->id,
+                                   .caller = job->caller,
                                    .source = job->served_by,
                                    .registered_uri = job->uri };
         Failure failure = { 0 };

@@ -108,7 +108,9 @@ static int build_and_sign(RequestJob *job, Failure *failure)
         Source *source = NULL;
         int r;
 
-        r = find_key(job, &certificate, &generation, &source, failure);
+        r = manage_may_go_on(job->manage, job->userdata, failure);
+        if (r == 0)
+                r = find_key(job, &certificate, &generation, &source, failure);
         if (r != 0)
                 return r;
 
@@ -185,9 +187,11 @@ static int keep_key(RequestJob *job, WireReply *reply)
         job->spki = reply->spki;
         reply->output = reply->spki = (Bytes){ 0 };
         r = job_new(job->manage, job->id, on_key_changed, job, &change);
-        if (r == 0)
-                job_start(change, run_replace);
-        return r;
+        if (r < 0)
+                return r;
+        change->caller = NULL; /* the source has the new key already */
+        job_start(change, run_replace);
+        return 0;
 }
 
 static void on_requested(void *userdata, WireReply *reply)

@@ -25,9 +25,12 @@ struct Manage {
         Map warned;      /* certificate → Warned: expiry.c */
         uint64_t *warnings_sec;
         size_t n_warnings;
-        Map intents;     /* the note's key → Intent: intent.c */
+        Map intents;    /* the note's key → Intent: intent.c */
         Map refreshing; /* certificate → Refreshing: the look-up that others join */
 };
+
+/* May what this caller asked for go on? 0, or what it ends with. caller NULL: manage's own, always. */
+int manage_may_go_on(const Manage *manage, void *caller, Failure *failure);
 
 /* --- change.c: commit, then the catalog, then the observer, then `done` --- */
 
@@ -77,6 +80,7 @@ typedef struct Publication {
         bool discard;        /* destroy the key if it cannot be published: this call has made it */
         bool install;        /* write its certificates beside the key, in the source */
         const char *note;    /* the key of its intent's, which goes when it is stored; NULL: none */
+        void *caller;        /* NULL: nobody, or it cannot be stopped any more */
         bool untried;        /* the trial waits for that: a vault's key before its merge */
         Failure failure;     /* why it could not, while the key is being destroyed */
         manage_done done;
@@ -87,9 +91,10 @@ typedef struct PublishRequest {
         const char *id;
         const char *source;
         const char *registered_uri; /* NULL: imported or generated */
-        const char *note;           /* of the intent of this key (intent.c), kept until `done`; or NULL */
-        bool force;                 /* in spite of missing names */
-        bool by_source;             /* the source rotated it: missing names go into LastError */
+        const char *note; /* of the intent of this key (intent.c), kept until `done`; or NULL */
+        void *caller;     /* NULL: nobody asked for it */
+        bool force;       /* in spite of missing names */
+        bool by_source;   /* the source rotated it: missing names go into LastError */
         bool discard;
         bool install;
 } PublishRequest;
@@ -155,12 +160,15 @@ struct Job {
         Intent *intent;      /* the key that it has made; NULL: none */
         int (*submit)(Job *job, Failure *failure); /* what comes after that is stored */
         bool asked;                                /* the source knows of the intent */
+        void (*run)(void *job);                    /* when its turn has come */
+        void *caller;                              /* whom may_go_on is asked about; NULL: nobody */
         manage_done done;
         void *userdata;
 };
 
+/* For a caller, who is `userdata`; for manage itself, set its caller to NULL. */
 int job_new(Manage *manage, const char *id, manage_done done, void *userdata, Job **ret_job);
-/* Waits for its turn, then run(job). Answers the failure itself. */
+/* Waits for its turn, then run(job), if it may still be. Answers the failure itself. */
 void job_start(Job *job, void (*run)(void *userdata));
 /* Answers, lets the next one have its turn, and frees. */
 void job_finish(Job *job, const Failure *failure);
