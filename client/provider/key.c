@@ -102,7 +102,8 @@ static bool key_take_public(Key *key, EVP_PKEY **public)
         return true;
 }
 
-int key_new(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_spki, Key **ret_key)
+int key_new_half(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_spki,
+                 Key **ret_key)
 {
         CLEANUP(key_unrefp) Key *key = NULL;
         CLEANUP(EVP_PKEY_freep) EVP_PKEY *public = NULL;
@@ -116,16 +117,33 @@ int key_new(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_sp
         }
 
         key = key_new_public(provider, type);
-        if (!key || !(key->id = strdup(uri->name))) {
+        if (!key) {
                 RAISE(provider, REASON_SYSTEM, "no memory for a key");
                 return 0;
         }
-        key->generation = uri->generation;
 
         public = d2i_PUBKEY_ex(NULL, &p, (long)n_spki, provider_libctx(provider), PROVIDER_OTHERS);
         if (p != spki + n_spki || !key_take_public(key, &public)) {
                 RAISE(provider, REASON_BAD_REFERENCE,
                       "certificate %s: the public half of its key cannot be read", uri->name);
+                return 0;
+        }
+
+        *ret_key = TAKE(key);
+        return 1;
+}
+
+int key_new(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_spki, Key **ret_key)
+{
+        CLEANUP(key_unrefp) Key *key = NULL;
+
+        if (!key_new_half(provider, uri, spki, n_spki, &key))
+                return 0;
+
+        key->id = strdup(uri->name);
+        key->generation = uri->generation;
+        if (!key->id) {
+                RAISE(provider, REASON_SYSTEM, "no memory for a key");
                 return 0;
         }
 

@@ -27,6 +27,9 @@ KeyType key_type_of(const uint8_t *spki, size_t n_spki);
  * with an error raised. Shared by any number of threads; it never changes.
  */
 int key_new(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_spki, Key **ret_key);
+/* The same without the private half: who asked for a public key is not to sign with it. */
+int key_new_half(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_spki,
+                 Key **ret_key);
 /* A key without private half and, until key_import(), without public half. NULL: no memory. */
 Key *key_new_public(Provider *provider, KeyType type);
 int key_import(Key *key, int selection, const struct ossl_param_st *params);

@@ -85,6 +85,24 @@ def test_openssl_store(broker, files):
     run(broker, "openssl", "storeutl", "-noout", "certbroker:certificate/nobody", status=1)
 
 
+@pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p384", "ed25519"])
+def test_public_half_by_uri(broker, files, key_type):
+    """As a key's public half, and as a public key; the latter verifies and does not sign."""
+    from cryptography.hazmat.primitives import serialization
+    cert, _, _ = files.import_client(key_type=key_type)
+    data = files.write("data", b"data")
+    public = cert.public_key().public_bytes(serialization.Encoding.PEM,
+                                            serialization.PublicFormat.SubjectPublicKeyInfo)
+    for uri in ("certbroker:certificate/client", "certbroker://certificate/client"):
+        for how in (["-pubout"], ["-pubin"], ["-pubin", "-pubout"]):
+            assert run(broker, "openssl", "pkey", "-in", uri, *how).stdout == public
+        if key_type != "ed25519":
+            signature = files.write("signature", run(broker, "openssl", "dgst", "-sha256", "-sign", uri, data).stdout)
+            run(broker, "openssl", "dgst", "-sha256", "-verify", uri, "-signature", signature, data)
+            run(broker, "openssl", "dgst", "-sha512", "-verify", uri, "-signature", signature, data, status=1)
+    assert b"Total found: 1" in run(broker, "openssl", "storeutl", "-keys", "-noout", uri).stdout
+
+
 def test_private_half_is_refused(broker, files):
     _, _, key = files.import_client()
     done = subprocess.run(["openssl", "pkey", "-in", key, "-text"], env=broker.foreign_environment(),
