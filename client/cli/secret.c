@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -91,36 +92,64 @@ static int from_file(Cli *cli, const char *name, char *buffer, size_t *ret_n)
                  : 0;
 }
 
-/* One line, without its newline, and without it appearing. */
-static int read_line(int terminal, const char *prompt, char *buffer, size_t *ret_n)
+static volatile sig_atomic_t signal_caught;
+
+static void on_signal(int number)
+{
+        signal_caught = number;
+}
+
+/* A signal ends a read: the terminal is to be as it was before this program dies of it. */
+static void catch_signals(bool catch)
+{
+        static const int numbers[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
+        struct sigaction action = { .sa_handler = catch ? on_signal : SIG_DFL };
+
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
+                (void)sigaction(numbers[i], &action, NULL);
+}
+
+/* One line, without its newline. */
+static int read_line(int terminal, char *buffer, size_t *ret_n)
+{
+        size_t n = 0;
+
+        while (n <= SECRET_MAX && !signal_caught) {
+                ssize_t got = read(terminal, buffer + n, 1);
+
+                if (got < 0)
+                        return -errno;
+                if (got == 0 || buffer[n] == '\n') {
+                        *ret_n = n;
+                        return 0;
+                }
+                n++;
+        }
+        return signal_caught ? -EINTR : -E2BIG;
+}
+
+/* Without what is typed appearing, from before the prompt is there. */
+static int ask_line(int terminal, const char *prompt, char *buffer, size_t *ret_n)
 {
         struct termios before, silent;
-        size_t n = 0;
         int r;
 
         if (tcgetattr(terminal, &before) < 0)
                 return -errno;
         silent = before;
         silent.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK);
-        r = write_all(terminal, prompt, strlen(prompt));
-        if (r)
-                return r;
-        if (tcsetattr(terminal, TCSAFLUSH, &silent) < 0)
-                return -errno;
-
-        while (n <= SECRET_MAX) {
-                ssize_t got = read(terminal, buffer + n, 1);
-
-                if (got <= 0 || buffer[n] == '\n')
-                        break;
-                n++;
-        }
+        catch_signals(true);
+        r = tcsetattr(terminal, TCSAFLUSH, &silent) < 0 ? -errno : 0;
+        if (r == 0)
+                r = write_all(terminal, prompt, strlen(prompt));
+        if (r == 0)
+                r = read_line(terminal, buffer, ret_n);
         (void)tcsetattr(terminal, TCSAFLUSH, &before);
         (void)write_all(terminal, "\n", 1);
-        if (n > SECRET_MAX)
-                return -E2BIG;
-        *ret_n = n;
-        return 0;
+        catch_signals(false);
+        if (signal_caught)
+                (void)raise(signal_caught);
+        return r;
 }
 
 static int from_terminal(Cli *cli, int terminal, const char *what, bool twice, char *buffer,
@@ -131,9 +160,9 @@ static int from_terminal(Cli *cli, int terminal, const char *what, bool twice, c
         int r;
 
         (void)snprintf(prompt, sizeof(prompt), "%s: ", what);
-        r = read_line(terminal, prompt, buffer, ret_n);
+        r = ask_line(terminal, prompt, buffer, ret_n);
         if (r == 0 && twice) {
-                r = read_line(terminal, "Again: ", again, &n_again);
+                r = ask_line(terminal, "Again: ", again, &n_again);
                 if (r == 0 && (n_again != *ret_n || memcmp(buffer, again, n_again) != 0))
                         return cli_fail(cli, CB_INVALID_ARGUMENT, "The two are not the same.");
         }

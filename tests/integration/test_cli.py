@@ -5,8 +5,10 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import sqlite3
 import subprocess
+import termios
 
 import pki
 import pytest
@@ -92,18 +94,28 @@ def test_a_secret_and_nobody_to_ask(files):
 
 def test_a_passphrase_asked_for_on_the_terminal(files):
     """Asked for where standard input is a terminal, and not shown there."""
-    command = [CLI, "--bus", files.bus_address, "certificate", "import", "client", files.bundle, "--source", "hsm"]
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(command[0], [str(word) for word in command], files.environment())
-    said = b""
-    with contextlib.suppress(OSError):  # the other end is closed
-        while data := os.read(terminal, 4096):
-            said += data
-            if said.endswith(b"none): "):
-                os.write(terminal, b"secret\n")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, said
-    os.close(terminal)
+    def ask(answer):
+        command = [CLI, "--bus", files.bus_address, "certificate", "import", "client", files.bundle, "--source", "hsm"]
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(command[0], [str(word) for word in command], files.environment())
+        said = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while data := os.read(terminal, 4096):
+                said += data
+                if said.endswith(b"none): "):
+                    assert not termios.tcgetattr(terminal)[3] & termios.ECHO
+                    os.write(terminal, answer)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        echoes = termios.tcgetattr(terminal)[3] & termios.ECHO
+        os.close(terminal)
+        assert echoes, "the terminal stays silent"
+        return status, said
+
+    assert ask(b"\x03")[0] == -signal.SIGINT
+    assert ask(b"wrong\n")[0] == 1
+    status, said = ask(b"secret\n")
+    assert status == 0, said
     assert b"secret" not in said and b"client imported: generation 1, active." in said
 
 
@@ -269,7 +281,6 @@ def test_exit_status_denied(stopped):
     stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; }};\n')
     run(stopped, "certificate", "list")
     run(stopped, "source", "refresh", "hsm", status=3)
-    import signal
     stopped.daemon.send_signal(signal.SIGHUP)
     from broker import Failure, wait_until
 
