@@ -8,10 +8,11 @@ import signal
 import sqlite3
 import time
 
+import dbus
 import pki
 import pytest
 
-from broker import BUILD, SOFTHSM, Failure, wait_until
+from broker import BUILD, NAME, SOFTHSM, Failure, certificate_path, wait_until
 from lifecycle import generate
 
 
@@ -161,3 +162,45 @@ def test_random_moments(broker):
             done += [r.result() for r in results]
         wait_until(lambda: broker.source_properties()["State"] == "ready", "the source is back", 30)
     assert settled(broker), (seed, without_certificate(broker))
+
+
+def test_a_busy_source_is_asked_for_every_certificate(faulty):
+    """It came back, and has no room for a while: none of its certificates is gone past."""
+    from gi.repository import GLib
+    import dbus.mainloop.glib
+    faulty.stop()
+    faulty.configure(sources=faulty.source(module=f'"{BUILD}/tests/integration/p11fault.so"'),
+                     broker='request-timeout = "3s"; max-in-flight-per-client = 4000;')
+    faulty.start()
+    uri = faulty.certificate_properties("kept")["KeyUri"]
+    for i in range(40):
+        faulty.manager("RegisterCertificate", "ssa{sv}", f"also-{i}", uri, dbus.Dictionary(signature="sv"))
+    time.sleep(1.1)  # LastRefresh has seconds
+    again = int(time.time())
+
+    def refreshed():
+        return [int(row["LastRefresh"]) >= again for row in faulty.manager("ListCertificates", "su", "", 100)]
+
+    faulty.rules("C_SignInit delay=200\nC_FindObjectsInit delay=50\n")
+    kill_helper(faulty)
+    wait_until(lambda: any(refreshed()), "the look-ups have begun", 30)
+    connection = faulty.connect(mainloop=dbus.mainloop.glib.DBusGMainLoop())
+    context, flooding, answers = GLib.MainContext.default(), time.monotonic() + 7, []
+
+    def ask():
+        connection.call_async(NAME, certificate_path("kept"), "org.certbroker1.Certificate", "Sign", "tsay",
+                              (dbus.UInt64(0), "ecdsa-sha256", dbus.ByteArray(bytes(32))),
+                              lambda s: answered("ok"), lambda e: answered(Failure(e).name), timeout=600)
+
+    def answered(outcome):
+        answers.append(outcome)
+        if time.monotonic() < flooding:
+            ask()
+
+    for _ in range(1000):
+        ask()
+    while len(answers) < 1000 or time.monotonic() < flooding:
+        context.iteration(True)
+    assert "TimedOut" in answers
+    faulty.rules("")
+    wait_until(lambda: all(refreshed()), "all have been looked up", 30)

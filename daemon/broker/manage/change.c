@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
@@ -46,7 +47,7 @@ static void tell_certificate(Manage *manage, const Certificate *before, const Ce
                 events->rotated(manage->events_userdata, after->id, after->current);
         notice_certificate(manage, after->id);
         notice_users_of(manage, after->id);
-        notice_rearm(manage);
+        notice_rearm_certificate(manage, after);
 }
 
 int change_apply_certificate(Manage *manage, Certificate *next)
@@ -91,7 +92,8 @@ static int apply_backend(Manage *manage, Backend *next)
         if (manage->events.backend_changed)
                 manage->events.backend_changed(manage->events_userdata, next->name, before, next);
         notice_backend(manage, next->name);
-        notice_rearm(manage);
+        if (next->skip_until_sec > clock_realtime_sec())
+                notice_rearm_at(manage, next->skip_until_sec);
         return 0;
 }
 

@@ -120,23 +120,21 @@ static uint64_t sooner(uint64_t a, uint64_t b)
         return MIN(a, b);
 }
 
-/* A look-up that is due and on its way is looked at again after this. */
-#define DUE_AGAIN_SEC 5
+static uint64_t next_of_certificate(Manage *manage, const Certificate *certificate,
+                                    uint64_t now_sec)
+{
+        uint64_t next = certificate_next_change(certificate, now_sec);
+
+        next = sooner(next, expiry_next(manage, certificate, now_sec));
+        return sooner(next, refresh_next(manage, certificate, now_sec));
+}
 
 static uint64_t next_change(Manage *manage, uint64_t now_sec)
 {
-        uint64_t next = 0;
+        uint64_t next = sweep_next(manage, now_sec);
 
-        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
-                const Certificate *certificate = entry->value;
-                uint64_t refresh_sec = certificate->next_refresh_sec;
-
-                next = sooner(next, certificate_next_change(certificate, now_sec));
-                next = sooner(next, expiry_next(manage, certificate, now_sec));
-                if (refresh_sec != 0)
-                        next = sooner(next, refresh_sec > now_sec ? refresh_sec
-                                                                  : now_sec + DUE_AGAIN_SEC);
-        }
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry)
+                next = sooner(next, next_of_certificate(manage, entry->value, now_sec));
 
         MAP_FOREACH (catalog_backends(manage->catalog), entry) {
                 const Backend *backend = entry->value;
@@ -155,11 +153,27 @@ void notice_certificate(Manage *manage, const char *id)
                 state_differs(manage, certificate, clock_realtime_sec());
 }
 
+static void arm(Manage *manage, uint64_t realtime_sec)
+{
+        manage->wake_sec = realtime_sec;
+        if (manage->events.wake_at)
+                manage->events.wake_at(manage->events_userdata, realtime_sec);
+}
+
 void notice_rearm(Manage *manage)
 {
-        if (manage->events.wake_at)
-                manage->events.wake_at(manage->events_userdata,
-                                       next_change(manage, clock_realtime_sec()));
+        arm(manage, next_change(manage, clock_realtime_sec()));
+}
+
+void notice_rearm_at(Manage *manage, uint64_t realtime_sec)
+{
+        if (realtime_sec != 0 && (manage->wake_sec == 0 || realtime_sec < manage->wake_sec))
+                arm(manage, realtime_sec);
+}
+
+void notice_rearm_certificate(Manage *manage, const Certificate *certificate)
+{
+        notice_rearm_at(manage, next_of_certificate(manage, certificate, clock_realtime_sec()));
 }
 
 void notice_all(Manage *manage)
@@ -190,4 +204,5 @@ void manage_tick(Manage *manage)
         expiry_check(manage, now_sec);
         refresh_due(manage, now_sec);
         notice_rearm(manage);
+        sweep_resume(manage);
 }

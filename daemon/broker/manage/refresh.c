@@ -13,6 +13,8 @@
 
 /* After a failure: neither never again, nor at once. */
 #define RETRY_SEC 60
+/* A look-up that is due and on its way is looked at again after this. */
+#define DUE_AGAIN_SEC 5
 /* How far the store may be behind with LastRefresh. */
 #define KEPT_SEC 600
 
@@ -229,14 +231,30 @@ static int submit(Job *job, Failure *failure)
         return source_submit(source, &request, on_reply, job, failure);
 }
 
+/* What is due and could not even be asked for waits its turn as after a failure: not every look at the clock asks. */
+static void put_off_due(Job *job)
+{
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        CLEANUP(certificate_freep) Certificate *next = NULL;
+
+        if (!present || present->next_refresh_sec > clock_realtime_sec() ||
+            copy_present(job, &next) != 0)
+                return;
+        put_off(next);
+        (void)change_apply_certificate(job->manage, TAKE(next));
+}
+
 static void run(void *userdata)
 {
         Job *job = userdata;
         Failure failure = { 0 };
         int r = submit(job, &failure);
 
-        if (r != 0)
-                job_give_up(job, r, &failure);
+        if (r == 0)
+                return;
+        if (r == CB_LIMIT_EXCEEDED)
+                put_off_due(job);
+        job_give_up(job, r, &failure);
 }
 
 /* --- the first asks, those who come meanwhile get its answer --- */
@@ -362,6 +380,22 @@ void manage_refresh(Manage *manage, const char *id, manage_done done, void *user
         refresh_certificate(manage, id, false, done, userdata);
 }
 
+static bool is_served(const Manage *manage, const Certificate *certificate)
+{
+        Source *source = sources_find(manage->sources, certificate->source);
+
+        return source && source_state_serves(source_state(source));
+}
+
+uint64_t refresh_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec)
+{
+        if (certificate->next_refresh_sec > now_sec)
+                return certificate->next_refresh_sec;
+        if (certificate->next_refresh_sec == 0 || !is_served(manage, certificate))
+                return 0;
+        return now_sec + DUE_AGAIN_SEC;
+}
+
 void refresh_due(Manage *manage, uint64_t now_sec)
 {
         CLEANUP(strv_freep) char **due = NULL;
@@ -370,7 +404,7 @@ void refresh_due(Manage *manage, uint64_t now_sec)
                 const Certificate *certificate = entry->value;
 
                 if (certificate->next_refresh_sec != 0 &&
-                    certificate->next_refresh_sec <= now_sec &&
+                    certificate->next_refresh_sec <= now_sec && is_served(manage, certificate) &&
                     strv_append(&due, certificate->id) < 0)
                         break;
         }

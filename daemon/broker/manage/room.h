@@ -17,6 +17,7 @@ struct Manage {
         Turns turns;
         uint64_t grace_usec;
         uint64_t timeout_usec;
+        uint64_t wake_sec; /* as last wished for; 0: never */
         ManageEvents events;
         void *events_userdata;
         Map credentials; /* backend → what its credential was when it was last told, as text */
@@ -53,7 +54,10 @@ void notice_backend(Manage *manage, const char *name);
 void notice_users_of(Manage *manage, const char *id);
 void notice_certificate(Manage *manage, const char *id); /* its state has just been told */
 void notice_all(Manage *manage);                         /* without telling anybody: at start */
-void notice_rearm(Manage *manage);
+void notice_rearm(Manage *manage); /* looks at everything: not for each change of one */
+/* The same where only this one has changed. What was armed for it before may come for nothing, once. */
+void notice_rearm_certificate(Manage *manage, const Certificate *certificate);
+void notice_rearm_at(Manage *manage, uint64_t realtime_sec); /* then at the latest; 0: need not be */
 void notice_forget(Map *map, const char *key);
 void notice_deinit(Map *map);
 
@@ -120,6 +124,12 @@ void refreshing_deinit(Map *refreshing);
 void refresh_schedule(Certificate *next, const WireReply *reply);
 /* Starts those whose NextRefresh has come. */
 void refresh_due(Manage *manage, uint64_t now_sec);
+/* When that is; 0: never, or when its source serves again, which looks up all that it has. */
+uint64_t refresh_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec);
+/* When to call sweep_resume(); 0: never. */
+uint64_t sweep_next(const Manage *manage, uint64_t now_sec);
+/* Goes on with those that their source had no room for. */
+void sweep_resume(Manage *manage);
 void sweep_deinit(Map *sweeps);
 
 /* --- intent.c: keys that a source is about to make --- */

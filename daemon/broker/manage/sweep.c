@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sweep: when a source serves again, its certificates are looked up one after the other, so that a token of
- * thousands is never asked more than one thing at a time by us. It ends when the source stops serving, and starts
- * anew with the next time it does.
+ * thousands is never asked more than one thing at a time by us. One that the source has no room for is asked for again
+ * a little later, so that none is gone past. It ends when the source stops serving, and starts anew with the next time
+ * it does.
  */
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
+
+#define RESUME_SEC   1
+#define TIMEOUTS_MAX 5
 
 typedef struct Sweep {
         Manage *manage;
@@ -17,7 +22,9 @@ typedef struct Sweep {
         bool serves;  /* as last seen */
         bool running; /* a look-up is on its way */
         bool again;   /* the source came back meanwhile: start over */
+        bool refused; /* the source had no room for the last: the same once more, a little later */
         bool stepping;
+        unsigned n_timeouts; /* of this look-up, one after the other */
 } Sweep;
 
 static Sweep *sweep_free(Sweep *sweep)
@@ -65,11 +72,16 @@ static int sweep_of(Manage *manage, const char *source, Sweep **ret_sweep)
         return 0;
 }
 
-static const Certificate *next_of(const Sweep *sweep)
+/* The one after the last; or, where that was refused, the same. */
+static const Certificate *next_of(const Sweep *sweep, bool same)
 {
         const Map *certificates = catalog_certificates(sweep->manage->catalog);
+        const Certificate *last =
+                same ? catalog_find_certificate(sweep->manage->catalog, sweep->last) : NULL;
         size_t i = sweep->last ? map_index_after(certificates, sweep->last) : 0;
 
+        if (last)
+                return last;
         for (; i < certificates->n; i++) {
                 const Certificate *certificate = certificates->entries[i].value;
 
@@ -81,13 +93,30 @@ static const Certificate *next_of(const Sweep *sweep)
 
 static void step(Sweep *sweep);
 
+/*
+ * A busy source had no room for it, or did not come to it in time: one that it cannot answer at all does not stop the
+ * others. Any other failure is in the certificate's LastError, or the source's.
+ */
+static bool was_refused(Sweep *sweep, const Failure *failure)
+{
+        if (failure->status == CB_LIMIT_EXCEEDED)
+                return true;
+        if (failure->status == CB_TIMED_OUT && ++sweep->n_timeouts < TIMEOUTS_MAX)
+                return true;
+        sweep->n_timeouts = 0;
+        return false;
+}
+
 static void on_refreshed(void *userdata, const Failure *failure)
 {
         Sweep *sweep = userdata;
 
-        (void)failure; /* it is in the certificate's LastError, or the source's */
+        sweep->refused = was_refused(sweep, failure);
         sweep->running = false;
-        step(sweep);
+        if (sweep->refused)
+                notice_rearm_at(sweep->manage, clock_realtime_sec() + RESUME_SEC);
+        else
+                step(sweep);
 }
 
 /*
@@ -96,19 +125,23 @@ static void on_refreshed(void *userdata, const Failure *failure)
  */
 static void step(Sweep *sweep)
 {
+        bool same = sweep->refused;
+
         if (sweep->stepping)
                 return;
 
         sweep->stepping = true;
-        while (!sweep->running && sweep->serves) {
+        sweep->refused = false;
+        while (!sweep->running && sweep->serves && !sweep->refused) {
                 const Certificate *certificate;
 
                 if (sweep->again) {
-                        sweep->again = false;
+                        sweep->again = same = false;
                         free(TAKE(sweep->last));
                 }
 
-                certificate = next_of(sweep);
+                certificate = next_of(sweep, same);
+                same = false;
                 if (!certificate || string_set(&sweep->last, certificate->id) < 0)
                         break;
 
@@ -116,6 +149,27 @@ static void step(Sweep *sweep)
                 refresh_certificate(sweep->manage, sweep->last, true, on_refreshed, sweep);
         }
         sweep->stepping = false;
+}
+
+uint64_t sweep_next(const Manage *manage, uint64_t now_sec)
+{
+        MAP_FOREACH (&manage->sweeps, entry) {
+                const Sweep *sweep = entry->value;
+
+                if (sweep->refused)
+                        return now_sec + RESUME_SEC;
+        }
+        return 0;
+}
+
+void sweep_resume(Manage *manage)
+{
+        MAP_FOREACH (&manage->sweeps, entry) {
+                Sweep *sweep = entry->value;
+
+                if (sweep->refused)
+                        step(sweep);
+        }
 }
 
 void manage_source_changed(Manage *manage, Source *source)
