@@ -17,6 +17,8 @@ static void on_source_added(void *userdata, Source *source)
 {
         Broker *broker = userdata;
 
+        if (broker->manage)
+                manage_source_added(broker->manage, source);
         if (broker->bus)
                 bus_source_added(broker->bus, source_name(source));
 }

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys in a vault: signing there and here, import, generation, destruction, and a vault that goes away."""
 
+import contextlib
 import os
+import sqlite3
 import threading
 import time
 
@@ -136,6 +138,71 @@ def test_start_without_network(vaulted):
     wait_until(lambda: broker.vault_state()[0] == "ready", "ready", 6)
     broker.check_signature()
     assert not broker.backend("orders-backend", "GetCredential")["stale"]
+
+
+def edit_store(broker, statement):
+    """Of a daemon that is stopped; how many rows it changed."""
+    [path] = broker.state.glob("*.sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        return store.execute(statement).rowcount
+
+
+def too_old(broker, backend, timeout):
+    """Waits until the credential is refused, and why; until then it is stale."""
+    def refused():
+        try:
+            assert broker.backend(backend, "GetCredential")["stale"]
+        except Failure as failure:
+            return failure
+        return None
+    failure = wait_until(refused, "it is refused", timeout)
+    assert failure.name == "SourceUnavailable" and "max-stale" in failure.message, str(failure)
+
+
+def test_max_stale(vaulted):
+    """Without a network a credential is served at once, stale, for as long as it may be, and then refused."""
+    seconds = 12 * PATIENCE
+    broker = vaulted.begin(**{"max-stale": f"{seconds}s"})
+    made = broker.add()
+    broker.register("pinned", broker.uri("orders", made["version"]))
+    for id in ("orders", "pinned"):
+        broker.create_backend(f"{id}-backend", id)
+    broker.stop()
+    # a pinned one is looked up when its source begins to serve, and that may be long ago
+    assert edit_store(broker, "UPDATE certificate SET last_refresh = 1 WHERE id = 'pinned'") == 1
+    broker.vault.network("refuse")
+    away = time.monotonic()
+    broker.start(ready=None)
+    for id in ("orders", "pinned"):
+        assert broker.backend(f"{id}-backend", "GetCredential")["stale"]
+
+    for id in ("orders", "pinned"):
+        too_old(broker, f"{id}-backend", seconds + 10)
+    assert time.monotonic() - away > seconds / 2  # it served until shortly before
+    broker.vault.network("open")
+    broker.wait_source("vault", "ready")
+    for id in ("orders", "pinned"):
+        assert not broker.backend(f"{id}-backend", "GetCredential")["stale"]
+
+
+def test_max_stale_begins_when_the_vault_goes(vaulted):
+    """Not with the last look-up, which may be `refresh` ago; and none at all is possible."""
+    broker = vaulted.begin(refresh="1h", **{"max-stale": "1h"})
+    broker.add()
+    broker.create_backend("orders-backend", "orders")
+    broker.stop()
+    assert edit_store(broker, "UPDATE certificate SET last_refresh = 1, next_refresh = 4000000000") == 1
+    broker.vault.fault("V14.503", match="^GET /certificates/", times=100000)  # so that it is not looked up again
+    broker.start("vault")
+    broker.vault.network("refuse")
+    for _ in range(5):
+        with pytest.raises(Failure):
+            broker.try_sign()
+    wait_until(lambda: broker.vault_state()[0] == "unavailable", "unavailable")
+    assert broker.backend("orders-backend", "GetCredential")["stale"]
+    broker.configure_vault(refresh="1h", **{"max-stale": "0s"})
+    broker.manager("Reload")
+    too_old(broker, "orders-backend", 10)
 
 
 # ---- import

@@ -35,6 +35,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
         map_init(&manage->sweeps);
         map_init(&manage->intents);
         map_init(&manage->refreshing);
+        map_init(&manage->served);
         map_init(&manage->warned);
         *ret_manage = manage;
         return 0;
@@ -51,6 +52,7 @@ Manage *manage_free(Manage *manage)
         sweep_deinit(&manage->sweeps);
         intents_deinit(&manage->intents);
         refreshing_deinit(&manage->refreshing);
+        served_deinit(&manage->served);
         notice_deinit(&manage->warned);
         free(manage->warnings_sec);
         free(manage);
@@ -154,6 +156,8 @@ static int on_note(void *userdata, const char *key, const char *value)
 
         int r = expiry_read_note(loading->manage, key, value);
 
+        if (r == 0)
+                r = served_read_note(loading->manage, key, value);
         return r == 0 ? intent_read_note(loading->manage, key, value) : r;
 }
 

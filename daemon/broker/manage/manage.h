@@ -50,6 +50,8 @@ void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
 int manage_load(Manage *manage, Failure *failure);
 /* The clock has moved: states that follow from it are told, and wake_at is called with the next time. */
 void manage_tick(Manage *manage);
+/* A source is there: what was noted of it in an earlier life is told to it. Call it for each SourcesEvents.added. */
+void manage_source_added(Manage *manage, Source *source);
 /* A source's state has changed: if it serves now, its keys are looked up again. Call it for each SourcesEvents.changed. */
 void manage_source_changed(Manage *manage, Source *source);
 DEFINE_CLEANUP(Manage, manage_free)

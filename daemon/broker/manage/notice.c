@@ -142,7 +142,7 @@ static uint64_t next_change(Manage *manage, uint64_t now_sec)
                 if (backend->skip_until_sec > now_sec)
                         next = sooner(next, backend->skip_until_sec);
         }
-        return next;
+        return sooner(next, served_next(manage));
 }
 
 void notice_certificate(Manage *manage, const char *id)
@@ -203,6 +203,7 @@ void manage_tick(Manage *manage)
         backend_end_exceptions(manage, now_sec);
         expiry_check(manage, now_sec);
         refresh_due(manage, now_sec);
+        served_check(manage);
         notice_rearm(manage);
         sweep_resume(manage);
 }

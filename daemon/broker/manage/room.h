@@ -28,6 +28,7 @@ struct Manage {
         size_t n_warnings;
         Map intents;    /* the note's key → Intent: intent.c */
         Map refreshing; /* certificate → Refreshing: the look-up that others join */
+        Map served;     /* source → when it served last, as the store has it: served.c */
 };
 
 /* May what this caller asked for go on? 0, or what it ends with. caller NULL: manage's own, always. */
@@ -74,6 +75,15 @@ void expiry_check(Manage *manage, uint64_t now_sec);
 void expiry_forget(Manage *manage, const char *id); /* the certificate is gone */
 /* When the next warning is due; 0: none. */
 uint64_t expiry_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec);
+
+/* --- served.c: what max-stale is counted from --- */
+
+int served_read_note(Manage *manage, const char *key, const char *value);
+/* Writes it to the store, where what is there is too old. */
+void served_keep(Manage *manage, const Source *source);
+void served_check(Manage *manage);          /* of all */
+uint64_t served_next(const Manage *manage); /* when to call that; 0: not for the sake of this */
+void served_deinit(Map *served);
 
 /* --- publish.c: a new generation, from what a source answered --- */
 
@@ -165,7 +175,7 @@ struct Job {
         size_t i_candidate;
         char *served_by;     /* the one that has the key: register.c */
         WireReply found;     /* what it said */
-        Failure missed;      /* the most telling failure of those that have it not; a look-up's verdict */
+        Failure missed;      /* the most telling one of those that have it not; a look-up's verdict */
         size_t i_generation; /* the next one whose key is to be destroyed */
         Intent *intent;      /* the key that it has made; NULL: none */
         int (*submit)(Job *job, Failure *failure); /* what comes after that is stored */

@@ -177,6 +177,7 @@ void manage_source_changed(Manage *manage, Source *source)
         bool serves = source_state_serves(source_state(source));
         Sweep *sweep;
 
+        served_keep(manage, source);
         if (sweep_of(manage, source_name(source), &sweep) < 0)
                 return;
 

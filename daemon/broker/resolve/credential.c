@@ -16,16 +16,19 @@ static int check_stale(const Sources *sources, const Certificate *certificate, u
                        bool *ret_stale, Failure *failure)
 {
         const Source *source = sources_find(sources, certificate->source);
-        uint64_t max_sec = source ? source_max_stale_sec(source) : 0;
+        uint64_t max_sec = source ? source_max_stale_sec(source) : UINT64_MAX, seen_sec;
 
         *ret_stale = !source || !source_state_serves(source_state(source));
-        if (!*ret_stale || max_sec == 0 || now_sec <= certificate->last_refresh_sec + max_sec)
+        if (!*ret_stale || max_sec == UINT64_MAX)
+                return 0;
+
+        seen_sec = MAX(certificate->last_refresh_sec, source_served_sec(source));
+        if (now_sec <= seen_sec + max_sec)
                 return 0;
         return fail(failure, CB_SOURCE_UNAVAILABLE,
-                    "certificate '%s' was last seen in source '%s' longer ago than max-stale "
-                    "allows, and the source does "
-                    "not answer",
-                    certificate->id, certificate->source);
+                    "what is known of certificate '%s' is older than max-stale of source '%s', "
+                    "which does not answer; see 'certbroker source show %s'",
+                    certificate->id, certificate->source, certificate->source);
 }
 
 int credential_resolve(const Catalog *catalog, const Sources *sources, const Backend *backend,

@@ -43,6 +43,7 @@ static void source_set_state(Source *source, SourceState state, const char *text
         if (same && string_equal(string_or_empty(escaped), source_last_error(source)))
                 return;
 
+        source->served_sec = source_served_sec(source);
         source->state = state;
         free(source->last_error);
         source->last_error = TAKE(escaped);
@@ -443,7 +444,17 @@ uint64_t source_max_stale_sec(const Source *source)
 {
         const char *usec = source_config_get(source->config, "max-stale");
 
-        return usec ? strtoull(usec, NULL, 10) / USEC_PER_SEC : 0;
+        return usec ? strtoull(usec, NULL, 10) / USEC_PER_SEC : UINT64_MAX;
+}
+
+uint64_t source_served_sec(const Source *source)
+{
+        return source_state_serves(source->state) ? clock_realtime_sec() : source->served_sec;
+}
+
+void source_recall_served(Source *source, uint64_t sec)
+{
+        source->served_sec = MAX(source->served_sec, sec);
 }
 
 const char *source_setting(const Source *source, const char *key)

@@ -54,6 +54,7 @@ struct Source {
         SourceState state;
         char *last_error; /* printable UTF-8; "": none */
         uint64_t last_ready_sec;
+        uint64_t served_sec; /* when it ceased to serve */
 
         Phase phase;
         pid_t pid; /* 0: none */

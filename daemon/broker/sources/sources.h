@@ -59,9 +59,12 @@ const char *source_setting(const Source *source, const char *key); /* NULL: it h
 SourceState source_state(const Source *source);
 const char *source_last_error(const Source *source); /* "": none */
 size_t source_in_flight(const Source *source);       /* requests that it owes an answer */
-/* How long what it said last may be served while it does not answer; 0: without end. */
+/* How long what it said last may be served while it does not; UINT64_MAX: without end. */
 uint64_t source_max_stale_sec(const Source *source);
-uint64_t source_last_ready_sec(const Source *source); /* 0: never yet */
+/* When it served last: now, while it does; 0: never. */
+uint64_t source_served_sec(const Source *source);
+void source_recall_served(Source *source, uint64_t sec); /* what is known of an earlier life */
+uint64_t source_last_ready_sec(const Source *source);    /* 0: never yet */
 
 /*
  * Sends a request (its id is set here). `done` is called exactly once, later, never from within;
