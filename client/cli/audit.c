@@ -208,6 +208,7 @@ static int verb_verify(Cli *cli, const Arguments *arguments)
 typedef struct Filter {
         uint64_t since;
         char *object; /* the certificate's path */
+        const char *id;
         const char *result;
         json_int_t uid; /* -1: any */
 } Filter;
@@ -237,7 +238,9 @@ static int parse_filter(Cli *cli, Filter *filter)
         char *end;
         int r = 0;
 
-        *filter = (Filter){ .result = arguments_value(cli->arguments, "--result"), .uid = -1 };
+        *filter = (Filter){ .result = arguments_value(cli->arguments, "--result"),
+                            .id = id,
+                            .uid = -1 };
         if (since)
                 r = parse_since(cli, since, &filter->since);
         if (r == 0 && uid) {
@@ -266,7 +269,8 @@ static bool is_wanted(const Filter *filter, const json_t *record)
                 return false;
         if (filter->result && strcmp(text_of(record, "result"), filter->result) != 0)
                 return false;
-        if (filter->object && strcmp(text_of(record, "object"), filter->object) != 0)
+        if (filter->object && strcmp(text_of(record, "object"), filter->object) != 0 &&
+            strcmp(text_of(record, "certificate"), filter->id) != 0)
                 return false;
         if (filter->since == 0)
                 return true;
@@ -287,8 +291,8 @@ static const char *short_object(const char *path)
 
 static int print_record(Cli *cli, const json_t *record)
 {
-        static const char *const members[] = { "time",   "event",     "result",
-                                               "object", "algorithm", "grant" };
+        static const char *const members[] = { "time",      "event", "result",     "object",
+                                               "algorithm", "grant", "certificate" };
         json_int_t generation = json_integer_value(json_object_get(record, "generation"));
         char *texts[ELEMENTSOF(members)] = { NULL };
         bool ok = true;
@@ -303,12 +307,16 @@ static int print_record(Cli *cli, const json_t *record)
                              texts[0], json_integer_value(json_object_get(record, "seq")),
                              json_integer_value(json_object_get(record, "uid")), texts[1], texts[2],
                              short_object(texts[3]));
+                if (*texts[6])
+                        (void)printf(" %s", texts[6]);
                 if (generation)
                         (void)printf(" generation %" JSON_INTEGER_FORMAT, generation);
                 if (*texts[4])
                         (void)printf(" %s", texts[4]);
                 if (*texts[5])
                         (void)printf(" by %s", texts[5]);
+                if (json_is_true(json_object_get(record, "force")))
+                        (void)printf(" with force");
                 (void)putchar('\n');
         }
         for (size_t i = 0; i < ELEMENTSOF(members); i++)

@@ -26,7 +26,7 @@ struct Ledger {
         sd_event_source *timer;
         char *path;
         bool may_fail;   /* audit-failure = "continue" */
-        bool is_failing; /* the last record could not be written */
+        bool is_failing; /* and that was logged */
 };
 
 /* A record on its way to the disk, and who waits for it. */
@@ -44,11 +44,26 @@ static void on_noted(void *userdata, const Failure *failure)
                             failure->text);
 }
 
+/* Says so when it begins to fail, and when it ends. */
+static void note_health(void *userdata)
+{
+        Ledger *ledger = userdata;
+        bool was_failing = ledger->is_failing;
+
+        ledger->is_failing = audit_is_failing(ledger->audit);
+        if (ledger->is_failing && !was_failing)
+                log_error("audit log: %s", audit_problem(ledger->audit));
+        if (!ledger->is_failing && was_failing)
+                log_info("the audit log is written again");
+}
+
 static void on_synced(void *userdata, const AuditHead *head)
 {
         CLEANUP(store_change_freep) StoreChange *change = NULL;
         char value[THUMBPRINT_TEXT + 32];
         Ledger *ledger = userdata;
+
+        note_health(ledger);
 
         snprintf(value, sizeof(value), "%" PRIu64 " %s", head->seq, head->hash);
         if (store_change_new(ledger->store, &change) == 0 &&
@@ -95,7 +110,9 @@ static AuditSettings settings_of(const Config *config)
 
 static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure *failure)
 {
-        static const AuditEvents events = { .synced = on_synced, .sync_in = on_sync_in };
+        static const AuditEvents events = { .synced = on_synced,
+                                            .sync_in = on_sync_in,
+                                            .sync_failed = note_health };
         const AuditSettings settings = settings_of(config);
         AuditHead head = { 0 };
         int r;
@@ -170,11 +187,7 @@ static void on_written(void *userdata, int r)
         CLEANUP(freep) Entry *entry = userdata;
         Ledger *ledger = entry->ledger;
 
-        if (r < 0 && !ledger->is_failing)
-                log_error("audit log: %s", audit_problem(ledger->audit));
-        if (r == 0 && ledger->is_failing)
-                log_info("the audit log is written again");
-        ledger->is_failing = r < 0;
+        note_health(ledger);
         entry->done(entry->call, ledger->may_fail ? 0 : r);
 }
 
@@ -197,6 +210,8 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
                              .generation = record->generation,
                              .algorithm = record->algorithm,
                              .grant = record->grant,
+                             .certificate = record->certificate,
+                             .forced = record->forced,
                              .result = record->result,
                      },
                      on_written, entry);
@@ -205,17 +220,15 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
 /* After a failure the log is tried with a record of its own, before anything is begun that needs one. */
 int ledger_may_record(Ledger *ledger, Failure *failure)
 {
-        int r = 0;
+        int r;
 
-        if (!ledger->is_failing || ledger->may_fail)
+        if (ledger->may_fail || !audit_is_failing(ledger->audit))
                 return 0;
 
         r = audit_try(ledger->audit);
-        if (r == 0) {
-                ledger->is_failing = false;
-                log_info("the audit log is written again");
+        note_health(ledger);
+        if (r == 0)
                 return 0;
-        }
         return fail(failure, CB_FAILED,
                     "%s, and nothing is done that it does not hold: free its disk, or set "
                     "audit-failure = \"continue\"",

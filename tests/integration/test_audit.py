@@ -34,7 +34,8 @@ def test_each_outcome_is_in_the_file_before_its_answer(broker, refused):
     broker.import_new("client", "rsa-2048")
     assert last(broker)["event"] == "ImportCertificate"
     assert last(broker)["object"] == "/org/certbroker1/certificate/client"
-    assert last(broker)["result"] == "ok"
+    assert last(broker)["result"] == "ok" and last(broker)["generation"] == 1
+    assert not {"force", "certificate"} & last(broker).keys()
     broker.sign("client", "rsa-pss-sha256", bytes(32))
     record = last(broker)
     assert record["event"] == "Sign" and record["algorithm"] == "rsa-pss-sha256" and record["generation"] == 1
@@ -47,10 +48,22 @@ def test_each_outcome_is_in_the_file_before_its_answer(broker, refused):
     broker.create_backend("orders", "client")
     assert last(broker)["event"] == "CreateBackend"
     broker.backend("orders", "GetCredential")
-    assert last(broker)["event"] == "GetCredential"
+    assert last(broker)["event"] == "GetCredential" and last(broker)["object"] == backend_path("orders")
+    assert last(broker)["certificate"] == "client" and last(broker)["generation"] == 1
     broker.set(backend_path("orders"), "Backend", "ValidateChain", False)
     assert last(broker)["event"] == "Set" and last(broker)["object"] == backend_path("orders")
     assert_chain(lines_of(broker.state / "audit.jsonl"))
+
+
+def test_what_makes_a_generation_says_which(broker, refused):
+    broker.import_new("client", "ec-p256", sans=["a.example", "b.example"])
+    refused("InvalidArgument", broker.import_new, "client", "ec-p256", sans=["a.example"], replace=True)
+    assert "force" not in last(broker)
+    broker.import_new("client", "ec-p256", sans=["a.example"], replace=True, force=True)
+    record = last(broker)
+    assert (record["event"], record["generation"], record["force"]) == ("ImportCertificate", 2, True)
+    broker.manager("GenerateKey", "sssa{sv}", "client", "hsm", "ec-p256", {"replace": True})
+    assert last(broker)["event"] == "GenerateKey" and last(broker)["generation"] == 3
 
 
 def test_nothing_secret_and_no_input_is_recorded(broker):
@@ -146,6 +159,15 @@ def test_a_log_that_cannot_be_written_may_be_ignored(full_disk):
     broker = full_disk("continue")
     assert sign_until_refused(broker) is None
     assert_chain(lines_of(broker.state / "audit.jsonl"))
+    assert "certbroker_audit_healthy 0" in broker.manager("GetMetrics", "")
+    resource.prlimit(broker.daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    n_before = len(records_of(broker))
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    assert_chain(lines_of(broker.state / "audit.jsonl"))
+    resume, signed = records_of(broker)[n_before:]
+    assert resume["event"] == "resume" and int(resume["object"].split()[0]) > 10, "what was lost is counted"
+    assert signed["event"] == "Sign"
+    assert "certbroker_audit_healthy 1" in broker.manager("GetMetrics", "")
 
 
 def test_rotation_goes_on_with_the_chain(stopped):

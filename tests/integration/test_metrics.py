@@ -46,6 +46,24 @@ def test_states_ends_and_queues(broker):
     assert cert
 
 
+def test_credentials_from_what_is_kept(broker, refused):
+    """Fresh while the source serves, stale while it does not."""
+    broker.import_new("client", "ec-p256")
+    broker.create_backend("orders", "client")
+    for _ in range(2):
+        broker.backend("orders", "GetCredential")
+    assert value(broker, "certbroker_cache_hits_total", source="hsm", state="fresh") == 2
+    broker.stop()
+    broker.tokens.rename(broker.folder / "gone")
+    broker.tokens.mkdir()
+    broker.start(ready=None)
+    assert broker.backend("orders", "GetCredential")["stale"]
+    assert value(broker, "certbroker_cache_hits_total", source="hsm", state="stale") == 1
+    broker.certificate("client", "SetEnabled", "b", False)
+    refused("Disabled", broker.backend, "orders", "GetCredential")
+    assert value(broker, "certbroker_cache_hits_total", source="hsm", state="stale") == 1
+
+
 def test_the_grants_in_force(broker):
     """Their hash is the one that --check-config tells of the configuration."""
     def read_now():

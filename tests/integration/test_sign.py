@@ -189,6 +189,8 @@ def test_more_than_the_limit_in_flight(stopped):
     for signature in good:
         pki.verify(cert.public_key(), "rsa-pss-sha256", signature, b"m")
     assert set(a for a in answers if not isinstance(a, bytes)) == {"LimitExceeded"}
+    refused = f'operation="Sign",source="",outcome="LimitExceeded"}} {len(answers) - len(good)}\n'
+    assert refused in str(stopped.manager("GetMetrics"))
     stopped.sign("client", "rsa-pss-sha256", digest)
 
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -29,9 +30,18 @@ typedef struct Log {
         Lane *lane;
         Audit *audit;
         AuditHead stored;
-        unsigned n_done, n_failed, n_synced, n_planned;
+        unsigned n_done, n_failed, n_synced, n_sync_failed, n_planned;
         int last;
 } Log;
+
+static int fdatasync_errno; /* not 0: a disk that fails */
+
+/* In place of the C library's, for the whole program. */
+int fdatasync(int fd)
+{
+        errno = fdatasync_errno;
+        return fdatasync_errno ? -1 : fsync(fd);
+}
 
 static void on_synced(void *userdata, const AuditHead *head)
 {
@@ -49,6 +59,13 @@ static void on_sync_in(void *userdata, uint64_t usec)
         log->n_planned++;
 }
 
+static void on_sync_failed(void *userdata)
+{
+        Log *log = userdata;
+
+        log->n_sync_failed++;
+}
+
 static void on_done(void *userdata, int r)
 {
         Log *log = userdata;
@@ -62,7 +79,7 @@ static void on_done(void *userdata, int r)
 static void open_log(Log *log, uint64_t max_size, uint64_t sync_usec)
 {
         const AuditSettings settings = { log->path, max_size, sync_usec };
-        const AuditEvents events = { on_synced, on_sync_in };
+        const AuditEvents events = { on_synced, on_sync_in, on_sync_failed };
         Failure failure = { 0 };
 
         assert_int_equal(
@@ -350,6 +367,28 @@ static void test_always_waits_for_the_disk(void **state)
         assert_int_equal(log->stored.seq, 2);
 }
 
+static bool last_line_but_one_says(const Log *log, const char *event, unsigned n_lost)
+{
+        char line[1024], before[1024] = "", expected[64];
+        FILE *file = fopen(log->path, "re");
+        json_t *record;
+        bool is;
+
+        assert_non_null(file);
+        for (line[0] = '\0'; fgets(line, sizeof(line), file) && fgetc(file) != EOF;) {
+                fseek(file, -1, SEEK_CUR);
+                strcpy(before, line);
+        }
+        fclose(file);
+        snprintf(expected, sizeof(expected), "%u lost", n_lost);
+        record = json_loads(before, 0, NULL);
+        assert_non_null(record);
+        is = strcmp(json_string_value(json_object_get(record, "event")), event) == 0 &&
+             strcmp(json_string_value(json_object_get(record, "object")), expected) == 0;
+        json_decref(record);
+        return is;
+}
+
 static void test_full_disk_fails_and_leaves_whole_lines(void **state)
 {
         char prev[65] = ZEROS;
@@ -368,9 +407,54 @@ static void test_full_disk_fails_and_leaves_whole_lines(void **state)
         assert_true(log->n_failed >= 1);
         assert_true(log->last < 0);
         assert_string_not_equal(audit_problem(log->audit), "");
+        assert_true(audit_is_failing(log->audit));
         append(log, "Sign");
         assert_int_equal(log->last, 0);
-        assert_int_equal(follow(log->path, prev), 4 - log->n_failed);
+        assert_false(audit_is_failing(log->audit));
+        assert_string_equal(audit_problem(log->audit), "");
+        assert_int_equal(follow(log->path, prev), 4 - log->n_failed + 1);
+        assert_true(last_line_but_one_says(log, "resume", log->n_failed));
+}
+
+/* What is written but cannot be made durable is a failure too, until it can. */
+static void test_a_sync_that_fails(void **state)
+{
+        Log *log = *state;
+        unsigned n_planned;
+
+        open_log(log, 1 << 20, 100000);
+        append(log, "Sign");
+        fdatasync_errno = EIO;
+        n_planned = log->n_planned;
+        audit_sync(log->audit);
+        lane_drain(log->lane);
+        assert_int_equal(log->n_sync_failed, 1);
+        assert_int_equal(log->n_planned, n_planned + 1);
+        assert_true(audit_is_failing(log->audit));
+        assert_non_null(strstr(audit_problem(log->audit), "durable"));
+        assert_int_equal(audit_try(log->audit), -EIO);
+        append(log, "Sign");
+        assert_true(audit_is_failing(log->audit));
+
+        fdatasync_errno = 0;
+        audit_sync(log->audit);
+        lane_drain(log->lane);
+        assert_false(audit_is_failing(log->audit));
+        assert_int_equal(audit_try(log->audit), 0);
+        assert_int_equal(log->stored.seq, 2);
+}
+
+/* With audit-sync = "always" who waits for the disk is told. */
+static void test_always_tells_of_a_sync_that_fails(void **state)
+{
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 0);
+        fdatasync_errno = EIO;
+        append(log, "Sign");
+        lane_drain(log->lane);
+        fdatasync_errno = 0;
+        assert_int_equal(log->last, -EIO);
 }
 
 static void test_text_is_escaped(void **state)
@@ -418,6 +502,8 @@ int main(void)
                 CASE(test_rotation_that_fails_is_done_later),
                 CASE(test_always_waits_for_the_disk),
                 CASE(test_full_disk_fails_and_leaves_whole_lines),
+                CASE(test_a_sync_that_fails),
+                CASE(test_always_tells_of_a_sync_that_fails),
                 CASE(test_text_is_escaped),
                 CASE(test_bad_directory),
         };

@@ -19,7 +19,9 @@
 #include "base/strings.h"
 #include "broker/audit/tail.h"
 
-#define ROTATED_MAX 9999
+#define ROTATED_MAX      9999
+#define SYNC_AGAIN_USEC  USEC_PER_SEC /* after a failed one */
+#define SYNC_MEMORY_USEC (100 * USEC_PER_MSEC)
 
 typedef struct Waiter Waiter;
 
@@ -44,7 +46,10 @@ struct Audit {
         uint64_t seq_synced;
         bool is_syncing, sync_again, sync_planned;
         Waiter *waiters, **waiters_end;
-        char problem[256];
+        uint64_t n_lost;         /* records that could not be written; said by the next that can */
+        char write_problem[256]; /* "": the last record was written */
+        char sync_problem[256];  /* "": the last sync was done */
+        char gap[256];           /* "": the file went on from what the store had */
 };
 
 /* One fsync on its way; the file may be rotated meanwhile, so it has a descriptor of its own. */
@@ -93,6 +98,10 @@ static char *format_record(const Audit *audit, const AuditRecord *record)
         set_number(json, "generation", record->generation);
         set_text(json, "algorithm", record->algorithm);
         set_text(json, "grant", record->grant);
+        if (record->certificate)
+                set_text(json, "certificate", record->certificate);
+        if (record->forced)
+                json_object_set_new(json, "force", json_true());
         set_text(json, "result", record->result);
         set_text(json, "prev", audit->head.hash);
         text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);
@@ -116,7 +125,7 @@ static int write_line(Audit *audit, char *line, size_t n)
                 return 0;
 
         if (written > 0 && ftruncate(audit->fd, (off_t)audit->size) < 0)
-                snprintf(audit->problem, sizeof(audit->problem),
+                snprintf(audit->gap, sizeof(audit->gap),
                          "%s ends within a line that could not be taken back", audit->path);
         return r < 0 ? r : -ENOSPC;
 }
@@ -150,6 +159,15 @@ static int append_line(Audit *audit, const AuditRecord *record)
 
 static void start_sync(Audit *audit);
 
+static void plan_sync(Audit *audit, uint64_t in_usec)
+{
+        if (audit->sync_planned || !audit->events.sync_in)
+                return;
+
+        audit->sync_planned = true;
+        audit->events.sync_in(audit->userdata, in_usec);
+}
+
 static int sync_on_lane(void *userdata)
 {
         Sync *sync = userdata;
@@ -178,11 +196,15 @@ static void on_synced(void *userdata, int r)
         audit->is_syncing = false;
         if (r == 0) {
                 audit->seq_synced = sync->head.seq;
+                audit->sync_problem[0] = '\0';
                 if (audit->events.synced)
                         audit->events.synced(audit->userdata, &sync->head);
         } else {
-                snprintf(audit->problem, sizeof(audit->problem), "%s cannot be made durable: %s",
-                         audit->path, strerror(-r));
+                snprintf(audit->sync_problem, sizeof(audit->sync_problem),
+                         "%s cannot be made durable: %s", audit->path, strerror(-r));
+                if (audit->events.sync_failed)
+                        audit->events.sync_failed(audit->userdata);
+                plan_sync(audit, SYNC_AGAIN_USEC);
         }
         answer_waiters(audit, sync->head.seq, r);
         close_fd(sync->fd);
@@ -205,8 +227,7 @@ static void submit_sync(Audit *audit)
                 if (sync)
                         close_fd(sync->fd);
                 free(sync);
-                if (audit->events.sync_in)
-                        audit->events.sync_in(audit->userdata, 100 * USEC_PER_MSEC);
+                plan_sync(audit, SYNC_MEMORY_USEC);
                 return;
         }
         audit->is_syncing = true;
@@ -239,15 +260,6 @@ static int wait_for_disk(Audit *audit, audit_done done, void *userdata)
         audit->waiters_end = &waiter->next;
         start_sync(audit);
         return 0;
-}
-
-static void plan_sync(Audit *audit)
-{
-        if (audit->sync_planned || !audit->events.sync_in)
-                return;
-
-        audit->sync_planned = true;
-        audit->events.sync_in(audit->userdata, audit->sync_usec);
 }
 
 /* --- rotation --- */
@@ -326,36 +338,68 @@ static int rotate(Audit *audit)
 
 /* --- the door --- */
 
-void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata)
+/* The first record after one that was lost says how many were. */
+static int append_resume(Audit *audit)
+{
+        char object[64];
+        int r;
+
+        if (audit->n_lost == 0)
+                return 0;
+
+        snprintf(object, sizeof(object), "%llu lost", (unsigned long long)audit->n_lost);
+        r = append_line(audit,
+                        &(AuditRecord){ .event = "resume", .object = object, .result = "ok" });
+        if (r == 0)
+                audit->n_lost = 0;
+        return r;
+}
+
+/* record NULL: nothing but what has to be said of those before. */
+static int append(Audit *audit, const AuditRecord *record)
 {
         int r = 0;
 
         if (audit->size >= audit->max_size)
                 r = rotate(audit);
         if (r == 0)
+                r = append_resume(audit);
+        if (r == 0 && record)
                 r = append_line(audit, record);
+        if (r == 0)
+                audit->write_problem[0] = '\0';
+        else
+                snprintf(audit->write_problem, sizeof(audit->write_problem),
+                         "%s cannot be written: %s", audit->path, strerror(-r));
+        return r;
+}
+
+void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata)
+{
+        int r = append(audit, record);
+
         if (r == 0 && audit->sync_usec == 0 && wait_for_disk(audit, done, userdata) == 0)
                 return;
 
         if (r < 0)
-                snprintf(audit->problem, sizeof(audit->problem), "%s cannot be written: %s",
-                         audit->path, strerror(-r));
+                audit->n_lost++;
         else
-                plan_sync(audit);
+                plan_sync(audit, audit->sync_usec);
         done(userdata, r);
 }
 
 int audit_try(Audit *audit)
 {
-        int r = audit->size >= audit->max_size ? rotate(audit) : 0;
+        int r = append(audit, NULL);
 
         if (r == 0)
-                r = append_line(audit, &(AuditRecord){ .event = "resume", .result = "ok" });
-        if (r < 0)
-                return r;
-        audit->problem[0] = '\0';
-        plan_sync(audit);
-        return 0;
+                plan_sync(audit, audit->sync_usec);
+        return r == 0 && audit->sync_problem[0] ? -EIO : r;
+}
+
+bool audit_is_failing(const Audit *audit)
+{
+        return audit->write_problem[0] || audit->sync_problem[0];
 }
 
 void audit_configure(Audit *audit, const AuditSettings *settings)
@@ -374,7 +418,7 @@ static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail 
 {
         char object[160];
 
-        snprintf(audit->problem, sizeof(audit->problem),
+        snprintf(audit->gap, sizeof(audit->gap),
                  "%s does not go on from record %llu, which the store has as its last: it was %s; "
                  "run `certbroker audit verify`",
                  audit->path, (unsigned long long)expected->seq,
@@ -491,7 +535,9 @@ const AuditHead *audit_head(const Audit *audit)
 
 const char *audit_problem(const Audit *audit)
 {
-        return audit->problem;
+        if (audit->write_problem[0])
+                return audit->write_problem;
+        return audit->sync_problem[0] ? audit->sync_problem : audit->gap;
 }
 
 uint64_t audit_unsynced(const Audit *audit)

@@ -32,6 +32,8 @@ typedef struct AuditEvents {
         void (*synced)(void *userdata, const AuditHead *head);
         /* Call audit_sync() in this many microseconds. */
         void (*sync_in)(void *userdata, uint64_t usec);
+        /* It could not be synced: audit_problem() says why. It is tried again. */
+        void (*sync_failed)(void *userdata);
 } AuditEvents;
 
 typedef struct AuditRecord {
@@ -42,6 +44,8 @@ typedef struct AuditRecord {
         uint64_t generation; /* 0: none */
         const char *algorithm;
         const char *grant;
+        const char *certificate; /* a member only where it is given; likewise forced */
+        bool forced;
         const char *
                 result; /* status_word(): "ok", "access-denied" …, or a detail of the record `gap` */
 } AuditRecord;
@@ -62,13 +66,19 @@ DEFINE_CLEANUP(Audit, audit_free)
 typedef void (*audit_done)(void *userdata, int r);
 void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata);
 void audit_sync(Audit *audit);
-/* After a failure: is it possible again? Writes a record `resume`; 0 or -errno. */
+/*
+ * After a failure: is it possible again? 0 or -errno. What could not be written is counted, and the next record that can
+ * is `resume`, with that number: no record is lost without a trace.
+ */
 int audit_try(Audit *audit);
+/* The last record could not be written, or what was written cannot be made durable. */
+bool audit_is_failing(const Audit *audit);
 /* max_size and sync_usec; the path stays. */
 void audit_configure(Audit *audit, const AuditSettings *settings);
 
 const AuditHead *audit_head(const Audit *audit);
-const char *audit_problem(const Audit *audit); /* "": none */
-uint64_t audit_unsynced(const Audit *audit);   /* records that are not known to be on the disk */
+const char *
+audit_problem(const Audit *audit); /* why it fails, or does not fit the store; "": neither */
+uint64_t audit_unsynced(const Audit *audit); /* records that are not known to be on the disk */
 int audit_open_reader(const Audit *audit,
                       int *ret_fd); /* the present file, read-only; the caller's */

@@ -45,7 +45,9 @@ typedef struct BusRecord {
         const char *unit, *object;
         uint64_t generation;
         const char *algorithm, *grant;
-        const char *result; /* "ok", or the error's name */
+        const char *certificate; /* the id, where the object is another and it matters; else NULL */
+        bool forced;             /* the option `force` was given */
+        const char *result;      /* "ok", or the error's name */
 } BusRecord;
 typedef void (*bus_recorded)(void *call, int r);
 

@@ -317,6 +317,7 @@ void call_on_done(void *userdata, const Failure *failure)
                 call_fail(call, failure);
                 return;
         }
+        call_note_made(call);
         if (!call->answers_path) {
                 call_answer_empty(call);
                 return;

@@ -280,11 +280,16 @@ void backend_get_credential(Call *call, DBusMessage *message)
         Credential credential;
         Failure failure = { 0 };
 
+        call->certificate = backend->certificate;
         if (check_certificate(call, backend->certificate, &failure) != 0 ||
             credential_resolve(bus->rooms.catalog, bus->rooms.sources, backend,
                                clock_realtime_sec(), &credential, &failure) != 0) {
                 call_fail(call, &failure);
                 return;
         }
+        call->generation = credential.generation->number;
+        if (bus->rooms.metrics)
+                metrics_count_hit(bus->rooms.metrics, credential.certificate->source,
+                                  credential.stale);
         answer_credential(call, &credential);
 }

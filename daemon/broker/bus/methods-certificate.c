@@ -169,9 +169,12 @@ void certificate_install_certificate(Call *call, DBusMessage *message)
         dbus_message_iter_init(message, &iter);
         dbus_message_iter_get_basic(&iter, &chain_fd);
         dbus_message_iter_next(&iter);
-        if (options_read(&iter, options, ELEMENTSOF(options), &force, &failure) != 0)
+        if (options_read(&iter, options, ELEMENTSOF(options), &force, &failure) != 0) {
                 call_fail(call, &failure);
-        else if (chain_fd < 0)
+                return;
+        }
+        call->forced = force.boolean;
+        if (chain_fd < 0)
                 call_fail_status(call, -EMFILE,
                                  "no descriptors left to install a certificate with");
         else

@@ -63,7 +63,8 @@ static bool get_import(DBusMessage *message, ImportRequest *request)
         return request->bundle_fd >= 0 && request->passphrase_fd >= 0;
 }
 
-static int read_import_options(DBusMessage *message, ImportRequest *request, Failure *failure)
+static int read_import_options(Call *call, DBusMessage *message, ImportRequest *request,
+                               Failure *failure)
 {
         Value values[_IMPORT_N];
         DBusMessageIter iter;
@@ -73,7 +74,7 @@ static int read_import_options(DBusMessage *message, ImportRequest *request, Fai
         r = options_read(&iter, import_options, _IMPORT_N, values, failure);
         request->extractable = values[IMPORT_EXTRACTABLE].boolean;
         request->replace = values[IMPORT_REPLACE].boolean;
-        request->force = values[IMPORT_FORCE].boolean;
+        request->force = call->forced = values[IMPORT_FORCE].boolean;
         values_deinit(values, _IMPORT_N);
         return r;
 }
@@ -83,7 +84,7 @@ void manager_import_certificate(Call *call, DBusMessage *message)
         ImportRequest request = { .bundle_fd = -1, .passphrase_fd = -1 };
         Failure failure = { 0 };
 
-        if (read_import_options(message, &request, &failure) != 0) {
+        if (read_import_options(call, message, &request, &failure) != 0) {
                 call_fail(call, &failure);
                 return;
         }

@@ -37,6 +37,27 @@ void call_note_grant(Call *call, const Grant *grant)
         (void)string_set(&call->grant, grant ? grant->name : NULL);
 }
 
+static bool makes_generation(MethodId method)
+{
+        return method == METHOD_MANAGER_IMPORT_CERTIFICATE ||
+               method == METHOD_MANAGER_GENERATE_KEY ||
+               method == METHOD_MANAGER_REGISTER_CERTIFICATE ||
+               method == METHOD_CERTIFICATE_INSTALL_CERTIFICATE;
+}
+
+/* Which one was made is known when it is there: it is the newest. */
+void call_note_made(Call *call)
+{
+        const char *id = call->answers_path ? call->name : call->node.name;
+        const Certificate *certificate;
+
+        if (!makes_generation(call->method))
+                return;
+        certificate = catalog_find_certificate(call->bus->rooms.catalog, id);
+        if (certificate && certificate->n_generations > 0)
+                call->generation = certificate->generations[certificate->n_generations - 1]->number;
+}
+
 /* The object that is made, where the call makes one. */
 static void put_object(const Node *node, bool makes, ObjectKind kind, const char *name,
                        char *ret_path)
@@ -74,6 +95,8 @@ bool call_record(Call *call, bus_recorded done)
                                                   ? NULL
                                                   : algorithm_name(call->algorithm),
                              .grant = call->grant,
+                             .certificate = call->certificate,
+                             .forced = call->forced,
                              .result = call->result ? call->result : "ok",
                      },
                      done, call);
@@ -105,8 +128,11 @@ void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name)
 void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
 {
         const BusHost *host = &peer->bus->host;
+        const char *result = status_error_name(status) + strlen(CB_ERROR_PREFIX);
         char object[OBJECT_PATH_MAX];
 
+        if (peer->bus->rooms.metrics)
+                metrics_count(peer->bus->rooms.metrics, method_table[method].name, "", result, 0);
         if (!host->record || !method_is_recorded(method))
                 return;
 
@@ -118,7 +144,7 @@ void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
                              .pid = peer->subject.pid,
                              .unit = peer->subject.unit,
                              .object = object,
-                             .result = status_error_name(status) + strlen(CB_ERROR_PREFIX),
+                             .result = result,
                      },
                      ignore, NULL);
 }

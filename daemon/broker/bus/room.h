@@ -125,6 +125,8 @@ struct Call {
         char *unit;
         char *grant;
         uint64_t generation;
+        const char *certificate; /* whose credential this is; borrowed, until the record is written */
+        bool forced;
         const char *result; /* NULL: ok */
         uint64_t began_usec;
         DBusMessage *answer; /* waits for its record */
@@ -164,6 +166,7 @@ void peer_send(Peer *peer, DBusMessage *message); /* does not take it */
 bool method_is_recorded(MethodId method);
 /* The grant that let the subject do it: kept for the record. */
 void call_note_grant(Call *call, const Grant *grant);
+void call_note_made(Call *call); /* the generation, after a success */
 /* Hands the record to the host; `done` as in BusHost. False: there is nothing to record. */
 bool call_record(Call *call, bus_recorded done);
 /* What the broker did by itself. */

@@ -40,6 +40,7 @@ typedef struct Counter {
 struct Metrics {
         Map counters;   /* "operation/source/outcome" */
         Map histograms; /* "operation/source" */
+        Map hits;       /* "/source/fresh", "/source/stale" */
 };
 
 int metrics_new(Metrics **ret_metrics)
@@ -50,6 +51,7 @@ int metrics_new(Metrics **ret_metrics)
                 return -ENOMEM;
         map_init(&metrics->counters);
         map_init(&metrics->histograms);
+        map_init(&metrics->hits);
         *ret_metrics = metrics;
         return 0;
 }
@@ -78,13 +80,16 @@ Metrics *metrics_free(Metrics *metrics)
                 counter_free(entry->value);
         MAP_FOREACH (&metrics->histograms, entry)
                 histogram_free(entry->value);
+        MAP_FOREACH (&metrics->hits, entry)
+                counter_free(entry->value);
         map_deinit(&metrics->counters);
         map_deinit(&metrics->histograms);
+        map_deinit(&metrics->hits);
         free(metrics);
         return NULL;
 }
 
-static Counter *counter_of(Metrics *metrics, const char *operation, const char *source,
+static Counter *counter_of(Map *counters, const char *operation, const char *source,
                            const char *outcome)
 {
         CLEANUP(freep) char *key = NULL;
@@ -92,7 +97,7 @@ static Counter *counter_of(Metrics *metrics, const char *operation, const char *
 
         if (asprintf(&key, "%s/%s/%s", operation, source, outcome) < 0)
                 return NULL;
-        counter = map_find(&metrics->counters, key);
+        counter = map_find(counters, key);
         if (counter)
                 return counter;
 
@@ -101,8 +106,7 @@ static Counter *counter_of(Metrics *metrics, const char *operation, const char *
                 return NULL;
         if (string_set(&counter->operation, operation) < 0 ||
             string_set(&counter->source, source) < 0 ||
-            string_set(&counter->outcome, outcome) < 0 ||
-            map_put(&metrics->counters, key, counter) < 0) {
+            string_set(&counter->outcome, outcome) < 0 || map_put(counters, key, counter) < 0) {
                 counter_free(counter);
                 return NULL;
         }
@@ -149,14 +153,25 @@ void metrics_count(Metrics *metrics, const char *operation, const char *source, 
         Counter *counter;
         Histogram *histogram;
 
-        counter = is_full ? counter_of(metrics, OTHER, OTHER, OTHER)
-                          : counter_of(metrics, operation, source, outcome);
+        counter = is_full ? counter_of(&metrics->counters, OTHER, OTHER, OTHER)
+                          : counter_of(&metrics->counters, operation, source, outcome);
         histogram = is_full ? histogram_of(metrics, OTHER, OTHER)
                             : histogram_of(metrics, operation, source);
         if (counter)
                 counter->n++;
         if (histogram)
                 observe(histogram, duration_usec);
+}
+
+void metrics_count_hit(Metrics *metrics, const char *source, bool stale)
+{
+        Counter *counter;
+
+        if (metrics->hits.n >= SERIES_MAX)
+                source = OTHER;
+        counter = counter_of(&metrics->hits, "", source, stale ? "stale" : "fresh");
+        if (counter)
+                counter->n++;
 }
 
 static void expose_histogram(const Histogram *histogram, Exposition *exposition)
@@ -175,6 +190,23 @@ static void expose_histogram(const Histogram *histogram, Exposition *exposition)
         labels[2].name = NULL;
         exposition_sample(exposition, "_count", labels, (double)histogram->n);
         exposition_sample(exposition, "_sum", labels, histogram->sum_sec);
+}
+
+static void expose_hits(const Metrics *metrics, Exposition *exposition)
+{
+        exposition_family(exposition, "certbroker_cache_hits", "counter", NULL,
+                          "Credentials answered from what is kept of their source, which served "
+                          "then (fresh) or did not (stale).");
+        MAP_FOREACH (&metrics->hits, entry) {
+                const Counter *counter = entry->value;
+                const MetricLabel labels[] = {
+                        { "source", counter->source },
+                        { "state", counter->outcome },
+                        { 0 },
+                };
+
+                exposition_sample(exposition, "_total", labels, (double)counter->n);
+        }
 }
 
 void metrics_expose(const Metrics *metrics, Exposition *exposition)
@@ -197,4 +229,5 @@ void metrics_expose(const Metrics *metrics, Exposition *exposition)
                           "Time from a call to its answer, by operation and source of the key.");
         MAP_FOREACH (&metrics->histograms, entry)
                 expose_histogram(entry->value, exposition);
+        expose_hits(metrics, exposition);
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/macro.h"
@@ -19,5 +20,7 @@ DEFINE_CLEANUP(Metrics, metrics_free)
 /* operation: a method's name; source: "" for none; outcome: "ok" or an error's name. */
 void metrics_count(Metrics *metrics, const char *operation, const char *source, const char *outcome,
                    uint64_t duration_usec);
-/* The families certbroker_requests and certbroker_request_duration_seconds. */
+/* A credential answered from what was kept of its source: stale where the source did not serve then. */
+void metrics_count_hit(Metrics *metrics, const char *source, bool stale);
+/* The families certbroker_requests, certbroker_request_duration_seconds and certbroker_cache_hits. */
 void metrics_expose(const Metrics *metrics, Exposition *exposition);
