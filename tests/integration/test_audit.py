@@ -3,11 +3,12 @@
 import hashlib
 import json
 import os
+import pwd
 import resource
 
 import pytest
 
-from broker import Failure, backend_path
+from broker import Failure, backend_path, certificate_path
 
 
 def lines_of(path):
@@ -81,6 +82,34 @@ def test_reading_is_not_recorded(broker):
     broker.certificate_properties("client")
     broker.list_ids()
     assert len(records_of(broker)) == n
+
+
+def test_refused_reading_is_recorded(broker, root):
+    broker.import_new("client")
+    before = len(records_of(broker))
+    get = ["org.freedesktop.DBus.Properties", "Get", "ss", "org.certbroker1.Certificate", "Subject"]
+    broker.as_user("nobody", [certificate_path("client"), *get], [certificate_path("nothing-there"), *get])
+    records = records_of(broker)[before:]
+    assert [(r["event"], r["object"], r["result"]) for r in records] == [("Get", certificate_path("client"), "NotFound")]
+    assert records[0]["uid"] == pwd.getpwnam("nobody").pw_uid and not records[0]["grant"]
+
+
+def test_who_is_refused_all_the_time_does_not_fill_the_disk(broker, root):
+    """Some are recorded one by one, then by the thousand; those of others and what is allowed are not cut."""
+    broker.import_new("client")
+    before = len(records_of(broker))
+    call = [certificate_path("client"), "org.certbroker1.Certificate", "Sign", "tsay", 0, "ecdsa-sha256",
+            {"hex": "00" * 32}]
+    for _ in range(10):
+        broker.as_user("nobody", *[call] * 300)
+    broker.as_user("www-data", call)
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    records = records_of(broker)[before:]
+    nobody = [r["event"] for r in records if r["uid"] == pwd.getpwnam("nobody").pw_uid]
+    assert 1000 <= nobody.count("Sign") < 2500 and nobody.count("refusals") in (1, 2)
+    assert [(r["event"], r["result"]) for r in records[-2:]] == [("Sign", "NotFound"), ("Sign", "ok")]
+    assert 'operation="Sign",source="hsm",outcome="NotFound"} 3001' in str(broker.manager("GetMetrics"))
+    assert_chain(lines_of(broker.state / "audit.jsonl"))
 
 
 def test_the_chain_goes_on_after_a_kill(broker):

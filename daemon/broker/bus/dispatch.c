@@ -134,6 +134,7 @@ static bool call_is_allowed(Call *call, DBusMessage *message)
         if (check_method(call->bus, call_subject(call), &call->node, call->method,
                          first_text(message), &failure) == 0)
                 return true;
+        call->refused = true;
         call_fail(call, &failure);
         return false;
 }

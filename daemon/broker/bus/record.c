@@ -3,6 +3,8 @@
  * What the audit log is told of a call: who, what, on which object, by which grant, and what came of it. Never an
  * argument beyond these, an input or a signature. Whatever changes or uses something is recorded whatever comes of it;
  * reading is recorded where it was refused. Everything is counted.
+ *
+ * Who has no grant cannot fill the disk either: beyond a rate, refusals of one user are recorded by the thousand.
  */
 #include "broker/bus/room.h"
 
@@ -11,6 +13,11 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
+
+#define REFUSALS          "" /* the bucket: no grant has this name */
+#define REFUSALS_PER_SEC  10
+#define REFUSALS_AT_ONCE  1000
+#define REFUSALS_TOGETHER 1000
 
 bool method_is_recorded(MethodId method)
 {
@@ -69,23 +76,47 @@ static void put_object(const Node *node, bool makes, ObjectKind kind, const char
                                    node->name, ret_path);
 }
 
-static bool is_refusal(const Call *call)
+/* Nobody is refused what does not exist. */
+static bool is_refused_reading(const Call *call)
 {
-        return call->result && strcmp(call->result, "AccessDenied") == 0;
+        const Catalog *catalog = call->bus->rooms.catalog;
+
+        if (!call->refused || call->node.type != NODE_OBJECT)
+                return false;
+        if (call->node.kind == OBJECT_CERTIFICATE)
+                return catalog_find_certificate(catalog, call->node.name);
+        return call->node.kind == OBJECT_BACKEND && catalog_find_backend(catalog, call->node.name);
+}
+
+/* Is there a record of this refusal? If not, of every so many one is written that says so. */
+static bool refusal_is_recorded(Bus *bus, uint32_t uid, const char **event)
+{
+        uint64_t wait_usec;
+
+        if (quota_take_token(bus->quota, REFUSALS, uid, REFUSALS_PER_SEC, REFUSALS_AT_ONCE,
+                             clock_monotonic_usec(), &wait_usec) == 0)
+                return true;
+        if (bus->n_unrecorded++ % REFUSALS_TOGETHER != 0)
+                return false;
+        *event = "refusals";
+        return true;
 }
 
 bool call_record(Call *call, bus_recorded done)
 {
         const BusHost *host = &call->bus->host;
+        const char *event = method_table[call->method].name;
         char object[OBJECT_PATH_MAX];
 
-        if (!host->record || (!method_is_recorded(call->method) && !is_refusal(call)))
+        if (!host->record || (!method_is_recorded(call->method) && !is_refused_reading(call)))
+                return false;
+        if (call->refused && !refusal_is_recorded(call->bus, call->uid, &event))
                 return false;
 
         put_object(&call->node, call->answers_path, call->kind, call->name, object);
         host->record(call->bus->userdata,
                      &(BusRecord){
-                             .event = method_table[call->method].name,
+                             .event = event,
                              .uid = call->uid,
                              .pid = call->pid,
                              .unit = call->unit,
@@ -128,18 +159,20 @@ void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name)
 void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
 {
         const BusHost *host = &peer->bus->host;
+        const char *event = method_table[method].name;
         const char *result = status_error_name(status) + strlen(CB_ERROR_PREFIX);
         char object[OBJECT_PATH_MAX];
 
         if (peer->bus->rooms.metrics)
-                metrics_count(peer->bus->rooms.metrics, method_table[method].name, "", result, 0);
-        if (!host->record || !method_is_recorded(method))
+                metrics_count(peer->bus->rooms.metrics, event, "", result, 0);
+        if (!host->record || !method_is_recorded(method) ||
+            !refusal_is_recorded(peer->bus, peer->subject.uid, &event))
                 return;
 
         put_object(node, false, OBJECT_MANAGER, "", object);
         host->record(peer->bus->userdata,
                      &(BusRecord){
-                             .event = method_table[method].name,
+                             .event = event,
                              .uid = peer->subject.uid,
                              .pid = peer->subject.pid,
                              .unit = peer->subject.unit,

@@ -58,6 +58,7 @@ struct Bus {
         size_t waiting_size;
         size_t n_waiting_with_fds;
         size_t n_calls;
+        uint64_t n_unrecorded; /* refusals of those who were refused too often */
         bool stopping;
 };
 
@@ -127,6 +128,7 @@ struct Call {
         uint64_t generation;
         const char *certificate; /* whose credential this is; borrowed, until the record is written */
         bool forced;
+        bool refused;       /* no grant allows it */
         const char *result; /* NULL: ok */
         uint64_t began_usec;
         DBusMessage *answer; /* waits for its record */
