@@ -37,6 +37,7 @@ METHODS = {
         "CreateRequest": ("sas", "ay"), "InstallCertificate": ("ha{sv}", ""), "SetCurrent": ("t", ""),
         "Retire": ("t", ""), "Refresh": ("", ""), "SetEnabled": ("b", ""), "Delete": ("a{sv}", ""),
         "Export": ("sh", "h"),
+        "GetChain": ("t", "aay"),
     },
     "Backend": {"GetCredential": ("", "a{sv}"), "Change": ("a{sv}", ""), "Delete": ("", "")},
     "Source": {"Refresh": ("", ""), "Unlock": ("h", "")},

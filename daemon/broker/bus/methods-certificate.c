@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Methods that change a certificate, and its request and export: arguments in, one call of manage, and the answer in
- * the shape that the interface has. What uses the key is in methods-key.c.
+ * Methods that change a certificate, and its request, chain and export: arguments in, one call of manage or resolve, and
+ * the answer in the shape that the interface has. What uses the key is in methods-key.c.
  */
 #include "broker/bus/room.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "broker/bus/options.h"
+#include "broker/resolve/credential.h"
 
 /* A look-up is shared with others: that it was allowed is asked once more when it is answered. */
 static void on_refreshed(void *userdata, const Failure *failure)
@@ -203,6 +205,22 @@ void certificate_retire(Call *call, DBusMessage *message)
 {
         manage_retire(call->bus->rooms.manage, call->node.name, get_generation(call, message),
                       call_on_done, call);
+}
+
+void certificate_get_chain(Call *call, DBusMessage *message)
+{
+        const Generation *generation;
+        Failure failure = { 0 };
+        Value chain;
+
+        if (generation_resolve(call->bus->rooms.catalog, call->node.name,
+                               get_generation(call, message), clock_realtime_sec(), &generation,
+                               &failure) != 0) {
+                call_fail(call, &failure);
+                return;
+        }
+        chain = value_chain(&generation->chain);
+        call_answer_value(call, &chain);
 }
 
 static void on_exported(void *userdata, const Failure *failure, int fd)

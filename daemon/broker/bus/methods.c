@@ -40,6 +40,7 @@ const MethodHandler method_handlers[_METHOD_N] = {
         [METHOD_CERTIFICATE_INSTALL_CERTIFICATE] = certificate_install_certificate,
         [METHOD_CERTIFICATE_SET_CURRENT] = certificate_set_current,
         [METHOD_CERTIFICATE_RETIRE] = certificate_retire,
+        [METHOD_CERTIFICATE_GET_CHAIN] = certificate_get_chain,
         [METHOD_CERTIFICATE_EXPORT] = certificate_export,
         [METHOD_CERTIFICATE_REFRESH] = certificate_refresh,
         [METHOD_CERTIFICATE_SET_ENABLED] = certificate_set_enabled,

@@ -266,6 +266,7 @@ void certificate_create_request(Call *call, DBusMessage *message);
 void certificate_install_certificate(Call *call, DBusMessage *message);
 void certificate_set_current(Call *call, DBusMessage *message);
 void certificate_retire(Call *call, DBusMessage *message);
+void certificate_get_chain(Call *call, DBusMessage *message);
 void certificate_export(Call *call, DBusMessage *message);
 void certificate_refresh(Call *call, DBusMessage *message);
 void certificate_set_enabled(Call *call, DBusMessage *message);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "broker/resolve/refusal.h"
+#include "core/identifier.h"
 
 /* What a source said last is served while it does not answer, but not for ever. */
 static int check_stale(const Sources *sources, const Certificate *certificate, uint64_t now_sec,
@@ -29,6 +30,26 @@ static int check_stale(const Sources *sources, const Certificate *certificate, u
                     "what is known of certificate '%s' is older than max-stale of source '%s', "
                     "which does not answer; see 'certbroker source show %s'",
                     certificate->id, certificate->source, certificate->source);
+}
+
+int generation_resolve(const Catalog *catalog, const char *id, uint64_t number, uint64_t now_sec,
+                       const Generation **ret_generation, Failure *failure)
+{
+        const Certificate *certificate = catalog_find_certificate(catalog, id);
+        const Generation *generation;
+        int r = 0;
+
+        if (!certificate)
+                return object_not_found(failure, OBJECT_CERTIFICATE, id);
+
+        generation = certificate_find_generation(certificate, number);
+        if (!generation || generation->number != certificate->current)
+                r = certificate_may_sign(certificate, generation, now_sec);
+        if (r != 0)
+                return certificate_refusal(certificate, generation, r, failure);
+
+        *ret_generation = generation;
+        return 0;
 }
 
 int credential_resolve(const Catalog *catalog, const Sources *sources, const Backend *backend,

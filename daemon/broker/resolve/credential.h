@@ -16,5 +16,11 @@ typedef struct Credential {
         bool validate_chain, validate_name; /* as in force now */
 } Credential;
 
+/*
+ * The generation (0: the current one) whose chain may be told: the current one whatever its state, another while it may
+ * sign. Borrowed as above.
+ */
+int generation_resolve(const Catalog *catalog, const char *id, uint64_t number, uint64_t now_sec,
+                       const Generation **ret_generation, Failure *failure);
 int credential_resolve(const Catalog *catalog, const Sources *sources, const Backend *backend,
                        uint64_t now_sec, Credential *ret_credential, Failure *failure);
