@@ -7,6 +7,7 @@
 #include "credential.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,6 +244,16 @@ static int get_property(cb_client *client, const char *path, const char *name, c
                        ret_reply, error, "ss", CERTIFICATE_INTERFACE, name);
 }
 
+/* NULL: no memory. */
+static char *key_uri(const char *id, uint64_t generation)
+{
+        char *uri;
+
+        if (asprintf(&uri, "certbroker:certificate/%s?generation=%" PRIu64, id, generation) < 0)
+                return NULL;
+        return uri;
+}
+
 static int fill_certificate(cb_credential *c, const cb_value *properties, const cb_value *chain)
 {
         int r;
@@ -258,12 +269,8 @@ static int fill_certificate(cb_credential *c, const cb_value *properties, const 
                 return r;
         c->generation = cb_value_number(cb_value_get(properties, "Generation"), 0);
         c->not_after = cb_value_number(cb_value_get(properties, "NotAfter"), 0);
-        if (asprintf(&c->key, "certbroker:certificate/%s?generation=%llu", c->id,
-                     (unsigned long long)c->generation) < 0) {
-                c->key = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+        c->key = key_uri(c->id, c->generation);
+        return c->key ? 0 : -ENOMEM;
 }
 
 /* Three answers that must be of one generation: -EAGAIN where a rotation came between them. */
@@ -324,6 +331,53 @@ int cb_get_certificate(cb_client *client, const char *selector, cb_credential **
                         break;
         }
         return r;
+}
+
+static int make_generation(const char *id, uint64_t generation, const cb_value *chain,
+                           cb_credential **ret_credential)
+{
+        CLEANUP(cb_credential_freep) cb_credential *c = calloc(1, sizeof(*c));
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        c->generation = generation;
+        c->id = strdup(id);
+        c->key = key_uri(id, generation);
+        c->algorithms = calloc(1, sizeof(*c->algorithms));
+        if (!c->id || !c->key || !c->algorithms)
+                return -ENOMEM;
+        r = copy_chain(chain, c);
+        if (r)
+                return r;
+        if (c->n_chain == 0)
+                return -EBADMSG;
+        *ret_credential = TAKE(c);
+        return 0;
+}
+
+int cb_get_generation(cb_client *client, const char *id, uint64_t generation,
+                      cb_credential **ret_credential, cb_error *error)
+{
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
+        CLEANUP(text_free) char *path = NULL;
+        int r;
+
+        if (!ret_credential || generation == 0)
+                return error_set(error, -EINVAL, "No generation, or no place for the certificate.");
+        r = object_path("certificate", id, &path, error);
+        if (r)
+                return r;
+        r = cb_call(client,
+                    &(cb_method){ .path = path,
+                                  .interface = CERTIFICATE_INTERFACE,
+                                  .member = "GetChain",
+                                  .repeatable = true },
+                    &reply, error, "t", generation);
+        if (r)
+                return r;
+        r = make_generation(id, generation, cb_value_at(reply, 0), ret_credential);
+        return r ? bad_answer(error, r) : 0;
 }
 
 /* ------------------------------------------------------------------ signing */

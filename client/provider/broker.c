@@ -135,6 +135,8 @@ int broker_get(Provider *provider, const Uri *uri, cb_credential **ret_credentia
                 return broker_answer(provider, r, "the credential for backend", uri->name, &error);
         }
 
-        r = cb_get_certificate(client, uri->name, ret_credential, &error);
+        r = uri->generation == 0
+                    ? cb_get_certificate(client, uri->name, ret_credential, &error)
+                    : cb_get_generation(client, uri->name, uri->generation, ret_credential, &error);
         return broker_answer(provider, r, "reading certificate", uri->name, &error);
 }

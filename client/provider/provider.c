@@ -94,7 +94,6 @@ static const OSSL_ITEM reasons[] = {
         REASON(REASON_INPUT, "bad input to be signed"),
         REASON(REASON_ROOM, "signature buffer too small"),
         REASON(REASON_STATE, "operation not initialized"),
-        REASON(REASON_GENERATION, "not the current generation"),
         REASON(REASON_DENIED_SIGN, "access denied by certbrokerd (TLS 1.2, like all but TLS 1.3, "
                                    "needs the operation use)"),
         { 0, NULL },

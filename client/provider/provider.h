@@ -30,7 +30,6 @@ enum Reason {
         REASON_INPUT,
         REASON_ROOM,
         REASON_STATE,
-        REASON_GENERATION,
         REASON_DENIED_SIGN,
 };
 

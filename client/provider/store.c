@@ -43,18 +43,10 @@ static inline void store_closep(Store **store)
         store_close(*store);
 }
 
-static bool store_check(const Store *store, const Uri *asked)
+static bool store_check(const Store *store)
 {
         const cb_credential *credential = store->credential;
 
-        if (asked->generation != 0 && asked->generation != credential->generation) {
-                RAISE(store->provider, REASON_GENERATION,
-                      "certificate %s is at generation %llu: an older one can be used by the key "
-                      "file "
-                      "that was written for it, and has no chain here",
-                      credential->id, (unsigned long long)credential->generation);
-                return false;
-        }
         if (credential->n_chain == 0) {
                 RAISE(store->provider, CB_PENDING,
                       "certificate %s has a key and no certificate yet", credential->id);
@@ -81,7 +73,7 @@ static void *store_open(void *provider, const char *text)
                 return NULL;
         }
 
-        if (!broker_get(provider, &uri, &store->credential) || !store_check(store, &uri))
+        if (!broker_get(provider, &uri, &store->credential) || !store_check(store))
                 return NULL;
         if (uri_parse(store->credential->key, &store->key) != 0 ||
             store->key.kind != URI_CERTIFICATE) {

@@ -122,6 +122,15 @@ CB_API int cb_get_credential(cb_client *client, const char *backend, cb_credenti
 CB_API int cb_get_certificate(cb_client *client, const char *selector,
                               cb_credential **ret_credential, cb_error *error);
 
+/*
+ * One generation of a certificate, the current one or another that may still sign: its id, number, chain
+ * and key. thumbprint is NULL, not_after 0, and algorithms are none: they are to be read from the chain's
+ * leaf. id: no other selector. CB_NOT_FOUND, CB_EXPIRED, CB_DISABLED or CB_PENDING where it is not there or
+ * may no longer sign. Needs only `read`. Ownership as cb_get_credential().
+ */
+CB_API int cb_get_generation(cb_client *client, const char *id, uint64_t generation,
+                             cb_credential **ret_credential, cb_error *error);
+
 /* Frees a credential and all in it; NULL is fine; returns NULL. */
 CB_API cb_credential *cb_credential_free(cb_credential *credential);
 

@@ -240,6 +240,22 @@ static void do_certificate(char **args)
         cb_credential_free(c);
 }
 
+/* generation ID NUMBER: "ID GENERATION N_CHAIN KEY" */
+static void do_generation(char **args)
+{
+        cb_credential *c = NULL;
+        cb_error error = { 0 };
+        double begun = now_msec();
+        char text[1024];
+        int r = cb_get_generation(client, args[0], strtoull(args[1], NULL, 10), &c, &error);
+
+        if (r == 0)
+                snprintf(text, sizeof(text), "%s %" PRIu64 " %zu %s", c->id, c->generation,
+                         c->n_chain, c->key);
+        answer(r, begun, r ? error.text : text);
+        cb_credential_free(c);
+}
+
 /* watch NAME MSEC: waits on the one watch of this program; "ID GENERATION CA_FILE" */
 static void do_watch(char **args)
 {
@@ -338,6 +354,7 @@ static const struct {
         { "fork", 4, do_fork },
         { "credential", 1, do_credential },
         { "certificate", 1, do_certificate },
+        { "generation", 2, do_generation },
         { "watch", 2, do_watch },
         { "timeouts", 2, do_timeouts },
         { "fds", 0, do_fds },

@@ -103,6 +103,24 @@ def test_public_half_by_uri(broker, files, key_type):
     assert b"Total found: 1" in run(broker, "openssl", "storeutl", "-keys", "-noout", uri).stdout
 
 
+def test_openssl_store_of_an_older_generation(broker, files):
+    """What GetCredential gave before a rotation goes on opening: the key, its certificate and its chain."""
+    old, _, _ = files.import_client(key_type="ec-p256")
+    broker.create_backend("orders", "client")
+    uri = str(broker.backend("orders", "GetCredential")["key"])
+    new, _, _ = files.import_client(key_type="ec-p384", replace=True)
+    data = files.write("data", b"data")
+    for generation, cert in ((uri, old), (uri.replace("=1", "=2"), new)):
+        text = run(broker, "openssl", "storeutl", "-noout", "-text", generation).stdout.decode()
+        assert f"{cert.serial_number:x}" in text.lower().replace(":", "") and "Gateway Root" in text, text
+        signature = run(broker, "openssl", "dgst", "-sha256", "-sign", generation, data).stdout
+        pki.verify(cert.public_key(), "ecdsa-sha256", signature, b"data")
+        public = run(broker, "openssl", "pkey", "-in", generation, "-pubout").stdout
+        from cryptography.hazmat.primitives import serialization
+        assert serialization.load_pem_public_key(public).public_numbers() == cert.public_key().public_numbers()
+    run(broker, "openssl", "storeutl", "-noout", uri.replace("=1", "=3"), status=1)
+
+
 def test_private_half_is_refused(broker, files):
     _, _, key = files.import_client()
     done = subprocess.run(["openssl", "pkey", "-in", key, "-text"], env=broker.foreign_environment(),

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 
+import dbus
 import pki
 import pytest
 
@@ -102,6 +103,17 @@ def test_credential_and_certificate(key, start):
             f"client 1 1 certbroker:certificate/client?generation=1 {pki.thumbprint(key.cert)}"
     assert client("credential", "nobody")[0] == "not-found"
     assert client("certificate", "nobody")[0] == "not-found"
+
+
+def test_generation(key, start):
+    client = start()
+    key.import_new("client", "ec-p256", replace=True)
+    for n in ("1", "2"):
+        assert client.ok("generation", "client", n) == f"client {n} 1 certbroker:certificate/client?generation={n}"
+    assert client("generation", "client", "3")[0] == "not-found"
+    assert client("generation", "nobody", "1")[0] == "not-found"
+    key.certificate("client", "Retire", "t", dbus.UInt64(1))
+    assert client("generation", "client", "1")[0] == "disabled"
 
 
 def test_private_channel_is_used(key, start):

@@ -83,6 +83,12 @@ class Certificate(dbus.service.Object):
     def Get(self, interface, name):
         return self.chain() if name == "Chain" else self.properties()[name]
 
+    @dbus.service.method("org.certbroker1.Certificate", in_signature="t", out_signature="aay")
+    def GetChain(self, generation):
+        if generation not in (0, GENERATION):
+            raise Error("NotFound", f"Certificate {self.id} has no generation {generation}.")
+        return self.chain()
+
     @dbus.service.method("org.certbroker1.Certificate", in_signature="tsay", out_signature="ay",
                          byte_arrays=True, sender_keyword="sender", async_callbacks=("done", "failed"))
     def Sign(self, generation, algorithm, data, sender, done, failed):

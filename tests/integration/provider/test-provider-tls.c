@@ -102,7 +102,7 @@ void store_refuses_bad_uris(void **state)
                 { "certbroker:backend/to-rsa?generation=3", "not a certbroker URI" },
                 { "certbroker:source/hsm", "not a certbroker URI" },
                 { "certbroker:certificate/-rsa", "not a certbroker URI" },
-                { "certbroker:certificate/rsa?generation=2", "not the current generation" },
+                { "certbroker:certificate/rsa?generation=2", "not found by certbrokerd" },
                 { "certbroker:certificate/none", "not found by certbrokerd" },
         };
 
