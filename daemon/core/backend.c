@@ -91,3 +91,9 @@ bool backend_validates_name(const Backend *backend, uint64_t now_sec)
 {
         return backend->validate_name || exception_is_over(backend, now_sec);
 }
+
+bool backend_exception_is_due(const Backend *backend, uint64_t now_sec)
+{
+        return exception_is_over(backend, now_sec) &&
+               (!backend->validate_chain || !backend->validate_name);
+}

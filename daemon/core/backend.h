@@ -32,3 +32,5 @@ DEFINE_CLEANUP(Backend, backend_free)
 /* What is in force at this time: at SkipUntil a validation that was off is on again. */
 bool backend_validates_chain(const Backend *backend, uint64_t now_sec);
 bool backend_validates_name(const Backend *backend, uint64_t now_sec);
+/* SkipUntil has come, and it is yet to be written that the validation is on. */
+bool backend_exception_is_due(const Backend *backend, uint64_t now_sec);

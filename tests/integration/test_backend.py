@@ -7,7 +7,7 @@ import dbus
 import pki
 import pytest
 
-from broker import Failure, backend_path, certificate_path, wait_until
+from broker import PATIENCE, Failure, backend_path, certificate_path, wait_until
 
 CREDENTIAL = {
     "certificate": "o", "id": "s", "generation": "t", "chain": "aay", "key": "s", "algorithms": "as",
@@ -223,6 +223,35 @@ def test_delete_with_an_unknown_option(broker, refused):
     broker.import_new("client")
     refused("InvalidArgument", broker.delete_certificate, "client", colour=True)
     assert broker.list_ids() == ["client"]
+
+
+def ended(broker, name):
+    """Is it on again in the properties, and how often has the log that the exception ended?"""
+    properties = broker.backend_properties(name)
+    on = properties["ValidateChain"] and properties["ValidateName"] and properties["SkipUntil"] == 0
+    return bool(on), (broker.state / "audit.jsonl").read_text().count('"event":"ExceptionEnded"')
+
+
+def test_an_exception_that_was_over_when_written_ends_at_once(broker, signals):
+    broker.import_new("client")
+    seen = signals()
+    broker.create_backend("orders", "client", ValidateChain=False, SkipUntil=dbus.UInt64(1))
+    assert broker.backend("orders", "GetCredential")["validate-chain"]
+    wait_until(lambda: ended(broker, "orders") == (True, 1), "the exception has ended")
+    told = [s[3][1] for s in seen.wait("PropertiesChanged", backend_path("orders"))]
+    assert {"ValidateChain": True, "SkipUntil": 0} in told
+    broker.set(backend_path("orders"), "Backend", "ValidateName", dbus.Boolean(False))  # without an end: it stays
+    assert ended(broker, "orders") == (False, 1)
+
+
+def test_an_exception_ends_while_the_daemon_is_away(broker):
+    broker.import_new("client")
+    until = int(time.time()) + 3 * PATIENCE
+    broker.create_backend("orders", "client", ValidateName=False, SkipUntil=dbus.UInt64(until))
+    broker.stop()
+    wait_until(lambda: time.time() > until, "the time is over", 10)
+    broker.start()
+    wait_until(lambda: ended(broker, "orders") == (True, 1), "the exception has ended")
 
 
 def test_an_exception_ends_by_itself(broker, signals):

@@ -84,6 +84,10 @@ static void exceptions_end(void **state)
         backend->skip_until_sec = 5;
         assert_false(backend_validates_chain(backend, 4));
         assert_true(backend_validates_chain(backend, 5));
+        assert_false(backend_exception_is_due(backend, 4));
+        assert_true(backend_exception_is_due(backend, 5));
+        backend->validate_chain = backend->validate_name = true;
+        assert_false(backend_exception_is_due(backend, 5));
 }
 
 int main(void)

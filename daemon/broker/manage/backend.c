@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hex.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
@@ -22,7 +23,8 @@ typedef struct BackendJob {
         Backend *settings; /* what was given; `set` says which */
         unsigned set;
         bool create, remove;
-        void *caller; /* NULL: the clock */
+        bool end_exception; /* unless that has been done, or the exception renewed, meanwhile */
+        void *caller;       /* NULL: the clock */
         manage_done done;
         void *userdata;
 } BackendJob;
@@ -254,6 +256,9 @@ static int apply_settings(BackendJob *job, Backend **ret_next, Failure *failure)
         r = make_next(job, &next, failure);
         if (r != 0)
                 return r;
+        if (job->end_exception && !backend_exception_is_due(next, clock_realtime_sec()))
+                return fail(failure, CB_NOT_FOUND, "backend '%s' has no exception to end",
+                            job->name);
 
         merge(job, next);
         if (!next->url || !next->url[0] || !next->certificate || !next->certificate[0])
@@ -364,7 +369,8 @@ static void change_settings(Manage *manage, const char *name, const BackendSetti
                 r = keep_settings(job, settings, &failure);
         if (r == 0) {
                 job->create = change == SETTINGS_CREATE;
-                if (change == SETTINGS_END_EXCEPTION)
+                job->end_exception = change == SETTINGS_END_EXCEPTION;
+                if (job->end_exception)
                         job->caller = NULL;
                 job_start_backend(TAKE(job));
                 return;
@@ -447,8 +453,7 @@ void backend_end_exceptions(Manage *manage, uint64_t now_sec)
         MAP_FOREACH (catalog_backends(manage->catalog), entry) {
                 const Backend *backend = entry->value;
 
-                if (backend->skip_until_sec != 0 && backend->skip_until_sec <= now_sec &&
-                    (!backend->validate_chain || !backend->validate_name) &&
+                if (backend_exception_is_due(backend, now_sec) &&
                     strv_append(&over, backend->name) < 0)
                         break;
         }

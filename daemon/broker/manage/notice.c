@@ -141,6 +141,9 @@ static uint64_t next_change(Manage *manage, uint64_t now_sec)
 
                 if (backend->skip_until_sec > now_sec)
                         next = sooner(next, backend->skip_until_sec);
+                else if (backend_exception_is_due(backend, now_sec))
+                        next = sooner(next,
+                                      now_sec + 1); /* written so, or come while we were away */
         }
         return sooner(next, served_next(manage));
 }
