@@ -272,6 +272,11 @@ def test_not_yet_valid_leaf(broker, ca, refused):
     install(broker, "client", pki.pem(leaf))
     assert broker.certificate_properties("client")["State"] == "pending"
     assert "NotBefore" in refused("Pending", broker.sign, "client", "ecdsa-sha256", bytes(32))
+    now = issue(request(broker, "client"), ca)
+    install(broker, "client", pki.pem(now))
+    signs(broker, "client", now, 2)
+    assert "NotBefore" in refused("Pending", set_current, broker, "client", 1)
+    signs(broker, "client", now)
 
 
 def test_expired_leaf(broker, ca, refused):

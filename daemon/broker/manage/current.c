@@ -49,6 +49,8 @@ static int set_current(Job *job, Certificate *next, Generation *generation, Fail
                             "generation %" PRIu64
                             " of certificate '%s' has no certificate yet; install one",
                             generation->number, job->id);
+        if (generation->facts.not_before_sec > now_sec)
+                return certificate_refusal(next, generation, CB_PENDING, failure);
         if ((generation->usable_until_sec != 0 && generation->usable_until_sec <= now_sec) ||
             generation->facts.not_after_sec < now_sec)
                 return certificate_refusal(next, generation, CB_EXPIRED, failure);
