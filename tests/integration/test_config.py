@@ -267,3 +267,26 @@ def test_sigterm_finishes_what_is_in_flight(broker):
     assert results and set(results) <= {"org.freedesktop.DBus.Error.ServiceUnknown",
                                         "org.freedesktop.DBus.Error.NameHasNoOwner",
                                         "org.certbroker1.Error.SourceUnavailable"}, results
+
+
+def test_the_runtime_directory_leaves_room_for_the_socket(stopped):
+    """Where the channel's name would be too long for a socket, the configuration is wrong, not the daemon."""
+    def runtime_of(length):
+        stopped.runtime = stopped.folder / ("r" * (length - len(str(stopped.folder)) - 1))
+        stopped.configure()
+
+    runtime_of(91)
+    done = check(stopped)
+    assert done.returncode == 78
+    assert f"{stopped.config}:{line_of(stopped, 'runtime-directory')}: 'runtime-directory' has more than 90" in done.stderr
+    assert stopped.spawn().wait(10) == 78
+    text = stopped.config.read_text()
+    stopped.config.write_text("\n".join(line for line in text.splitlines() if "runtime-directory" not in line))
+    done = subprocess.run([str(DAEMON), "--config", str(stopped.config), "--check-config"], check=False,
+                          env=stopped.environment(RUNTIME_DIRECTORY=stopped.runtime), capture_output=True, text=True)
+    assert done.returncode == 78
+    assert "$RUNTIME_DIRECTORY has more than 90" in done.stderr
+    runtime_of(90)
+    assert check(stopped).returncode == 0
+    stopped.start()
+    assert str(stopped.runtime) in stopped.get("/org/certbroker1", "Manager", "ChannelAddress")

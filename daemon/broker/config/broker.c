@@ -43,6 +43,19 @@ static int read_path(Parse *parse, const config_setting_t *setting, const Broker
         return 0;
 }
 
+static int read_runtime_directory(Parse *parse, const config_setting_t *setting,
+                                  const BrokerRow *row)
+{
+        int r = read_path(parse, setting, row);
+
+        if (r == 0 && strlen(parse->config->runtime_directory) > CONFIG_RUNTIME_DIRECTORY_MAX)
+                return parse_fail(parse, setting,
+                                  "'runtime-directory' has more than %d bytes, and a socket's name "
+                                  "must have room beside it",
+                                  CONFIG_RUNTIME_DIRECTORY_MAX);
+        return r;
+}
+
 static int read_bus(Parse *parse, const config_setting_t *setting, const BrokerRow *row)
 {
         const char *text;
@@ -175,7 +188,7 @@ static int read_expiry_warnings(Parse *parse, const config_setting_t *setting, c
 /* clang-format off */
 static const BrokerRow rows[] = {
         { "state-directory",   read_path, AT(state_directory), 0, 0 },
-        { "runtime-directory", read_path, AT(runtime_directory), 0, 0 },
+        { "runtime-directory", read_runtime_directory, AT(runtime_directory), 0, 0 },
         { "bus",               read_bus, AT(bus), 0, 0 },
         { "audit-log",         read_path, AT(audit_log), 0, 0 },
         { "audit-sync",        read_audit_sync, AT(audit_sync_usec), USEC_PER_MSEC,

@@ -328,6 +328,11 @@ static int finish(Parse *parse)
         if (r == 0)
                 r = finish_directory(parse, "RUNTIME_DIRECTORY", DEFAULT_RUNTIME_DIRECTORY,
                                      &config->runtime_directory);
+        if (r == 0 && strlen(config->runtime_directory) > CONFIG_RUNTIME_DIRECTORY_MAX)
+                r = fail(parse->failure, CB_INVALID_ARGUMENT,
+                         "$RUNTIME_DIRECTORY has more than %d bytes, and a socket's name must have "
+                         "room beside it; set runtime-directory",
+                         CONFIG_RUNTIME_DIRECTORY_MAX);
         if (r == 0 && !config->audit_log &&
             asprintf(&config->audit_log, "%s/audit.jsonl", config->state_directory) < 0) {
                 config->audit_log = NULL;

@@ -32,6 +32,9 @@ int source_config_copy(const SourceConfig *source, SourceConfig **ret_copy);
 SourceConfig *source_config_free(SourceConfig *source);
 DEFINE_CLEANUP(SourceConfig, source_config_free)
 
+/* With "/channel" after it the name of a socket, of which libdbus takes no more than 98 bytes. */
+#define CONFIG_RUNTIME_DIRECTORY_MAX 90
+
 typedef struct Config {
         char *state_directory;
         char *runtime_directory;
