@@ -18,6 +18,7 @@
 #include "broker/audit/audit.h"
 
 #define HEAD_NOTE     "audit/head"
+#define OLDEST_NOTE   "audit/oldest"
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
 
 struct Ledger {
@@ -25,8 +26,10 @@ struct Ledger {
         Store *store;
         sd_event_source *timer;
         char *path;
-        bool may_fail;   /* audit-failure = "continue" */
-        bool is_failing; /* and that was logged */
+        bool may_fail;    /* audit-failure = "continue" */
+        bool is_failing;  /* and that was logged */
+        AuditHead oldest; /* as the store had it at start */
+        bool is_watching; /* for the oldest: begun with the first configuration, for it may write to the store */
 };
 
 /* A record on its way to the disk, and who waits for it. */
@@ -57,19 +60,31 @@ static void note_health(void *userdata)
                 log_info("the audit log is written again");
 }
 
-static void on_synced(void *userdata, const AuditHead *head)
+static void note(Ledger *ledger, const char *key, const AuditHead *head)
 {
         CLEANUP(store_change_freep) StoreChange *change = NULL;
         char value[THUMBPRINT_TEXT + 32];
-        Ledger *ledger = userdata;
-
-        note_health(ledger);
 
         snprintf(value, sizeof(value), "%" PRIu64 " %s", head->seq, head->hash);
         if (store_change_new(ledger->store, &change) == 0 &&
-            store_change_put_note(change, HEAD_NOTE, value) == 0 &&
+            store_change_put_note(change, key, value) == 0 &&
             store_commit(change, on_noted, NULL) == 0)
                 TAKE(change);
+}
+
+static void on_synced(void *userdata, const AuditHead *head)
+{
+        note_health(userdata);
+        note(userdata, HEAD_NOTE, head);
+}
+
+static void on_oldest(void *userdata, const AuditHead *oldest, bool is_loss)
+{
+        Ledger *ledger = userdata;
+
+        if (is_loss)
+                log_error("audit log: %s", audit_problem(ledger->audit));
+        note(ledger, OLDEST_NOTE, oldest);
 }
 
 static void on_sync_in(void *userdata, uint64_t usec)
@@ -90,40 +105,52 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+/* What the store remembers of the log. */
+typedef struct Remembered {
+        AuditHead head, oldest;
+} Remembered;
+
 static int on_note(void *userdata, const char *key, const char *value)
 {
-        AuditHead *head = userdata;
+        Remembered *remembered = userdata;
         AuditHead read;
 
-        if (!string_equal(key, HEAD_NOTE))
+        if (sscanf(value, "%" SCNu64 " %64[0-9a-f]", &read.seq, read.hash) != 2)
                 return 0;
-        if (sscanf(value, "%" SCNu64 " %64[0-9a-f]", &read.seq, read.hash) == 2)
-                *head = read;
+        if (string_equal(key, HEAD_NOTE))
+                remembered->head = read;
+        else if (string_equal(key, OLDEST_NOTE))
+                remembered->oldest = read;
         return 0;
 }
 
 static AuditSettings settings_of(const Config *config)
 {
-        return (AuditSettings){ config->audit_log, config->audit_max_size,
-                                config->audit_sync_usec };
+        return (AuditSettings){ config->audit_log, config->audit_max_size, config->audit_sync_usec,
+                                AUDIT_JOURNAL };
 }
 
 static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure *failure)
 {
         static const AuditEvents events = { .synced = on_synced,
+                                            .oldest = on_oldest,
                                             .sync_in = on_sync_in,
                                             .sync_failed = note_health };
         const AuditSettings settings = settings_of(config);
-        AuditHead head = { 0 };
+        Remembered remembered = { 0 };
         int r;
 
-        memset(head.hash, '0', sizeof(head.hash) - 1);
-        r = store_read_notes(ledger->store, on_note, &head, failure);
+        memset(remembered.head.hash, '0', sizeof(remembered.head.hash) - 1);
+        r = store_read_notes(ledger->store, on_note, &remembered, failure);
         if (r == 0)
-                r = audit_open(&settings, &head, lane, &events, ledger, &ledger->audit, failure);
-        if (r == 0 && audit_problem(ledger->audit)[0])
+                r = audit_open(&settings, &remembered.head, lane, &events, ledger, &ledger->audit,
+                               failure);
+        if (r != 0)
+                return r;
+        if (audit_problem(ledger->audit)[0])
                 log_error("audit log: %s", audit_problem(ledger->audit));
-        return r;
+        ledger->oldest = remembered.oldest;
+        return 0;
 }
 
 int ledger_new(sd_event *event, Lane *lane, Store *store, const Config *config, Ledger **ret_ledger,
@@ -177,6 +204,9 @@ void ledger_configure(Ledger *ledger, const Config *config)
 
         ledger->may_fail = config->audit_continue;
         audit_configure(ledger->audit, &settings);
+        if (!ledger->is_watching)
+                audit_watch_oldest(ledger->audit, &ledger->oldest);
+        ledger->is_watching = true;
         if (!string_equal(ledger->path, config->audit_log))
                 log_warning("audit-log is %s from the next start on, and %s until then",
                             config->audit_log, ledger->path);

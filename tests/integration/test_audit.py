@@ -6,6 +6,7 @@ import os
 import pwd
 import resource
 
+import dbus
 import pytest
 
 from broker import Failure, backend_path, certificate_path
@@ -135,6 +136,13 @@ def test_a_cut_log_gets_a_gap_and_goes_on(broker):
     broker.sign("client", "ecdsa-sha256", bytes(32))
     events = [record["event"] for record in records_of(broker)]
     assert events[2] == "gap" and events[-1] == "Sign"
+    assert records_of(broker)[2]["result"] == "Failed"
+
+
+def test_a_generation_that_is_none(broker, refused):
+    broker.import_new("client")
+    refused("NotFound", broker.certificate, "client", "Retire", "t", dbus.UInt64(2**64 - 1))
+    assert last(broker)["generation"] == 2**63 - 1
 
 
 def test_open_audit(broker, refused):
@@ -208,3 +216,30 @@ def test_rotation_goes_on_with_the_chain(stopped):
     rotated = sorted(stopped.state.glob("audit.jsonl.*"), key=lambda path: -int(path.suffix[1:]))
     assert len(rotated) >= 2
     assert_chain([line for path in (*rotated, stopped.state / "audit.jsonl") for line in lines_of(path)])
+
+
+def test_older_files_that_go(stopped):
+    """Whoever takes them: it is in the log, in the health and in what verify says, until somebody says what is left."""
+    stopped.configure(broker='  audit-max-size = "2KiB";')
+    stopped.start()
+    stopped.import_new("client", "ec-p256")
+    for _ in range(20):
+        stopped.sign("client", "ecdsa-sha256", bytes(32))
+    healthy = lambda: "\ncertbroker_audit_healthy 1\n" in str(stopped.manager("GetMetrics"))  # noqa: E731
+    assert healthy()
+    files = sorted(stopped.state.glob("audit.jsonl.*"), key=lambda path: int(path.suffix[1:]))
+    first = json.loads(lines_of(files[-2])[0])
+    files[-1].unlink()
+    stopped.manager("Reload")
+    assert not healthy()
+    shown = json.loads(stopped.cli("--json", "audit", "show", "--result", "Failed").stdout)
+    assert [record["event"] for record in shown] == ["removed"]
+    assert shown[0]["object"].startswith(f"oldest {first['seq']} {first['prev']}, expected 1 000")
+    assert stopped.cli("audit", "verify").returncode == 1
+    assert stopped.cli("audit", "verify", "--first", str(first["seq"])).returncode == 0
+    assert stopped.cli("audit", "verify", "--first", str(first["seq"] - 1)).returncode == 1
+    stopped.manager("Reload")
+    assert healthy()
+    stopped.restart()
+    assert healthy()
+    assert len(json.loads(stopped.cli("--json", "audit", "show", "--result", "Failed").stdout)) == 1

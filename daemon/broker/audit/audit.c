@@ -8,18 +8,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/strings.h"
+#include "broker/audit/journal.h"
+#include "broker/audit/record.h"
+#include "broker/audit/rotated.h"
 #include "broker/audit/tail.h"
 
-#define ROTATED_MAX      9999
 #define SYNC_AGAIN_USEC  USEC_PER_SEC /* after a failed one */
 #define SYNC_MEMORY_USEC (100 * USEC_PER_MSEC)
 
@@ -43,6 +43,8 @@ struct Audit {
         int fd;
         uint64_t size;
         AuditHead head;
+        AuditHead oldest; /* as audit_watch_oldest() has it; seq 0: not watched yet */
+        Journal *journal; /* NULL: there is none to tell */
         uint64_t seq_synced;
         bool is_syncing, sync_again, sync_planned;
         Waiter *waiters, **waiters_end;
@@ -50,6 +52,7 @@ struct Audit {
         char write_problem[256]; /* "": the last record was written */
         char sync_problem[256];  /* "": the last sync was done */
         char gap[256];           /* "": the file went on from what the store had */
+        char loss[256];          /* "": no older files have gone, or that was told */
 };
 
 /* One fsync on its way; the file may be rotated meanwhile, so it has a descriptor of its own. */
@@ -58,56 +61,6 @@ typedef struct Sync {
         int fd;
         AuditHead head;
 } Sync;
-
-static void set_text(json_t *record, const char *key, const char *text)
-{
-        json_object_set_new(record, key, text && text[0] ? json_string(text) : json_null());
-}
-
-static void set_number(json_t *record, const char *key, uint64_t number)
-{
-        json_object_set_new(record, key, json_integer((json_int_t)number));
-}
-
-static char *now_text(char *ret_text, size_t n)
-{
-        struct timespec now;
-        struct tm broken;
-        char seconds[32];
-
-        clock_gettime(CLOCK_REALTIME, &now);
-        gmtime_r(&now.tv_sec, &broken);
-        strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &broken);
-        snprintf(ret_text, n, "%s.%06uZ", seconds, (unsigned)(now.tv_nsec / 1000) % 1000000);
-        return ret_text;
-}
-
-static char *format_record(const Audit *audit, const AuditRecord *record)
-{
-        json_t *json = json_object();
-        char time[48];
-        char *text;
-
-        set_text(json, "time", now_text(time, sizeof(time)));
-        set_number(json, "seq", audit->head.seq + 1);
-        set_text(json, "event", record->event);
-        set_number(json, "uid", record->uid);
-        set_number(json, "pid", record->pid);
-        set_text(json, "unit", record->unit);
-        set_text(json, "object", record->object);
-        set_number(json, "generation", record->generation);
-        set_text(json, "algorithm", record->algorithm);
-        set_text(json, "grant", record->grant);
-        if (record->certificate)
-                set_text(json, "certificate", record->certificate);
-        if (record->forced)
-                json_object_set_new(json, "force", json_true());
-        set_text(json, "result", record->result);
-        set_text(json, "prev", audit->head.hash);
-        text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);
-        json_decref(json);
-        return text;
-}
 
 /* All or nothing: what was written of a line that does not fit is taken back. */
 static int write_line(Audit *audit, char *line, size_t n)
@@ -132,7 +85,7 @@ static int write_line(Audit *audit, char *line, size_t n)
 
 static int append_line(Audit *audit, const AuditRecord *record)
 {
-        CLEANUP(freep) char *line = format_record(audit, record);
+        CLEANUP(freep) char *line = record_format(record, &audit->head);
         AuditHead head;
         size_t n;
         int r;
@@ -152,6 +105,8 @@ static int append_line(Audit *audit, const AuditRecord *record)
 
         audit->size += n + 1;
         audit->head = head;
+        if (audit->journal)
+                journal_send(audit->journal, &head, record);
         return 0;
 }
 
@@ -262,45 +217,81 @@ static int wait_for_disk(Audit *audit, audit_done done, void *userdata)
         return 0;
 }
 
-/* --- rotation --- */
+/* --- the oldest that is kept --- */
 
-static int rotated_path(const Audit *audit, unsigned number, char **ret_path)
+static void ignore(void *userdata, int r)
 {
-        return asprintf(ret_path, "%s.%u", audit->path, number) < 0 ? -ENOMEM : 0;
+        (void)userdata;
+        (void)r;
 }
 
-static int rename_up(const Audit *audit, unsigned from)
+/* Of the oldest file there is; where there is nothing yet, what the next record will be. */
+static int find_oldest(const Audit *audit, AuditHead *ret_oldest)
 {
-        CLEANUP(freep) char *old = NULL;
-        CLEANUP(freep) char *new = NULL;
+        CLEANUP(freep) char *path = NULL;
+        CLEANUP(closep) int fd = -1;
+        int last = rotated_last(audit->path);
 
-        if (rotated_path(audit, from, &old) < 0 || rotated_path(audit, from + 1, &new) < 0)
+        if (last == 0 && audit->size == 0) {
+                *ret_oldest = (AuditHead){ .seq = audit->head.seq + 1 };
+                memcpy(ret_oldest->hash, audit->head.hash, sizeof(ret_oldest->hash));
+                return 0;
+        }
+        if (last < 0 || (last > 0 && rotated_path(audit->path, (unsigned)last, &path) < 0))
                 return -ENOMEM;
-        return rename(old, new) < 0 ? -errno : 0;
+        fd = open(path ? path : audit->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : audit_first_read(fd, ret_oldest);
 }
 
-/* .1 is the youngest: all move up by one, the oldest first. */
-static int make_room(const Audit *audit)
+static void keep_oldest(Audit *audit, const AuditHead *oldest, bool is_loss)
 {
-        unsigned last = 0;
-
-        for (unsigned i = 1; i <= ROTATED_MAX; i++) {
-                CLEANUP(freep) char *path = NULL;
-
-                if (rotated_path(audit, i, &path) < 0)
-                        return -ENOMEM;
-                if (access(path, F_OK) < 0)
-                        break;
-                last = i;
-        }
-        for (unsigned i = last; i >= 1; i--) {
-                int r = rename_up(audit, i);
-
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        audit->oldest = *oldest;
+        if (audit->events.oldest)
+                audit->events.oldest(audit->userdata, oldest, is_loss);
 }
+
+/* Noted in the chain itself, once; the store follows, so that the next loss shows as well. */
+static void report_loss(Audit *audit, const AuditHead *found)
+{
+        const AuditHead expected = audit->oldest;
+        char object[224];
+
+        snprintf(audit->loss, sizeof(audit->loss),
+                 "the oldest record of %s was %llu and is %llu now: older files were taken away or "
+                 "replaced; run `certbroker audit verify`",
+                 audit->path, (unsigned long long)expected.seq, (unsigned long long)found->seq);
+        snprintf(object, sizeof(object), "oldest %llu %s, expected %llu %s",
+                 (unsigned long long)found->seq, found->hash, (unsigned long long)expected.seq,
+                 expected.hash);
+        keep_oldest(audit, found, true); /* before the record, which may rotate and look again */
+        audit_append(audit,
+                     &(AuditRecord){
+                             .event = AUDIT_EVENT_REMOVED, .object = object, .result = "Failed" },
+                     ignore, NULL);
+}
+
+static void check_oldest(Audit *audit)
+{
+        AuditHead found;
+
+        /* What cannot be read now is looked at again; verify reads it anyway. */
+        if (find_oldest(audit, &found) < 0)
+                return;
+        if (found.seq == audit->oldest.seq && strcmp(found.hash, audit->oldest.hash) == 0)
+                return;
+        if (audit->oldest.seq == 0 || found.seq < audit->oldest.seq)
+                keep_oldest(audit, &found, false); /* new, or older files were put back */
+        else
+                report_loss(audit, &found);
+}
+
+void audit_watch_oldest(Audit *audit, const AuditHead *stored)
+{
+        audit->oldest = *stored;
+        check_oldest(audit);
+}
+
+/* --- rotation --- */
 
 static int open_file(const Audit *audit)
 {
@@ -314,11 +305,11 @@ static int rotate(Audit *audit)
         CLEANUP(freep) char *first = NULL;
         int fd, r;
 
-        r = make_room(audit);
+        r = rotated_make_room(audit->path);
         if (r < 0)
                 return r;
 
-        if (rotated_path(audit, 1, &first) < 0)
+        if (rotated_path(audit->path, 1, &first) < 0)
                 return -ENOMEM;
         if (rename(audit->path, first) < 0)
                 return -errno;
@@ -333,6 +324,8 @@ static int rotate(Audit *audit)
         close_fd(audit->fd);
         audit->fd = fd;
         audit->size = 0;
+        if (audit->oldest.seq != 0)
+                check_oldest(audit);
         return 0;
 }
 
@@ -406,12 +399,9 @@ void audit_configure(Audit *audit, const AuditSettings *settings)
 {
         audit->max_size = settings->max_size;
         audit->sync_usec = settings->sync_usec;
-}
-
-static void ignore(void *userdata, int r)
-{
-        (void)userdata;
-        (void)r;
+        audit->loss[0] = '\0'; /* whoever reloads has been told */
+        if (audit->oldest.seq != 0)
+                check_oldest(audit);
 }
 
 static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail *tail)
@@ -425,8 +415,10 @@ static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail 
                  tail->torn ? "torn by a crash or edited" : "cut, replaced or edited");
         snprintf(object, sizeof(object), "expected %llu %s", (unsigned long long)expected->seq,
                  expected->hash);
-        audit_append(audit, &(AuditRecord){ .event = "gap", .object = object, .result = "failed" },
-                     ignore, NULL);
+        audit_append(
+                audit,
+                &(AuditRecord){ .event = AUDIT_EVENT_GAP, .object = object, .result = "Failed" },
+                ignore, NULL);
 }
 
 /* A torn line is ended, so that the next one begins on a line of its own. */
@@ -456,7 +448,7 @@ static int take_up(Audit *audit, const AuditHead *expected)
         if (tail.head.seq == 0 && status.st_size == 0) {
                 CLEANUP(freep) char *first = NULL;
 
-                if (rotated_path(audit, 1, &first) < 0)
+                if (rotated_path(audit->path, 1, &first) < 0)
                         return -ENOMEM;
                 audit->head = *expected;
                 if (expected->seq > 0 && access(first, F_OK) < 0)
@@ -502,6 +494,8 @@ int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *l
         memset(audit->head.hash, '0', 2 * SHA256_LENGTH);
         if (string_set(&audit->path, settings->path) < 0)
                 return fail(failure, -ENOMEM, "no memory for the audit log");
+        if (settings->journal)
+                (void)journal_new(settings->journal, &audit->journal); /* it is only a copy */
 
         audit->fd = open_file(audit);
         r = audit->fd < 0 ? audit->fd : take_up(audit, expected);
@@ -523,6 +517,7 @@ Audit *audit_free(Audit *audit)
         if (audit->fd >= 0)
                 fdatasync(audit->fd);
         close_fd(audit->fd);
+        journal_free(audit->journal);
         free(audit->path);
         free(audit);
         return NULL;
@@ -537,7 +532,9 @@ const char *audit_problem(const Audit *audit)
 {
         if (audit->write_problem[0])
                 return audit->write_problem;
-        return audit->sync_problem[0] ? audit->sync_problem : audit->gap;
+        if (audit->sync_problem[0])
+                return audit->sync_problem;
+        return audit->gap[0] ? audit->gap : audit->loss;
 }
 
 uint64_t audit_unsynced(const Audit *audit)

@@ -24,17 +24,26 @@ typedef struct AuditHead {
 typedef struct AuditSettings {
         const char *path;
         uint64_t max_size;
-        uint64_t sync_usec; /* 0: each record is on the disk before its reply */
+        uint64_t sync_usec;  /* 0: each record is on the disk before its reply */
+        const char *journal; /* the journal's socket, for a copy of each record; NULL: none */
 } AuditSettings;
 
 typedef struct AuditEvents {
         /* The file is synced up to this head: keep it in the store. On the loop. */
         void (*synced)(void *userdata, const AuditHead *head);
+        /* The first record that is kept is this: keep it in the store. is_loss: older files have gone. */
+        void (*oldest)(void *userdata, const AuditHead *oldest, bool is_loss);
         /* Call audit_sync() in this many microseconds. */
         void (*sync_in)(void *userdata, uint64_t usec);
         /* It could not be synced: audit_problem() says why. It is tried again. */
         void (*sync_failed)(void *userdata);
 } AuditEvents;
+
+#define AUDIT_JOURNAL "/run/systemd/journal/socket"
+
+#define AUDIT_EVENT_GAP                                                                            \
+        "gap" /* the log does not go on from what the store has as its last record */
+#define AUDIT_EVENT_REMOVED "removed" /* it does not begin with what the store has as its oldest */
 
 typedef struct AuditRecord {
         const char *event;
@@ -46,8 +55,7 @@ typedef struct AuditRecord {
         const char *grant;
         const char *certificate; /* a member only where it is given; likewise forced */
         bool forced;
-        const char *
-                result; /* status_word(): "ok", "access-denied" …, or a detail of the record `gap` */
+        const char *result; /* "ok", or the error's name: "AccessDenied" … */
 } AuditRecord;
 
 /*
@@ -58,6 +66,12 @@ int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *l
                const AuditEvents *events, void *userdata, Audit **ret_audit, Failure *failure);
 Audit *audit_free(Audit *audit); /* syncs */
 DEFINE_CLEANUP(Audit, audit_free)
+
+/*
+ * `stored`: the first record that was kept, with the hash that it holds of the one before (seq 0: not known yet). Looks for
+ * it now, after each rotation and with audit_configure(); what has gone is noted by a record `removed`.
+ */
+void audit_watch_oldest(Audit *audit, const AuditHead *stored);
 
 /*
  * Writes one record; `done` is called when its reply may go out: from within, or, with audit-sync = "always", when it is
@@ -73,7 +87,7 @@ void audit_sync(Audit *audit);
 int audit_try(Audit *audit);
 /* The last record could not be written, or what was written cannot be made durable. */
 bool audit_is_failing(const Audit *audit);
-/* max_size and sync_usec; the path stays. */
+/* max_size and sync_usec; path and journal stay. A loss that was noted is no problem any more. */
 void audit_configure(Audit *audit, const AuditSettings *settings);
 
 const AuditHead *audit_head(const Audit *audit);

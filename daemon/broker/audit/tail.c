@@ -15,7 +15,8 @@
 
 #include "base/hex.h"
 
-#define TAIL_MAX (16 * 1024 * 1024)
+#define TAIL_MAX  (16 * 1024 * 1024)
+#define FIRST_MAX 8192
 
 int audit_hash_line(const char *line, size_t n, char *ret_hash)
 {
@@ -73,6 +74,25 @@ static bool read_line(const char *line, size_t n, uint64_t *ret_seq, char *ret_p
         }
         json_decref(record);
         return is_record;
+}
+
+int audit_first_read(int fd, AuditHead *ret_first)
+{
+        char line[FIRST_MAX];
+        const char *newline;
+        AuditHead first;
+        ssize_t n;
+
+        do
+                n = pread(fd, line, sizeof(line), 0);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+                return -errno;
+        newline = memchr(line, '\n', (size_t)n);
+        if (!newline || !read_line(line, (size_t)(newline - line), &first.seq, first.hash))
+                return -EBADMSG;
+        *ret_first = first;
+        return 0;
 }
 
 static int take_line(AuditTail *tail, const AuditHead *expected, const char *line, size_t n)

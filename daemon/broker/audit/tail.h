@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The end of an audit log, read backwards within a bound. */
+/* The two ends of an audit log: the last records, read backwards within a bound, and the first of a file. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,6 +14,9 @@ typedef struct AuditTail {
 
 /* The last 16 MiB at most. */
 int audit_tail_read(int fd, const AuditHead *expected, AuditTail *ret_tail);
+
+/* The number of the first record, and what it holds of the one before it. -EBADMSG: it begins with no record. */
+int audit_first_read(int fd, AuditHead *ret_first);
 
 /* SHA-256 of a line without its newline, in lower-case hex. ret_hash holds 2 * SHA256_LENGTH + 1. */
 int audit_hash_line(const char *line, size_t n, char *ret_hash);
