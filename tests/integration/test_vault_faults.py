@@ -39,18 +39,7 @@ def recovers(broker, within=5.0):
     return time.monotonic() - start
 
 
-# ---- V1, V2: it is not there
-
-def test_v1_name_that_does_not_resolve(vaulted):
-    broker = vaulted.begin(ready=None, uri="https://contoso.vault.invalid", resource="https://vault.invalid")
-    wait_until(lambda: "resolve" in broker.vault_state()[1], "it is said that the name does not resolve")
-    assert broker.vault_state()[0] == "unavailable"
-    start = time.monotonic()
-    with pytest.raises(Failure) as caught:
-        broker.register("orders", "https://contoso.vault.invalid/certificates/orders")
-    assert caught.value.name == "SourceUnavailable"
-    assert time.monotonic() - start < 2 * PATIENCE
-
+# ---- V2: it is not there
 
 @pytest.mark.parametrize("mode", ["refuse", "drop", "stall"])
 def test_v2_not_reachable(orders, refused, mode):
