@@ -87,6 +87,22 @@ def test_nothing_there(prepared, refused):
     assert prepared.list_ids() == []
 
 
+def test_a_source_that_is_away_hides_no_other(stopped, refused):
+    """Nor is it asked for what is not its own."""
+    key = pki.key("rsa-2048")
+    put(stopped, "outside", key, pki.certificate(key, "in.the.token"))
+    stopped.configure(sources=stopped.source("away", uri="pkcs11:token=gone") + stopped.source())
+    stopped.start()
+    stopped.wait_source("away", "unavailable")
+    refused("NotFound", register, stopped, "bad", "pkcs11:token=test;object=missing")
+    refused("NotFound", register, stopped, "bad", "pkcs11:object=missing;token=t%65st")
+    refused("SourceUnavailable", register, stopped, "bad", "pkcs11:token=gone;object=outside")
+    refused("SourceUnavailable", register, stopped, "bad", "pkcs11:object=missing")
+    register(stopped, "named", "pkcs11:token=test;object=outside")
+    register(stopped, "unnamed", "pkcs11:object=outside")
+    assert stopped.list_ids() == ["named", "unnamed"]
+
+
 def test_which_of_two(stopped, refused):
     """Two keys that fit: never the first that is found."""
     for i in (1, 2):

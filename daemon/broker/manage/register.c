@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Registering a key that is there already. The sources of the URI's scheme are asked one after the other; exactly
- * one must know the key. Which scheme belongs to which driver is the one fact about drivers that is known here.
+ * Registering a key that is there already. The sources of the URI's scheme that may have it are asked one after the
+ * other; exactly one must know the key. Which scheme belongs to which driver is the one fact about drivers that is known here.
  */
 #include <errno.h>
 #include <string.h>
@@ -145,7 +145,8 @@ static int find_candidates(Job *job, const char *driver)
                 Source *source = sources_at(sources, i);
                 int r;
 
-                if (!string_equal(source_driver(source), driver))
+                if (!string_equal(source_driver(source), driver) ||
+                    place_is_other(source_uri(source), job->uri))
                         continue;
                 r = strv_append(&job->candidates, source_name(source));
                 if (r < 0)

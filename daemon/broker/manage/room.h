@@ -159,6 +159,11 @@ const char *intent_note(const Intent *intent);
 /* The job is over: with success the certificate was stored and the note is gone. */
 void intent_end(Job *job, const Failure *failure);
 
+/* --- place.c --- */
+
+/* Both say where they are, token or vault, and it is not the same place. */
+bool place_is_other(const char *source_uri, const char *uri);
+
 /* --- job.c: one change of one certificate, from its turn to its answer --- */
 
 struct Job {
