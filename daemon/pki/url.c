@@ -2,11 +2,13 @@
 /* URLs, taken apart by OpenSSL; what is refused here would be read in two ways by two programs. */
 #include "pki/url.h"
 
+#include <ctype.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/http.h>
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/macro.h"
 
@@ -26,7 +28,7 @@ static void parts_deinit(UrlParts *parts)
 
 static const char *refuse_parts(const UrlParts *parts)
 {
-        if (!parts->scheme || strcmp(parts->scheme, "https") != 0)
+        if (!parts->scheme || strcasecmp(parts->scheme, "https") != 0)
                 return "must begin with https://";
         if (parts->user && parts->user[0])
                 return "must not hold a user name or password";
@@ -46,6 +48,12 @@ static bool has_port_zero(const char *url)
         while (n > 0 && authority[n - 1] == '0')
                 n--;
         return n > 0 && authority[n - 1] == ':' && authority[n] == '0';
+}
+
+void pki_url_normalise(char *url)
+{
+        for (; *url && *url != ':'; url++)
+                *url = (char)tolower((unsigned char)*url);
 }
 
 const char *pki_url_refuse(const char *url)

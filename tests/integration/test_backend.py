@@ -132,6 +132,13 @@ def test_bad_urls(orders, refused):
     assert list(orders.certificate_properties("client")["Backends"]) == ["orders"]
 
 
+def test_the_scheme_is_kept_in_lower_case(orders):
+    orders.set(backend_path("orders"), "Backend", "Url", "HTTPS://Orders.Example:8443/A")
+    assert orders.backend_properties("orders")["Url"] == "https://Orders.Example:8443/A"
+    orders.create_backend("second", "client", "Https://orders.example/")
+    assert orders.backend("second", "GetCredential")["url"] == "https://orders.example/"
+
+
 def test_good_urls(orders):
     for i, url in enumerate(("https://a", "https://a.example:1/", "https://[::1]:8443/x", "https://127.0.0.1/",
                              "https://a.example/x/y?z=1")):

@@ -16,6 +16,15 @@ static void test_accepted(void **state)
         assert_null(pki_url_refuse("https://orders.example:8443/a/b?c=d"));
         assert_null(pki_url_refuse("https://127.0.0.1:1/"));
         assert_null(pki_url_refuse("https://[::1]:8443/"));
+        assert_null(pki_url_refuse("HttpS://orders.example"));
+}
+
+static void test_normal(void **state)
+{
+        char url[] = "HTTPS://Orders.Example:8443/A?B=C";
+
+        pki_url_normalise(url);
+        assert_string_equal(url, "https://Orders.Example:8443/A?B=C");
 }
 
 static void test_refused(void **state)
@@ -58,6 +67,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_accepted),
+                cmocka_unit_test(test_normal),
                 cmocka_unit_test(test_refused),
                 cmocka_unit_test(test_too_long),
         };

@@ -175,6 +175,8 @@ static int keep_settings(BackendJob *job, const BackendSettings *settings, Failu
         job->set = settings->set;
         if (settings->set & BACKEND_URL)
                 r = string_set(&kept->url, settings->url);
+        if (kept->url)
+                pki_url_normalise(kept->url);
         if (r == 0 && (settings->set & BACKEND_CERTIFICATE))
                 r = string_set(&kept->certificate, settings->certificate);
         if (r == 0 && (settings->set & BACKEND_CA_FILE))
