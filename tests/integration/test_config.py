@@ -78,6 +78,8 @@ MISTAKES = {
     "another source's setting": ("source", 'x = { driver = "pkcs11"; uri = "pkcs11:token=x"; tenant-id = "y"; };'),
     "a uri that is none": ("source", 'x = { driver = "pkcs11"; uri = "http://x"; };'),
     "a uri with a PIN": ("source", 'x = { driver = "pkcs11"; uri = "pkcs11:token=x?pin-value=1234"; };'),
+    "a uri of a key": ("source", 'x = { driver = "pkcs11"; uri = "pkcs11:token=x;object=y"; };'),
+    "a uri with a library": ("source", 'x = { driver = "pkcs11"; uri = "pkcs11:token=x?module-path=/x"; };'),
     "an operation that is none": ("grant", 'x = { user = "root"; allow = "everything"; certificate = "*"; };'),
     "no user": ("grant", 'x = { allow = "use"; certificate = "*"; };'),
     "only a unit": ("grant", 'x = { unit = "nginx.service"; allow = "use"; certificate = "*"; };'),

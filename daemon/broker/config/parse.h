@@ -37,6 +37,8 @@ int parse_duration(Parse *parse, const config_setting_t *setting, uint64_t min, 
                    uint64_t *ret_usec);
 int parse_size(Parse *parse, const config_setting_t *setting, uint64_t min, uint64_t max,
                uint64_t *ret_size);
+/* A pkcs11: URI that selects a token, and nothing else. */
+int parse_token_uri(Parse *parse, const config_setting_t *setting, char **ret_uri);
 /* The index in `words`, which ends with NULL. */
 int parse_word(Parse *parse, const config_setting_t *setting, const char *const *words,
                size_t *ret_index);

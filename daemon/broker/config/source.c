@@ -3,9 +3,6 @@
  * One source of the `source` group: a table of settings for each driver, checked here for spelling,
  * type and bounds, and handed on as text. What a setting does is the driver's business, in another
  * process.
- *
- * No request and no URI may choose a library, a file or a PIN: the attributes of RFC 7512 that
- * would do so are refused here too.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -100,48 +97,11 @@ static int read_word(Parse *parse, const config_setting_t *setting, const Source
         return r == 0 ? string_set(ret_value, row->words[index]) : r;
 }
 
-/* The attribute of a pkcs11: URI that may not be in it; NULL: all are fine. */
-static const char *uri_forbidden_attribute(const char *uri)
-{
-        static const char *const forbidden[] = { "pin-value", "pin-source", "module-path",
-                                                 "module-name" };
-        const char *p = strchr(uri, ':');
-
-        while (p && *p) {
-                size_t n;
-
-                p++; /* the delimiter before the attribute */
-                n = strcspn(p, "=;?&");
-                for (size_t i = 0; i < ELEMENTSOF(forbidden); i++) {
-                        if (n == strlen(forbidden[i]) && strncasecmp(p, forbidden[i], n) == 0)
-                                return forbidden[i];
-                }
-                p += strcspn(p, ";?&");
-        }
-        return NULL;
-}
-
 static int read_token_uri(Parse *parse, const config_setting_t *setting, const SourceRow *row,
                           char **ret_value)
 {
-        const char *text, *attribute;
-        int r;
-
         (void)row;
-        r = parse_text(parse, setting, &text);
-        if (r != 0)
-                return r;
-        if (strncmp(text, "pkcs11:", strlen("pkcs11:")) != 0)
-                return parse_fail(parse, setting,
-                                  "'uri' must begin with 'pkcs11:' (RFC 7512) and select a token, "
-                                  "like \"pkcs11:token=prod\"");
-        attribute = uri_forbidden_attribute(text);
-        if (attribute)
-                return parse_fail(parse, setting,
-                                  "'uri' must not have '%s' in it: give 'pin-file' and 'module' as "
-                                  "settings of the source",
-                                  attribute);
-        return string_set(ret_value, text);
+        return parse_token_uri(parse, setting, ret_value);
 }
 
 static int read_url(Parse *parse, const config_setting_t *setting, const char *const *schemes,
@@ -157,9 +117,9 @@ static int read_url(Parse *parse, const config_setting_t *setting, const char *c
         for (size_t i = 0; schemes[i]; i++) {
                 size_t n = strlen(schemes[i]);
 
-                if (strncmp(text, schemes[i], n) == 0 && text[n] != '\0' && text[n] != '/' &&
+                if (strncasecmp(text, schemes[i], n) == 0 && text[n] != '\0' && text[n] != '/' &&
                     !strpbrk(text, " @#\\"))
-                        return string_set(ret_value, text);
+                        return asprintf(ret_value, "%s%s", schemes[i], text + n) < 0 ? -ENOMEM : 0;
         }
         return parse_fail(
                 parse, setting,
