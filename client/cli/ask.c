@@ -41,7 +41,7 @@ static int object_path(Cli *cli, const char *kind, const char *name, char **ret_
 static int get_all(Cli *cli, const char *path, const char *interface, cb_value **ret_reply,
                    const cb_value **ret_properties)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         int r;
 
         r = cb_call(cli->client,
@@ -70,7 +70,7 @@ int ask_properties(Cli *cli, const char *kind, const char *name, cb_value **ret_
 int ask_certificate(Cli *cli, const char *selector, cb_value **ret_reply,
                     const cb_value **ret_properties)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         int r;
 
         r = cb_call(cli->client, &(cb_method){ .member = "GetCertificate", .repeatable = true },
@@ -83,7 +83,7 @@ int ask_certificate(Cli *cli, const char *selector, cb_value **ret_reply,
 
 int ask_objects(Cli *cli, cb_value **ret_reply, const cb_value **ret_objects)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         int r;
 
         r = cb_call(cli->client,

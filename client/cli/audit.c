@@ -185,7 +185,7 @@ static int show_verify(Cli *cli, const Log *log, const Chain *chain, double seco
 
 static int verb_verify(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(log_free_p) Log *log = NULL;
+        CLEANUP(log_freep) Log *log = NULL;
         double began = now_seconds();
         ChainHead head;
         uint64_t first;
@@ -363,7 +363,7 @@ static int show_all(Cli *cli, Log *log, const Filter *filter)
 
 static int verb_show(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(log_free_p) Log *log = NULL;
+        CLEANUP(log_freep) Log *log = NULL;
         Filter filter;
         int r;
 

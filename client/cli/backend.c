@@ -96,7 +96,7 @@ static int add_setting(Cli *cli, cb_dict *dict, size_t i)
 
 static int get_settings(Cli *cli, cb_dict **ret_dict)
 {
-        CLEANUP(cb_dict_free_p) cb_dict *dict = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *dict = NULL;
 
         if (cb_dict_new(&dict))
                 return cli_out_of_memory(cli);
@@ -132,7 +132,7 @@ static int check_opposites(Cli *cli)
 
 static int show_backend(Cli *cli, const char *name, const char *done)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const cb_value *properties;
         int r;
 
@@ -159,7 +159,7 @@ static int verb_show(Cli *cli, const Arguments *arguments)
 static int verb_create(Cli *cli, const Arguments *arguments)
 {
         const char *name = arguments->positionals[0];
-        CLEANUP(cb_dict_free_p) cb_dict *dict = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *dict = NULL;
         int r;
 
         r = check_opposites(cli);
@@ -174,7 +174,7 @@ static int verb_create(Cli *cli, const Arguments *arguments)
 static int verb_set(Cli *cli, const Arguments *arguments)
 {
         const char *name = arguments->positionals[0];
-        CLEANUP(cb_dict_free_p) cb_dict *dict = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *dict = NULL;
         int r;
 
         if (arguments->n_options == 0)

@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <openssl/pem.h>
-#include <openssl/x509.h>
 
 #include "certificate.h"
 #include "file.h"
@@ -41,7 +40,7 @@ static int put_pem_request(Cli *cli, const cb_value *der)
 
 int verb_certificate_request(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *path = NULL;
         const char *names[OPTIONS_MAX * 4];
         size_t n_names = arguments_values(arguments, "--san", names);
@@ -105,7 +104,7 @@ int verb_certificate_export(Cli *cli, const Arguments *arguments)
 {
         const char *id = arguments->positionals[0];
         const char *format = arguments_value(arguments, "--format");
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *path = NULL;
         CLEANUP(close_fd) int passphrase = -1;
         int r;
@@ -125,18 +124,9 @@ int verb_certificate_export(Cli *cli, const Arguments *arguments)
         return r ? r : put_export(cli, id, cb_value_at(reply, 0));
 }
 
-static int chain_pem(const cb_credential *credential, BIO *bio)
-{
-        for (size_t i = 0; i < credential->n_chain; i++)
-                if (PEM_write_bio(bio, PEM_STRING_X509, "", credential->chain[i].data,
-                                  (long)credential->chain[i].n) <= 0)
-                        return -ENOMEM;
-        return 0;
-}
-
 static int get_issued(Cli *cli, const char *selector, cb_credential **ret_credential)
 {
-        CLEANUP(cb_credential_free_p) cb_credential *credential = NULL;
+        CLEANUP(cb_credential_freep) cb_credential *credential = NULL;
         int r;
 
         r = cb_get_certificate(cli->client, selector, &credential, &cli->error);
@@ -154,58 +144,40 @@ static int get_issued(Cli *cli, const char *selector, cb_credential **ret_creden
 
 int verb_certificate_chain(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_credential_free_p) cb_credential *credential = NULL;
-        char *pem = NULL;
-        BIO *bio;
-        long n;
+        CLEANUP(cb_credential_freep) cb_credential *credential = NULL;
+        CLEANUP(free_text) char *text = NULL;
         int r;
 
         r = get_issued(cli, arguments->positionals[0], &credential);
         if (r)
                 return r;
-        bio = BIO_new(BIO_s_mem());
-        if (!bio || chain_pem(credential, bio)) {
-                BIO_free(bio);
+        if (keyfile_chain(credential, &text))
                 return cli_out_of_memory(cli);
-        }
-        n = BIO_get_mem_data(bio, &pem);
         if (arguments->json && !arguments_has(arguments, "--output"))
-                r = show_document(cli, json_pack("{s:s, s:I, s:s%}", "id", credential->id,
-                                                 "generation", (json_int_t)credential->generation,
-                                                 "chain", pem, (size_t)n));
-        else
-                r = file_put(cli, pem, (size_t)n, 0644);
-        BIO_free(bio);
-        return r;
+                return show_document(
+                        cli, json_pack("{s:s, s:I, s:s}", "id", credential->id, "generation",
+                                       (json_int_t)credential->generation, "chain", text));
+        return file_put(cli, text, strlen(text), 0644);
 }
 
 int verb_certificate_key(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_credential_free_p) cb_credential *credential = NULL;
-        CLEANUP(free_text) char *comment = NULL;
+        CLEANUP(cb_credential_freep) cb_credential *credential = NULL;
         CLEANUP(free_text) char *text = NULL;
-        const unsigned char *der;
-        size_t n = 0;
-        X509 *leaf;
         int r;
 
         r = get_issued(cli, arguments->positionals[0], &credential);
         if (r)
                 return r;
-        der = credential->chain[0].data;
-        leaf = d2i_X509(NULL, &der, (long)credential->chain[0].n);
-        if (!leaf)
+        r = keyfile_of(credential, &text);
+        if (r == -EBADMSG)
                 return cli_fail(cli, CB_FAILED, "The certificate of %s cannot be read.",
                                 credential->id);
-        r = keyfile_comment(credential->id, credential->key, &comment);
-        if (r == 0)
-                r = keyfile_encode(credential->key, leaf, comment, &text, &n);
-        X509_free(leaf);
         if (r)
                 return cli_out_of_memory(cli);
         if (arguments->json && !arguments_has(arguments, "--output"))
                 return show_document(cli, json_pack("{s:s, s:s, s:s}", "id", credential->id, "uri",
                                                     credential->key, "key", text));
         /* Some gateways insist that a key file is not for everybody, also of one that could be. */
-        return file_put(cli, text, n, 0640);
+        return file_put(cli, text, strlen(text), 0640);
 }

@@ -139,7 +139,7 @@ int verb_certificate_list(Cli *cli, const Arguments *arguments)
 
 int verb_certificate_show(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const cb_value *properties;
         int r;
 
@@ -152,7 +152,7 @@ int verb_certificate_show(Cli *cli, const Arguments *arguments)
 /* Shows what has become of a certificate, with the warning that it may have left. */
 static int show_result(Cli *cli, const char *id, const char *done)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const cb_value *properties;
         char current[48] = "no certificate yet";
         const char *warning, *state;
@@ -187,7 +187,7 @@ static int add_flags(Cli *cli, cb_dict *dict, const char *const *names, size_t n
 
 static int flags_dict(Cli *cli, const char *const *names, size_t n_names, cb_dict **ret_dict)
 {
-        CLEANUP(cb_dict_free_p) cb_dict *dict = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *dict = NULL;
         int r;
 
         if (cb_dict_new(&dict))
@@ -220,7 +220,7 @@ int verb_certificate_import(Cli *cli, const Arguments *arguments)
         static const char prompt[] = "Passphrase of the bundle (empty for none)";
         const char *id = arguments->positionals[0], *file = arguments->positionals[1];
         const char *secret = arguments_value(arguments, "--passphrase-file");
-        CLEANUP(cb_dict_free_p) cb_dict *options = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *options = NULL;
         CLEANUP(close_fd) int bundle = -1;
         CLEANUP(close_fd) int passphrase = -1;
         int r;
@@ -247,7 +247,7 @@ int verb_certificate_import(Cli *cli, const Arguments *arguments)
 int verb_certificate_generate(Cli *cli, const Arguments *arguments)
 {
         static const char *const flags[] = { "--replace" };
-        CLEANUP(cb_dict_free_p) cb_dict *options = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *options = NULL;
         const char *id = arguments->positionals[0];
         int r;
 
@@ -267,7 +267,7 @@ int verb_certificate_register(Cli *cli, const Arguments *arguments)
 {
         const char *id = arguments->positionals[0],
                    *source = arguments_value(arguments, "--source");
-        CLEANUP(cb_dict_free_p) cb_dict *options = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *options = NULL;
         int r;
 
         if (cb_dict_new(&options) || (source && cb_dict_set_string(options, "source", source)))
@@ -281,7 +281,7 @@ int verb_certificate_install(Cli *cli, const Arguments *arguments)
 {
         static const char *const flags[] = { "--force" };
         const char *id = arguments->positionals[0];
-        CLEANUP(cb_dict_free_p) cb_dict *options = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *options = NULL;
         CLEANUP(free_text) char *path = NULL;
         CLEANUP(close_fd) int chain = -1;
         int r;
@@ -365,7 +365,7 @@ int verb_certificate_delete(Cli *cli, const Arguments *arguments)
 {
         static const char *const flags[] = { "--destroy-key" };
         const char *id = arguments->positionals[0];
-        CLEANUP(cb_dict_free_p) cb_dict *options = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *options = NULL;
         int r;
 
         r = flags_dict(cli, flags, ELEMENTSOF(flags), &options);

@@ -71,7 +71,7 @@ static int tell_lines(Table *sheet, const Check *c)
 
 int check_tell(Cli *cli, const Check *c, int outcome, const char *why)
 {
-        CLEANUP(table_free_p) Table *sheet = NULL;
+        CLEANUP(table_freep) Table *sheet = NULL;
 
         if (cli->arguments->json)
                 return tell_json(cli, c, outcome, why);

@@ -57,7 +57,7 @@ static void offer_ids(const Completion *c, const char *prefix)
         size_t n = PAGE;
 
         while (client && n == PAGE) {
-                CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+                CLEANUP(cb_value_freep) cb_value *reply = NULL;
                 const cb_value *page;
 
                 if (cb_call(client, &(cb_method){ .member = "ListCertificates" }, &reply, NULL,
@@ -79,7 +79,7 @@ static void offer_ids(const Completion *c, const char *prefix)
 /* Names of backends or sources. */
 static void offer_names(const Completion *c, const char *interface, const char *prefix)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         cb_client *client = connect_daemon(c);
         const cb_value *objects;
 
@@ -100,7 +100,7 @@ static void offer_names(const Completion *c, const char *interface, const char *
 
 static void offer_generations(const Completion *c)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         cb_client *client = connect_daemon(c);
         const cb_value *list;
         char *path = NULL;

@@ -98,7 +98,7 @@ static int print_grants(Cli *cli, const json_t *grants)
 {
         static const char *const titles[] = { "GRANT",        "WHO",      "ALLOW",
                                               "CERTIFICATES", "BACKENDS", "NARROWED TO" };
-        CLEANUP(table_free_p) Table *table = NULL;
+        CLEANUP(table_freep) Table *table = NULL;
 
         if (table_new(titles, ELEMENTSOF(titles), &table))
                 return cli_out_of_memory(cli);
@@ -126,7 +126,7 @@ static bool has_hash(const char *metrics, const char *hash)
 /* On standard error, so that it is told with --json too. */
 static void warn_unless_in_force(Cli *cli, const char *hash)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *why = NULL;
         cb_error error = { 0 };
         int r;

@@ -104,3 +104,42 @@ int keyfile_comment(const char *id, const char *uri, char **ret_comment)
 
         return n < 0 ? -ENOMEM : 0;
 }
+
+int keyfile_of(const cb_credential *credential, char **ret_text)
+{
+        const unsigned char *der = credential->n_chain ? credential->chain[0].data : NULL;
+        X509 *leaf = der ? d2i_X509(NULL, &der, (long)credential->chain[0].n) : NULL;
+        char *comment = NULL;
+        size_t n;
+        int r;
+
+        if (!leaf)
+                return -EBADMSG;
+        r = keyfile_comment(credential->id, credential->key, &comment);
+        if (r == 0) {
+                r = keyfile_encode(credential->key, leaf, comment, ret_text, &n);
+                free(comment);
+        }
+        X509_free(leaf);
+        return r;
+}
+
+int keyfile_chain(const cb_credential *credential, char **ret_text)
+{
+        BIO *bio = BIO_new(BIO_s_mem());
+        char *data = NULL, *text = NULL;
+        bool ok = bio != NULL;
+        long n;
+
+        for (size_t i = 0; ok && i < credential->n_chain; i++)
+                ok = PEM_write_bio(bio, PEM_STRING_X509, "", credential->chain[i].data,
+                                   (long)credential->chain[i].n) > 0;
+        n = ok ? BIO_get_mem_data(bio, &data) : 0;
+        if (n > 0)
+                text = strndup(data, (size_t)n);
+        BIO_free(bio);
+        if (!text)
+                return -ENOMEM;
+        *ret_text = text;
+        return 0;
+}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The key file: a reference to a key and its public half, as PEM. */
+/* A gateway's two files: the chain, and the key file, a reference to a key and its public half. Both PEM. */
 #pragma once
 
-#include <stddef.h>
+#include <certbroker/certbroker.h>
 
 typedef struct x509_st X509; /* OpenSSL's */
 
@@ -18,3 +18,7 @@ int keyfile_encode(const char *uri, X509 *leaf, const char *comment, char **ret_
 
 /* What a certificate's key file says before its BEGIN. -ENOMEM. */
 int keyfile_comment(const char *id, const char *uri, char **ret_comment);
+
+/* The two files of a credential that has a chain. The caller frees the text. -EBADMSG: no certificate; -ENOMEM. */
+int keyfile_of(const cb_credential *credential, char **ret_text);
+int keyfile_chain(const cb_credential *credential, char **ret_text);

@@ -72,7 +72,7 @@ static int connect_to(const char *address)
 /* The process at the other end of the private channel; 0: not to be found. */
 static pid_t running_pid(Cli *cli)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         struct ucred peer = { 0 };
         socklen_t n_peer = sizeof(peer);
         cb_error ignored = { 0 };

@@ -96,7 +96,7 @@ static void take_head(const cb_value *reply, uint64_t *ret_seq, char ret_hash[65
 static int take_end(Cli *cli, Log *log, const cb_value *first)
 {
         const cb_value *fd = cb_value_at(first, 0);
-        CLEANUP(cb_value_free_p) cb_value *second = NULL;
+        CLEANUP(cb_value_freep) cb_value *second = NULL;
 
         if (!fd || fd->type != CB_TYPE_FD)
                 return 0;
@@ -162,8 +162,8 @@ static int find_path(Cli *cli, const cb_value *reply, char **ret_path, char **re
 
 int log_open(Cli *cli, Log **ret_log)
 {
-        CLEANUP(log_free_p) Log *log = calloc(1, sizeof(*log));
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(log_freep) Log *log = calloc(1, sizeof(*log));
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *path = NULL;
         CLEANUP(free_text) char *state = NULL;
         int r;

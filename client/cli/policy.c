@@ -63,7 +63,7 @@ static int find_object(Cli *cli, const char *text, char **ret_path)
 
 static int subject_dict(Cli *cli, cb_dict **ret_dict)
 {
-        CLEANUP(cb_dict_free_p) cb_dict *dict = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *dict = NULL;
         const char *unit = arguments_value(cli->arguments, "--unit");
         uint32_t gids[GROUPS_MAX], uid = 0;
         size_t n_gids = 0;
@@ -82,8 +82,8 @@ static int subject_dict(Cli *cli, cb_dict **ret_dict)
 
 static int verb_check(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_dict_free_p) cb_dict *subject = NULL;
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_dict_freep) cb_dict *subject = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *path = NULL;
         CLEANUP(free_text) char *reason = NULL;
         bool allowed;
@@ -148,7 +148,7 @@ const Verb policy_verbs[] = {
 
 static int verb_metrics(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const char *text;
         int r;
 

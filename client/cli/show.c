@@ -85,7 +85,7 @@ json_t *show_json(const cb_value *value)
 
 int show_document(Cli *cli, json_t *json)
 {
-        CLEANUP(json_free_p) json_t *document = json;
+        CLEANUP(json_freep) json_t *document = json;
 
         if (!document)
                 return cli_out_of_memory(cli);
@@ -204,7 +204,7 @@ static json_t *dicts_json(const cb_value *const *dicts, size_t n_dicts)
 
 int show_list(Cli *cli, const Field *fields, const cb_value *const *dicts, size_t n_dicts)
 {
-        CLEANUP(table_free_p) Table *table = NULL;
+        CLEANUP(table_freep) Table *table = NULL;
         const char *titles[COLUMNS_MAX];
         size_t n_fields = count_fields(fields);
         int r;
@@ -233,7 +233,7 @@ static int compare_names(const void *a, const void *b)
 
 int show_objects(Cli *cli, const char *interface, const Field *fields)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const cb_value *objects, **dicts;
         size_t n = 0;
         int r;
@@ -285,7 +285,7 @@ static int add_lines(Table *sheet, const Field *field, const cb_value *value)
 
 int show_sheet(Cli *cli, const Field *fields, const cb_value *dict)
 {
-        CLEANUP(table_free_p) Table *sheet = NULL;
+        CLEANUP(table_freep) Table *sheet = NULL;
         int r;
 
         if (cli->arguments->json)
@@ -305,15 +305,12 @@ int show_done(Cli *cli, const char *kind, const char *name, const char *format, 
         CLEANUP(free_text) char *text = NULL;
         CLEANUP(free_text) char *escaped = NULL;
         va_list list;
-        int n;
 
         va_start(list, format);
-        n = vasprintf(&text, format, list);
+        text = text_format(format, list);
         va_end(list);
-        if (n < 0) {
-                text = NULL;
+        if (!text)
                 return cli_out_of_memory(cli);
-        }
         if (cli->arguments->json)
                 return show_document(cli, json_pack("{s:s, s:s, s:s}", "kind", kind, "name", name,
                                                     "done", text));

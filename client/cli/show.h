@@ -8,7 +8,7 @@
 #include "table.h"
 
 DEFINE_CLEANUP(Table *, table_free)
-static inline void json_free_p(json_t **json)
+static inline void json_freep(json_t **json)
 {
         json_decref(*json);
 }

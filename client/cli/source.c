@@ -29,7 +29,7 @@ static int verb_list(Cli *cli, const Arguments *arguments)
 
 static int verb_show(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const cb_value *properties;
         int r;
 
@@ -39,7 +39,7 @@ static int verb_show(Cli *cli, const Arguments *arguments)
 
 static int show_state(Cli *cli, const char *name, const char *done)
 {
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const cb_value *properties;
         int r;
 

@@ -52,15 +52,12 @@ static int attend(Status *status, const char *kind, const char *name, const char
 {
         CLEANUP(free_text) char *reason = NULL;
         va_list list;
-        int n;
 
         va_start(list, format);
-        n = vasprintf(&reason, format, list);
+        reason = text_format(format, list);
         va_end(list);
-        if (n < 0) {
-                reason = NULL;
+        if (!reason)
                 return -1;
-        }
         return add_attention(status, kind, name, reason);
 }
 
@@ -222,7 +219,7 @@ static int show_status(Cli *cli, const Status *status)
 static int look_at_audit(Cli *cli, Status *status)
 {
         static const char sick[] = "\ncertbroker_audit_healthy 0";
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         cb_error ignored = { 0 };
 
         if (cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true }, &reply,
@@ -249,10 +246,10 @@ static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
 
 static int verb_status(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_value_free_p) cb_value *version = NULL;
-        CLEANUP(cb_value_free_p) cb_value *reply = NULL;
-        CLEANUP(table_free_p) Table *attention = NULL;
-        CLEANUP(json_free_p) json_t *json = json_array();
+        CLEANUP(cb_value_freep) cb_value *version = NULL;
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
+        CLEANUP(table_freep) Table *attention = NULL;
+        CLEANUP(json_freep) json_t *json = json_array();
         Status status = { .now = (uint64_t)time(NULL), .json = json };
         const cb_value *objects;
         int r;

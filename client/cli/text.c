@@ -62,6 +62,13 @@ static bool is_harmless(uint32_t code)
         return true;
 }
 
+char *text_format(const char *format, va_list list)
+{
+        char *text;
+
+        return vasprintf(&text, format, list) < 0 ? NULL : text;
+}
+
 char *text_escape(const char *text)
 {
         const unsigned char *p = (const unsigned char *)text;

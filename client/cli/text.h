@@ -2,8 +2,12 @@
 /* Text for people: escaped, dates, durations. Pure: the present time is an argument. */
 #pragma once
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* vasprintf(3), but NULL where there is no memory. */
+char *text_format(const char *format, va_list list) __attribute__((format(printf, 1, 0)));
 
 /*
  * Makes text that came from tokens and servers harmless on a terminal: control characters (C0, C1,

@@ -13,14 +13,12 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-
 #include "gateway.h"
 #include "keyfile.h"
 #include "replace.h"
 #include "run.h"
 #include "show.h"
+#include "text.h"
 
 #define CONNECT_USEC   UINT64_C(2000000)
 #define CALL_USEC      UINT64_C(10000000)
@@ -86,17 +84,14 @@ static void tell(const Watching *w, const char *event, const char *format, ...) 
 static void tell(const Watching *w, const char *event, const char *format, ...)
 {
         CLEANUP(free_text) char *text = NULL;
-        CLEANUP(json_free_p) json_t *json = NULL;
+        CLEANUP(json_freep) json_t *json = NULL;
         va_list list;
-        int n;
 
         va_start(list, format);
-        n = vasprintf(&text, format, list);
+        text = text_format(format, list);
         va_end(list);
-        if (n < 0) {
-                text = NULL;
+        if (!text)
                 return;
-        }
         if (!w->cli->arguments->json) {
                 (void)printf("%s: %s\n", w->backend, text);
         } else {
@@ -119,37 +114,6 @@ static void tell_outage(Watching *w, const char *text)
 }
 
 /* ------------------------------------------------------------------ making the files' texts */
-
-static char *chain_text(const cb_credential *credential)
-{
-        BIO *bio = BIO_new(BIO_s_mem());
-        char *data = NULL, *text = NULL;
-        bool ok = bio != NULL;
-        long n;
-
-        for (size_t i = 0; ok && i < credential->n_chain; i++)
-                ok = PEM_write_bio(bio, PEM_STRING_X509, "", credential->chain[i].data,
-                                   (long)credential->chain[i].n) > 0;
-        n = ok ? BIO_get_mem_data(bio, &data) : 0;
-        if (n > 0)
-                text = strndup(data, (size_t)n);
-        BIO_free(bio);
-        return text;
-}
-
-static char *key_text(const cb_credential *credential)
-{
-        const unsigned char *der = credential->n_chain ? credential->chain[0].data : NULL;
-        X509 *leaf = der ? d2i_X509(NULL, &der, (long)credential->chain[0].n) : NULL;
-        CLEANUP(free_text) char *comment = NULL;
-        char *text = NULL;
-        size_t n;
-
-        if (leaf && keyfile_comment(credential->id, credential->key, &comment) == 0)
-                (void)keyfile_encode(credential->key, leaf, comment, &text, &n);
-        X509_free(leaf);
-        return text;
-}
 
 /* One file for both: the key first, as haproxy and nginx read either order. */
 static int join_if_same(Watching *w)
@@ -188,9 +152,7 @@ static int make_texts(Watching *w, const cb_credential *credential)
                 free(w->wanted[i]);
                 w->wanted[i] = NULL;
         }
-        w->wanted[0] = chain_text(credential);
-        w->wanted[1] = key_text(credential);
-        if (!w->wanted[0] || !w->wanted[1])
+        if (keyfile_chain(credential, &w->wanted[0]) || keyfile_of(credential, &w->wanted[1]))
                 return cli_fail(w->cli, CB_FAILED, "The certificate %s cannot be read.",
                                 credential->id);
         if (join_if_same(w) < 0)

@@ -165,16 +165,11 @@ static int open_channel(const char *addresses, const uid_t *uids, size_t n_uids,
                          addresses, (unsigned)link_server_uid(link));
 }
 
-static void text_free(char **text)
-{
-        free(*text);
-}
-
 /* Goes over to the channel, and keeps the bus's link where that cannot be done. */
 static int prefer_channel(Pool *pool, uint64_t deadline, Link **link, cb_error *error)
 {
         CLEANUP(cb_value_freep) cb_value *holder = NULL;
-        CLEANUP(text_free) char *addresses = NULL;
+        CLEANUP(free_text) char *addresses = NULL;
         Link *channel = NULL;
         const char *owner = NULL;
         uid_t uid = (uid_t)-1;

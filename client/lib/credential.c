@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,16 +206,11 @@ static int object_path(const char *kind, const char *name, char **ret_path, cb_e
         return r ? error_set(error, r, "No name of a %s: %s", kind, strerror(-r)) : 0;
 }
 
-static void text_free(char **text)
-{
-        free(*text);
-}
-
 int cb_get_credential(cb_client *client, const char *backend, cb_credential **ret_credential,
                       cb_error *error)
 {
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        CLEANUP(text_free) char *path = NULL;
+        CLEANUP(free_text) char *path = NULL;
         int r;
 
         if (!ret_credential)
@@ -360,7 +356,7 @@ int cb_get_generation(cb_client *client, const char *id, uint64_t generation,
                       cb_credential **ret_credential, cb_error *error)
 {
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        CLEANUP(text_free) char *path = NULL;
+        CLEANUP(free_text) char *path = NULL;
         int r;
 
         if (!ret_credential || generation == 0)
@@ -398,12 +394,13 @@ static int take_signature(const cb_value *value, void *signature, size_t *n_sign
         return 0;
 }
 
-int cb_sign(cb_client *client, const char *id, uint64_t generation, const char *algorithm,
-            const void *input, size_t n_input, void *signature, size_t *n_signature,
-            cb_error *error)
+/* Sign or SignTls; what follows are their arguments. */
+static int ask_signature(cb_client *client, const char *id, const char *member, void *signature,
+                         size_t *n_signature, cb_error *error, const char *types, ...)
 {
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        CLEANUP(text_free) char *path = NULL;
+        CLEANUP(free_text) char *path = NULL;
+        va_list list;
         int r;
 
         if (!signature || !n_signature)
@@ -411,34 +408,29 @@ int cb_sign(cb_client *client, const char *id, uint64_t generation, const char *
         r = object_path("certificate", id, &path, error);
         if (r)
                 return r;
-        r = cb_call(client,
-                    &(cb_method){ .path = path,
-                                  .interface = CERTIFICATE_INTERFACE,
-                                  .member = "Sign",
-                                  .repeatable = true },
-                    &reply, error, "tsay", generation, algorithm, input, n_input);
+        va_start(list, types);
+        r = cb_call_v(client,
+                      &(cb_method){ .path = path,
+                                    .interface = CERTIFICATE_INTERFACE,
+                                    .member = member,
+                                    .repeatable = true },
+                      &reply, error, types, list);
+        va_end(list);
         return r ? r : take_signature(cb_value_at(reply, 0), signature, n_signature, error);
+}
+
+int cb_sign(cb_client *client, const char *id, uint64_t generation, const char *algorithm,
+            const void *input, size_t n_input, void *signature, size_t *n_signature,
+            cb_error *error)
+{
+        return ask_signature(client, id, "Sign", signature, n_signature, error, "tsay", generation,
+                             algorithm, input, n_input);
 }
 
 int cb_sign_tls(cb_client *client, const char *id, uint64_t generation, const char *algorithm,
                 const char *role, const void *transcript_hash, size_t n_transcript_hash,
                 void *signature, size_t *n_signature, cb_error *error)
 {
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        CLEANUP(text_free) char *path = NULL;
-        int r;
-
-        if (!signature || !n_signature)
-                return error_set(error, -EINVAL, "No place for the signature.");
-        r = object_path("certificate", id, &path, error);
-        if (r)
-                return r;
-        r = cb_call(client,
-                    &(cb_method){ .path = path,
-                                  .interface = CERTIFICATE_INTERFACE,
-                                  .member = "SignTls",
-                                  .repeatable = true },
-                    &reply, error, "tssay", generation, algorithm, role, transcript_hash,
-                    n_transcript_hash);
-        return r ? r : take_signature(cb_value_at(reply, 0), signature, n_signature, error);
+        return ask_signature(client, id, "SignTls", signature, n_signature, error, "tssay",
+                             generation, algorithm, role, transcript_hash, n_transcript_hash);
 }

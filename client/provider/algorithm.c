@@ -51,7 +51,7 @@ const Algorithm *algorithm_find(KeyType type, Padding padding, const Digest *dig
 {
         DigestId id = digest ? digest->id : _DIGEST_ID_N;
 
-        for (size_t i = 0; i < ELEMENTS(algorithms); i++)
+        for (size_t i = 0; i < ELEMENTSOF(algorithms); i++)
                 if (algorithms[i].type == type && algorithms[i].padding == padding &&
                     algorithms[i].digest == id)
                         return &algorithms[i];

@@ -21,8 +21,8 @@
 #include "provider.h"
 #include "reference.h"
 
-CLEANUP_FUNCTION(BIO, BIO_free_all);
-CLEANUP_FUNCTION(EVP_ENCODE_CTX, EVP_ENCODE_CTX_free);
+DEFINE_CLEANUP(BIO *, BIO_free_all)
+DEFINE_CLEANUP(EVP_ENCODE_CTX *, EVP_ENCODE_CTX_free)
 
 static inline void freep(uint8_t **pointer)
 {

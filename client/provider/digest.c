@@ -56,7 +56,7 @@ static bool digest_is_called(const Digest *digest, const char *name)
         if (strcasecmp(digest->name, name) == 0)
                 return true;
 
-        for (size_t i = 0; i < ELEMENTS(digest->aliases); i++)
+        for (size_t i = 0; i < ELEMENTSOF(digest->aliases); i++)
                 if (strcasecmp(digest->aliases[i], name) == 0)
                         return true;
 
@@ -65,7 +65,7 @@ static bool digest_is_called(const Digest *digest, const char *name)
 
 const Digest *digest_find_by_name(const char *name)
 {
-        for (size_t i = 0; i < ELEMENTS(digests); i++)
+        for (size_t i = 0; i < ELEMENTSOF(digests); i++)
                 if (digest_is_called(&digests[i], name))
                         return &digests[i];
 
@@ -74,7 +74,7 @@ const Digest *digest_find_by_name(const char *name)
 
 const Digest *digest_find_by_size(size_t size)
 {
-        for (size_t i = 0; i < ELEMENTS(digests); i++)
+        for (size_t i = 0; i < ELEMENTSOF(digests); i++)
                 if (digests[i].size == size)
                         return &digests[i];
 
@@ -83,7 +83,7 @@ const Digest *digest_find_by_size(size_t size)
 
 const Digest *digest_find_by_info(const uint8_t *info, size_t n_info)
 {
-        for (size_t i = 0; i < ELEMENTS(digests); i++)
+        for (size_t i = 0; i < ELEMENTSOF(digests); i++)
                 if (n_info == digests[i].n_info + digests[i].size &&
                     memcmp(info, digests[i].info, digests[i].n_info) == 0)
                         return &digests[i];

@@ -19,9 +19,9 @@
 #include "broker.h"
 #include "provider.h"
 
-CLEANUP_FUNCTION(EVP_PKEY, EVP_PKEY_free);
-CLEANUP_FUNCTION(EVP_PKEY_CTX, EVP_PKEY_CTX_free);
-CLEANUP_FUNCTION(OSSL_PARAM, OSSL_PARAM_free);
+DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free)
+DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
+DEFINE_CLEANUP(OSSL_PARAM *, OSSL_PARAM_free)
 
 struct Key {
         atomic_uint refs;
@@ -68,7 +68,7 @@ KeyType key_type_of(const uint8_t *spki, size_t n_spki)
                 return _KEY_TYPE_N;
 
         n = der_enter(&p, end, V_ASN1_OBJECT);
-        for (size_t i = 0; i < ELEMENTS(types); i++)
+        for (size_t i = 0; i < ELEMENTSOF(types); i++)
                 if (n == (long)types[i].n_oid && memcmp(p, types[i].oid, types[i].n_oid) == 0)
                         return (KeyType)i;
 

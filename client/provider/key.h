@@ -36,7 +36,7 @@ int key_import(Key *key, int selection, const struct ossl_param_st *params);
 
 Key *key_ref(Key *key);
 Key *key_unref(Key *key);
-CLEANUP_FUNCTION(Key, key_unref);
+DEFINE_CLEANUP(Key *, key_unref)
 
 Provider *key_provider(const Key *key);
 KeyType key_type(const Key *key);

@@ -66,7 +66,7 @@ static int signature_set_padding(Signature *signature, const OSSL_PARAM *param)
                     : !OSSL_PARAM_get_int(param, &number))
                 return 0;
 
-        for (size_t i = 0; i < ELEMENTS(paddings); i++)
+        for (size_t i = 0; i < ELEMENTSOF(paddings); i++)
                 if (name ? strcmp(name, paddings[i].name) == 0 : number == paddings[i].number) {
                         signature->padding = paddings[i].padding;
                         return 1;
@@ -98,7 +98,7 @@ static int signature_set_salt(Signature *signature, const OSSL_PARAM *param)
         if (!OSSL_PARAM_get_utf8_string_ptr(param, &name))
                 return 0;
 
-        for (size_t i = 0; i < ELEMENTS(salts); i++)
+        for (size_t i = 0; i < ELEMENTSOF(salts); i++)
                 if (strcmp(name, salts[i].name) == 0) {
                         signature->salt = salts[i].salt;
                         return 1;
@@ -200,7 +200,7 @@ int signature_get_params(void *context, OSSL_PARAM params[])
         if (param && !OSSL_PARAM_set_utf8_string(param, mgf1 ? mgf1->name : ""))
                 return 0;
 
-        for (size_t i = 0; i < ELEMENTS(paddings); i++)
+        for (size_t i = 0; i < ELEMENTSOF(paddings); i++)
                 if (paddings[i].padding == signature->padding &&
                     !param_set_name(OSSL_PARAM_locate(params, OSSL_SIGNATURE_PARAM_PAD_MODE),
                                     paddings[i].name, paddings[i].number))

@@ -259,7 +259,7 @@ static void provider_free(void *context)
 
         if (!provider)
                 return;
-        for (size_t i = 0; i < ELEMENTS(provider->digests); i++)
+        for (size_t i = 0; i < ELEMENTSOF(provider->digests); i++)
                 EVP_MD_free(atomic_load(&provider->digests[i]));
         OSSL_LIB_CTX_free(provider->libctx);
         broker_free(provider->broker);
@@ -285,7 +285,7 @@ static const struct {
 static bool core_find(const OSSL_DISPATCH *in, Core *core)
 {
         for (; in->function_id != 0; in++)
-                for (size_t i = 0; i < ELEMENTS(core_functions); i++)
+                for (size_t i = 0; i < ELEMENTSOF(core_functions); i++)
                         if (core_functions[i].id == in->function_id)
                                 *(void (**)(void))((char *)core + core_functions[i].offset) =
                                         in->function;

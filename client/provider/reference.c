@@ -41,7 +41,7 @@ static void key_reference_free(KeyReference *parsed)
         ASN1_item_free((ASN1_VALUE *)parsed, ASN1_ITEM_rptr(KeyReference));
 }
 
-CLEANUP_FUNCTION(KeyReference, key_reference_free);
+DEFINE_CLEANUP(KeyReference *, key_reference_free)
 
 static bool string_is(const ASN1_STRING *string, const char *text)
 {

@@ -89,23 +89,6 @@ static void *signature_dup(void *context)
 
 /* ------------------------------------------------------------------ signing */
 
-/* Answers the probe for the size: 1; 0: go on; -1: there is too little room. */
-static int signature_probe(const Signature *signature, const uint8_t *out, size_t *ret_n,
-                           size_t n_room)
-{
-        size_t max = key_max_size(signature->key);
-
-        if (!out) {
-                *ret_n = max;
-                return 1;
-        }
-        if (n_room < max) {
-                RAISE(signature->provider, REASON_ROOM, "a signature takes %zu bytes", max);
-                return -1;
-        }
-        return 0;
-}
-
 static int sign_input(const Signature *signature, const Digest *digest, const uint8_t *input,
                       size_t n_input, uint8_t *out, size_t *ret_n)
 {
@@ -122,6 +105,27 @@ bool signature_is_ready(const Signature *signature, int operation, bool hashes)
 
         RAISE(signature->provider, REASON_STATE, "the operation was not begun");
         return false;
+}
+
+/* 1: it was the probe for the size, and is answered; 0: go on; -1: not begun, or there is too little room. */
+static int signature_begin(const Signature *signature, int operation, bool hashes,
+                           const uint8_t *out, size_t *ret_n, size_t n_room)
+{
+        size_t max;
+
+        if (!signature_is_ready(signature, operation, hashes))
+                return -1;
+
+        max = key_max_size(signature->key);
+        if (!out) {
+                *ret_n = max;
+                return 1;
+        }
+        if (n_room < max) {
+                RAISE(signature->provider, REASON_ROOM, "a signature takes %zu bytes", max);
+                return -1;
+        }
+        return 0;
 }
 
 int signature_init(Signature *signature, int operation, bool hashes, Key *key,
@@ -187,9 +191,7 @@ static int signature_sign(void *context, uint8_t *out, size_t *ret_n, size_t n_r
         const Digest *digest;
         int r;
 
-        if (!signature_is_ready(signature, EVP_PKEY_OP_SIGN, false))
-                return 0;
-        r = signature_probe(signature, out, ret_n, n_room);
+        r = signature_begin(signature, EVP_PKEY_OP_SIGN, false, out, ret_n, n_room);
         if (r != 0)
                 return r > 0;
 
@@ -266,9 +268,7 @@ static int signature_digest_sign_final(void *context, uint8_t *out, size_t *ret_
         uint8_t digest[EVP_MAX_MD_SIZE];
         int r;
 
-        if (!signature_is_ready(signature, EVP_PKEY_OP_SIGNCTX, true))
-                return 0;
-        r = signature_probe(signature, out, ret_n, n_room);
+        r = signature_begin(signature, EVP_PKEY_OP_SIGNCTX, true, out, ret_n, n_room);
         if (r != 0)
                 return r > 0;
 
@@ -319,9 +319,7 @@ static int signature_digest_sign(void *context, uint8_t *out, size_t *ret_n, siz
         Signature *signature = context;
         int r;
 
-        if (!signature_is_ready(signature, EVP_PKEY_OP_SIGNCTX, true))
-                return 0;
-        r = signature_probe(signature, out, ret_n, n_room);
+        r = signature_begin(signature, EVP_PKEY_OP_SIGNCTX, true, out, ret_n, n_room);
         if (r != 0)
                 return r > 0;
 

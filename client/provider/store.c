@@ -26,7 +26,7 @@ typedef struct Store {
         size_t position; /* 0: the key; then the chain's certificates from 1 */
 } Store;
 
-CLEANUP_FUNCTION(X509, X509_free);
+DEFINE_CLEANUP(X509 *, X509_free)
 
 static int store_close(void *context)
 {

@@ -37,7 +37,7 @@ int tls13_recognise(const uint8_t *message, size_t n_message, Tls13Verify *ret_v
             !is_blank(message))
                 return 0;
 
-        for (size_t i = 0; i < ELEMENTS(contexts); i++) {
+        for (size_t i = 0; i < ELEMENTSOF(contexts); i++) {
                 if (memcmp(message + N_BLANKS, contexts[i].context, N_CONTEXT) != 0)
                         continue;
                 *ret_verify =

@@ -75,7 +75,7 @@ int uri_parse(const char *text, Uri *ret_uri)
                 text += 2;
 
         rest = NULL;
-        for (size_t i = 0; i < ELEMENTS(kinds) && !rest; i++) {
+        for (size_t i = 0; i < ELEMENTSOF(kinds) && !rest; i++) {
                 rest = skip(text, kinds[i]);
                 uri.kind = (UriKind)i;
         }

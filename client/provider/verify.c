@@ -10,7 +10,7 @@
 
 #include "provider.h"
 
-CLEANUP_FUNCTION(EVP_PKEY_CTX, EVP_PKEY_CTX_free);
+DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
 
 static int verify_set_params(const Signature *signature, EVP_PKEY_CTX *native)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The few macros of the command line tool: it may not use the daemon's or the library's. */
+/* The few macros of library, provider and command line tool, which may not use the daemon's. */
 #pragma once
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -17,12 +18,12 @@
                 _value;                                                                            \
         })
 
-/* Declares name_p() for CLEANUP, from a function that takes the value. */
-#define DEFINE_CLEANUP(Type, function)                                                             \
-        static inline void function##_p(Type *place)                                               \
+/* Defines NAMEp() for CLEANUP(), from a function that frees what is not NULL. */
+#define DEFINE_CLEANUP(Type, name)                                                                 \
+        static inline void name##p(Type *place)                                                    \
         {                                                                                          \
                 if (*place)                                                                        \
-                        function(*place);                                                          \
+                        name(*place);                                                              \
         }
 
 static inline void free_text(char **text)
@@ -35,3 +36,6 @@ static inline void close_fd(int *fd)
         if (*fd >= 0)
                 (void)close(*fd);
 }
+
+#define USEC_PER_MSEC UINT64_C(1000)
+#define USEC_PER_SEC  UINT64_C(1000000)
