@@ -65,6 +65,7 @@ int generation_copy(const Generation *generation, Generation **ret_copy)
         copy->algorithms = generation->algorithms;
         copy->usable_until_sec = generation->usable_until_sec;
         copy->retired = generation->retired;
+        copy->extractable = generation->extractable;
         if (string_set(&copy->key_uri, generation->key_uri) < 0 ||
             bytes_set(&copy->spki, generation->spki.data, generation->spki.n) < 0 ||
             bytes_list_copy(&generation->chain, &copy->chain) < 0 ||
@@ -183,7 +184,6 @@ int certificate_copy(const Certificate *certificate, Certificate **ret_copy)
         if (r < 0)
                 return r;
         copy->enabled = certificate->enabled;
-        copy->extractable = certificate->extractable;
         copy->verdict = certificate->verdict;
         copy->current = certificate->current;
         copy->last_refresh_sec = certificate->last_refresh_sec;

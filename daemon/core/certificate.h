@@ -41,6 +41,7 @@ typedef struct Generation {
         CertificateFacts facts;    /* of the leaf; zero where pending */
         uint64_t usable_until_sec; /* 0: no end of its own */
         bool retired;
+        bool extractable; /* its key may be exported */
 } Generation;
 
 Generation *generation_free(Generation *generation);
@@ -78,7 +79,6 @@ typedef struct Certificate {
         char *source;
         char *registered_uri; /* what RegisterCertificate was given; NULL: imported or generated */
         bool enabled;
-        bool extractable;
         KeyVerdict verdict;
         Generation **generations; /* by number, ascending */
         size_t n_generations;

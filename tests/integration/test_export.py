@@ -10,7 +10,8 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, ME, SOFTHSM
+from broker import BUILD, ME, SOFTHSM, certificate_path
+from conftest import Signals
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography import x509
@@ -197,3 +198,43 @@ def test_a_token_that_gives_nothing_away(stopped, refused):
     rules.write_text("C_WrapKey count=1 rv=0xb3\n")  # CKR_SESSION_HANDLE_INVALID: tried once more
     assert export(broker, "client", "pem")
     assert len(broker.token_objects()) == before
+
+
+def test_each_generation_is_extractable_or_not(exporter, refused):
+    """The property tells of the current generation, and so does what Export does."""
+    ca = pki.Issuer()
+    extractable = lambda: bool(exporter.certificate_properties("client")["Extractable"])  # noqa: E731
+    first = lifecycle.make(exporter, "client", ca, extractable=True)
+    assert extractable()
+    lifecycle.generate(exporter, "client", replace=True)
+    assert extractable(), "the new key is not current yet"
+    export(exporter, "client", "pkcs12")
+    signals = Signals(exporter)
+    lifecycle.certify(exporter, "client", ca)
+    assert not extractable()
+    told = signals.wait("PropertiesChanged", certificate_path("client"))
+    assert any(arguments[1].get("Extractable") == False for *_, arguments in told)  # noqa: E712
+    n = len(exporter.token_objects())
+    assert "generation 2" in refused("NotSupported", export, exporter, "client", "pkcs12")
+    lifecycle.set_current(exporter, "client", 1)
+    assert extractable()
+    assert pkcs12.load_pkcs12(export(exporter, "client", "pkcs12"), b"secret").cert.certificate == first
+    exporter.restart()
+    assert extractable()
+    lifecycle.set_current(exporter, "client", 2)
+    assert not extractable()
+    exporter.restart()
+    exporter.certificate("client", "Refresh")
+    assert not extractable()
+    assert len(exporter.token_objects()) == n
+
+
+def test_an_extractable_key_follows_one_that_is_not(exporter, refused):
+    ca = pki.Issuer()
+    lifecycle.make(exporter, "client", ca)
+    refused("NotSupported", export, exporter, "client", "pem")
+    lifecycle.generate(exporter, "client", replace=True, extractable=True)
+    refused("NotSupported", export, exporter, "client", "pem")
+    leaf = lifecycle.certify(exporter, "client", ca)
+    assert exporter.certificate_properties("client")["Extractable"]
+    assert same_key(pkcs12.load_pkcs12(export(exporter, "client", "pkcs12"), b"secret").key, leaf.public_key())

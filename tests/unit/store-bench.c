@@ -168,7 +168,8 @@ Certificate *certificate_make(const char *id, unsigned n_generations)
                 assert_int_equal(
                         certificate_add_generation(certificate, generation_make(i, i, 700)), 0);
         certificate->current = n_generations;
-        certificate->extractable = true;
+        if (n_generations > 0)
+                certificate_newest(certificate)->extractable = true; /* and the others not */
         certificate->last_refresh_sec = 1234567890;
         return certificate;
 }

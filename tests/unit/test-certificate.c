@@ -222,7 +222,7 @@ static void copies_are_deep(void **state)
         generation->algorithms = 6;
         strcpy(generation->facts.thumbprint, "AB");
         certificate->current = 7;
-        certificate->extractable = true;
+        generation->extractable = true;
         certificate->verdict = KEY_GONE;
         certificate->next_refresh_sec = 9;
         certificate->last_refresh_sec = 8;
@@ -235,13 +235,14 @@ static void copies_are_deep(void **state)
         assert_string_equal(copy->source, "hsm");
         assert_string_equal(copy->registered_uri, "pkcs11:");
         assert_string_equal(copy->last_error, "bad");
-        assert_true(copy->enabled && copy->extractable && copy->verdict == KEY_GONE);
+        assert_true(copy->enabled && copy->verdict == KEY_GONE);
         assert_int_equal(copy->next_refresh_sec, 9);
         assert_int_equal(copy->last_refresh_sec, 8);
         generation = certificate_find_generation(copy, 0);
         assert_int_equal(generation->number, 7);
         assert_int_equal(generation->usable_until_sec, 5);
         assert_int_equal(generation->algorithms, 6);
+        assert_true(generation->extractable);
         assert_int_equal(generation->key_type, KEY_TYPE_EC_P256);
         assert_true(generation->retired);
         assert_string_equal(generation->key_uri, "pkcs11:id=%01");

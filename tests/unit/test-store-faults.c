@@ -87,29 +87,44 @@ static void test_newer_schema(void **state)
         bench_close(&bench);
 }
 
-/* What schema version 1 knew of a key: is it gone? */
+/* What schema version 2 knew of all generations of a certificate alike, and version 1 of a key: is it gone? */
 static void test_older_schema(void **state)
 {
-        Bench bench;
+        static const char *const undo_2 =
+                "ALTER TABLE certificate ADD COLUMN extractable INTEGER NOT NULL DEFAULT 0"
+                " CHECK (extractable IN (0, 1));"
+                "UPDATE certificate SET extractable = 1 WHERE id = 'b';"
+                "ALTER TABLE generation DROP COLUMN extractable;"
+                "PRAGMA user_version = 2";
+        static const char *const undo_1 =
+                "ALTER TABLE certificate ADD COLUMN key_gone INTEGER NOT NULL DEFAULT 0"
+                " CHECK (key_gone IN (0, 1));"
+                "UPDATE certificate SET key_gone = 1 WHERE id = 'b';"
+                "ALTER TABLE certificate DROP COLUMN verdict;"
+                "PRAGMA user_version = 1";
 
-        (void)state;
-        bench_open(&bench);
-        assert_int_equal(bench_try(&bench), 0);
-        put_certificate(&bench, "a", 1);
-        put_certificate(&bench, "b", 1);
-        bench.store = store_free(bench.store);
-        file_execute(bench.path,
-                     "ALTER TABLE certificate ADD COLUMN key_gone INTEGER NOT NULL DEFAULT 0"
-                     " CHECK (key_gone IN (0, 1));"
-                     "UPDATE certificate SET key_gone = 1 WHERE id = 'b';"
-                     "ALTER TABLE certificate DROP COLUMN verdict;"
-                     "PRAGMA user_version = 1");
-        assert_int_equal(bench_try(&bench), 0);
-        bench_read(&bench);
-        assert_int_equal(bench.certificates[0]->verdict, KEY_USABLE);
-        assert_int_equal(bench.certificates[1]->verdict, KEY_GONE);
-        assert_int_equal(bench.certificates[1]->n_generations, 1);
-        bench_close(&bench);
+        for (int version = 2; version >= 1; version--) {
+                Bench bench;
+
+                bench_open(&bench);
+                assert_int_equal(bench_try(&bench), 0);
+                put_certificate(&bench, "a", 1);
+                put_certificate(&bench, "b", 2);
+                bench.store = store_free(bench.store);
+                file_execute(bench.path, undo_2);
+                if (version == 1)
+                        file_execute(bench.path, undo_1);
+                assert_int_equal(bench_try(&bench), 0);
+                bench_read(&bench);
+                assert_int_equal(bench.certificates[0]->verdict, KEY_USABLE);
+                assert_int_equal(bench.certificates[1]->verdict,
+                                 version == 1 ? KEY_GONE : KEY_USABLE);
+                assert_false(bench.certificates[0]->generations[0]->extractable);
+                assert_int_equal(bench.certificates[1]->n_generations, 2);
+                assert_true(bench.certificates[1]->generations[0]->extractable);
+                assert_true(bench.certificates[1]->generations[1]->extractable);
+                bench_close(&bench);
+        }
 }
 
 static void test_foreign_database(void **state)

@@ -61,7 +61,7 @@ GETTER(certificate_thumbprint_sha256, value_string(facts(object)->thumbprint_sha
 GETTER(certificate_not_before, value_u64(facts(object)->not_before_sec))
 GETTER(certificate_not_after, value_u64(facts(object)->not_after_sec))
 GETTER(certificate_self_signed, value_boolean(facts(object)->self_signed))
-GETTER(certificate_extractable, value_boolean(object->certificate->extractable))
+GETTER(certificate_extractable, value_boolean(keyed(object) && keyed(object)->extractable))
 GETTER(certificate_last_refresh, value_u64(object->certificate->last_refresh_sec))
 GETTER(certificate_next_refresh, value_u64(object->certificate->next_refresh_sec))
 GETTER(certificate_last_error, value_string(object->certificate->last_error))

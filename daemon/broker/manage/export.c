@@ -4,6 +4,7 @@
  * fills and that goes through here unread.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,22 +26,26 @@ static void on_exported(void *userdata, WireReply *reply)
         job->done(job->userdata, &failure, failure.status == 0 ? reply->fds[0] : -1);
 }
 
+/* What is exported is the current generation. */
 static int check(const ExportRequest *request, const Certificate *certificate, Failure *failure)
 {
+        const Generation *generation =
+                certificate ? certificate_find_generation(certificate, 0) : NULL;
+
         if (!certificate)
                 return object_not_found(failure, OBJECT_CERTIFICATE, request->id);
         if (!string_equal(request->format, "pkcs12") && !string_equal(request->format, "pem"))
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "the format of an export is pkcs12 or pem");
-        if (!certificate->extractable)
-                return fail(failure, CB_NOT_SUPPORTED,
-                            "the key of certificate '%s' is not extractable: it never leaves its "
-                            "source",
-                            request->id);
-        if (!certificate_find_generation(certificate, 0))
+        if (!generation)
                 return fail(failure, CB_PENDING,
                             "certificate '%s' has no certificate for its key yet; install one",
                             request->id);
+        if (!generation->extractable)
+                return fail(failure, CB_NOT_SUPPORTED,
+                            "the key of certificate '%s' (generation %" PRIu64
+                            ") is not extractable: it never leaves its source",
+                            request->id, generation->number);
         return 0;
 }
 

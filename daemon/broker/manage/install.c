@@ -33,6 +33,7 @@ static int new_generation(const Generation *with_key, uint64_t number, Generatio
         generation->number = number;
         generation->key_type = with_key->key_type;
         generation->algorithms = with_key->algorithms;
+        generation->extractable = with_key->extractable;
         r = string_set(&generation->key_uri, with_key->key_uri);
         if (r == 0)
                 r = bytes_set(&generation->spki, with_key->spki.data, with_key->spki.n);

@@ -319,6 +319,7 @@ static int generation_from_reply(const WireReply *reply, uint64_t number,
         generation->number = number;
         generation->key_type = reply->key_type;
         generation->algorithms = reply->algorithms;
+        generation->extractable = reply->extractable;
         r = string_set(&generation->key_uri, reply->key_uri);
         if (r == 0)
                 r = bytes_set(&generation->spki, reply->spki.data, reply->spki.n);
@@ -395,7 +396,6 @@ static int add_reply(Publication *publication, const PublishRequest *request,
         if (r != 0)
                 return r;
 
-        publication->next->extractable = reply->extractable;
         refresh_schedule(publication->next, reply);
         r = certificate_add_generation(publication->next, generation);
         if (r < 0)

@@ -145,8 +145,10 @@ static int renew_known(Certificate *next, Generation *known, const WireReply *re
                 bytes_list_deinit(&known->chain);
                 known->chain = chain;
         }
-        if (known)
+        if (known) {
                 known->algorithms = reply->algorithms;
+                known->extractable = reply->extractable;
+        }
         /* What the source lacks of a chain that was completed here is no fault. */
         return string_set(&next->last_error,
                           known && known->chain.n > reply->chain.n ? NULL : reply->warning);

@@ -233,7 +233,7 @@ static int ask_source(RequestJob *job, Failure *failure)
         wire_request_init(&request, WIRE_REQUEST);
         request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.key_uri = generation->key_uri;
-        request.extractable = certificate->extractable;
+        request.extractable = generation->extractable;
         request.name = job->subject;
         request.settings = job->alt_names;
         return source_submit(source, &request, on_requested, job, failure);

@@ -79,10 +79,11 @@ static int put_generation_worker(Database *database, const Certificate *certific
         if (r < 0)
                 return fail(failure, r, "no memory to store certificate '%s'", certificate->id);
         r = database_run(database,
-                         database_bind(database, STATEMENT_PUT_GENERATION, "sisssbii",
+                         database_bind(database, STATEMENT_PUT_GENERATION, "sisssbiii",
                                        certificate->id, generation->number, generation->key_uri,
                                        key_type, algorithms, &generation->spki,
-                                       generation->usable_until_sec, (uint64_t)generation->retired),
+                                       generation->usable_until_sec, (uint64_t)generation->retired,
+                                       (uint64_t)generation->extractable),
                          failure);
         return r == 0 ? put_chain_worker(database, certificate, generation, failure) : r;
 }
@@ -93,10 +94,9 @@ static int put_certificate_worker(Database *database, const Step *step, Failure 
         int r;
 
         r = database_run(database,
-                         database_bind(database, STATEMENT_PUT_CERTIFICATE, "sssiisisii",
+                         database_bind(database, STATEMENT_PUT_CERTIFICATE, "sssisisii",
                                        certificate->id, certificate->source,
                                        certificate->registered_uri, (uint64_t)certificate->enabled,
-                                       (uint64_t)certificate->extractable,
                                        key_verdict_name(certificate->verdict), certificate->current,
                                        certificate->last_error, certificate->last_refresh_sec,
                                        certificate->next_refresh_sec),

@@ -95,6 +95,12 @@ static const char *const migrations[] = {
         " CHECK (verdict IN ('usable', 'gone', 'disabled', 'expired', 'pending'));"
         "UPDATE certificate SET verdict = 'gone' WHERE key_gone = 1;"
         "ALTER TABLE certificate DROP COLUMN key_gone;",
+
+        "ALTER TABLE generation ADD COLUMN extractable INTEGER NOT NULL DEFAULT 0"
+        " CHECK (extractable IN (0, 1));"
+        "UPDATE generation SET extractable ="
+        " (SELECT extractable FROM certificate WHERE id = generation.certificate);"
+        "ALTER TABLE certificate DROP COLUMN extractable;",
 };
 
 /* Upserts where a row is referred to: a replaced row would take its dependants along. */
@@ -103,19 +109,18 @@ static const char *const statement_texts[_STATEMENT_N] = {
         [STATEMENT_COMMIT] = "COMMIT",
         [STATEMENT_ROLLBACK] = "ROLLBACK",
         [STATEMENT_PUT_CERTIFICATE] =
-                "INSERT INTO certificate (id, source, registered_uri, enabled, extractable, "
-                "verdict,"
-                " current, last_error, last_refresh, next_refresh)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+                "INSERT INTO certificate (id, source, registered_uri, enabled, verdict, current,"
+                " last_error, last_refresh, next_refresh)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
                 " ON CONFLICT (id) DO UPDATE SET source = ?2, registered_uri = ?3, enabled = ?4,"
-                " extractable = ?5, verdict = ?6, current = ?7, last_error = ?8, last_refresh = "
-                "?9,"
-                " next_refresh = ?10",
+                " verdict = ?5, current = ?6, last_error = ?7, last_refresh = ?8,"
+                " next_refresh = ?9",
         [STATEMENT_DELETE_CERTIFICATE] = "DELETE FROM certificate WHERE id = ?1",
         [STATEMENT_DELETE_GENERATIONS] = "DELETE FROM generation WHERE certificate = ?1",
         [STATEMENT_PUT_GENERATION] =
                 "INSERT INTO generation (certificate, number, key_uri, key_type, algorithms, spki,"
-                " usable_until, retired) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                " usable_until, retired, extractable)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         [STATEMENT_PUT_CHAIN] = "INSERT INTO chain (certificate, generation, position, der)"
                                 " VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_PUT_BACKEND] =
@@ -132,11 +137,11 @@ static const char *const statement_texts[_STATEMENT_N] = {
                                " ON CONFLICT (key) DO UPDATE SET value = ?2",
         [STATEMENT_DELETE_NOTE] = "DELETE FROM note WHERE key = ?1",
         [STATEMENT_READ_CERTIFICATES] =
-                "SELECT id, source, registered_uri, enabled, extractable, verdict, current,"
+                "SELECT id, source, registered_uri, enabled, verdict, current,"
                 " last_error, last_refresh, next_refresh FROM certificate ORDER BY id",
         [STATEMENT_READ_GENERATIONS] =
-                "SELECT number, key_uri, key_type, algorithms, spki, usable_until, retired"
-                " FROM generation WHERE certificate = ?1 ORDER BY number",
+                "SELECT number, key_uri, key_type, algorithms, spki, usable_until, retired,"
+                " extractable FROM generation WHERE certificate = ?1 ORDER BY number",
         [STATEMENT_READ_CHAIN] = "SELECT der FROM chain WHERE certificate = ?1 AND generation = ?2"
                                  " ORDER BY position",
         [STATEMENT_READ_BACKENDS] = "SELECT name, url, certificate, validate_chain, validate_name, "

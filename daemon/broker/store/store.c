@@ -149,6 +149,7 @@ static int read_generation(Store *store, sqlite3_stmt *row, Certificate *certifi
         generation->algorithms = algorithms_from_text(string_or_empty(column_text(row, 3)));
         generation->usable_until_sec = column_number(row, 5);
         generation->retired = column_number(row, 6) != 0;
+        generation->extractable = column_number(row, 7) != 0;
 
         r = string_set(&generation->key_uri, column_text(row, 1));
         column_bytes(row, 4, &spki, &n_spki);
@@ -190,15 +191,14 @@ static int read_certificate(Store *store, sqlite3_stmt *row, Certificate **ret_c
         if (r < 0)
                 return r;
         certificate->enabled = column_number(row, 3) != 0;
-        certificate->extractable = column_number(row, 4) != 0;
-        if (!key_verdict_parse(column_text(row, 5), &certificate->verdict))
+        if (!key_verdict_parse(column_text(row, 4), &certificate->verdict))
                 return fail_damaged(store, "the verdict of the key", certificate->id, failure);
-        certificate->current = column_number(row, 6);
-        certificate->last_refresh_sec = column_number(row, 8);
-        certificate->next_refresh_sec = column_number(row, 9);
+        certificate->current = column_number(row, 5);
+        certificate->last_refresh_sec = column_number(row, 7);
+        certificate->next_refresh_sec = column_number(row, 8);
         r = string_set(&certificate->registered_uri, column_text(row, 2));
         if (r == 0)
-                r = string_set(&certificate->last_error, column_text(row, 7));
+                r = string_set(&certificate->last_error, column_text(row, 6));
         if (r == 0)
                 r = read_generations(store, certificate, failure);
         if (r != 0)
