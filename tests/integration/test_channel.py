@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The private channel: the same objects, peer to peer, on a path and on an abstract socket."""
 
+import functools
 import os
 import socket
 import stat
+import subprocess
 
 import dbus
 import dbus.connection
@@ -11,8 +13,8 @@ import dbus.lowlevel
 import pki
 import pytest
 
-from broker import ERROR, GRANT_ALL, INTROSPECTABLE, ME, OBJECT_MANAGER, PEER, PROPERTIES, ROOT, Failure, \
-    certificate_path, wait_until
+from broker import ERROR, GRANT_ALL, INTROSPECTABLE, ME, OBJECT_MANAGER, PEER, PROPERTIES, PYTHON, ROOT, Failure, \
+    certificate_path, die_with_parent, wait_until
 from test_grants import credential, get, sign, words
 
 
@@ -141,6 +143,58 @@ def test_garbage_on_the_channel(broker):
     for s in kept:
         s.close()
     broker.sign("client", "ecdsa-sha256", bytes(32))
+
+
+def path_of(broker):
+    return addresses(broker)[0][len("unix:path="):].split(",")[0]
+
+
+def test_a_log_in_that_does_not_end_is_ended(broker):
+    """Neither one that never begins; who has logged in may be silent for as long as he likes."""
+    idle = peer(addresses(broker)[0])
+    silent, halfway = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    for s in (silent, halfway):
+        s.settimeout(120)
+        s.connect(path_of(broker))
+    me = str(os.getuid()).encode().hex().encode()
+    halfway.sendall(b"\0AUTH EXTERNAL " + me + b"\r\n")
+    assert halfway.recv(4096).startswith(b"OK ")
+    assert silent.recv(1) == b""
+    assert halfway.recv(1) == b""
+    idle.call_blocking(None, ROOT, PEER, "Ping", "", ())
+
+
+def test_many_silent_connections_keep_nobody_out(stopped, root):
+    """Of one user, or of several: others, and root, still get in."""
+    stopped.spawn = functools.partial(stopped.spawn, command=("prlimit", "--nofile=512:512"))
+    stopped.start()
+    crowd = f"""
+import socket, time
+kept = []
+for _ in range(200):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect({path_of(stopped)!r})
+    kept.append(s)
+print("all", flush=True)
+time.sleep(600)
+"""
+
+    def gather(user):
+        process = subprocess.Popen(["setpriv", f"--reuid={user}", "--clear-groups", PYTHON, "-c", crowd],
+                                   stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+        assert process.stdout.readline() == b"all\n"
+        return process
+
+    ping = [ROOT, PEER, "Ping", ""]
+    crowds = [gather("nobody")]
+    try:
+        assert words(stopped.as_user("www-data", ping, address="p2p:" + addresses(stopped)[0])) == ["ok"]
+        crowds += [gather("daemon"), gather("mail")]
+        peer(addresses(stopped)[0])
+    finally:
+        for process in crowds:
+            process.kill()
+            process.wait()
 
 
 def test_signals_on_the_channel(stopped, root):

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -26,6 +27,7 @@ static Peer *peer_free(Peer *peer)
         if (!peer)
                 return NULL;
         assert_always(TAILQ_EMPTY(&peer->calls) && STAILQ_EMPTY(&peer->waiting) && !peer->asking);
+        sd_event_source_disable_unref(peer->login);
         bus_loop_free(peer->loop);
         if (peer->connection) {
                 if (!peer->name)
@@ -197,6 +199,7 @@ void peer_gone(Peer *peer)
                 call->peer = NULL;
         }
         peer_drop_waiting(peer);
+        peer->login = sd_event_source_disable_unref(peer->login);
         if (peer->asking) {
                 dbus_pending_call_cancel(peer->asking);
                 dbus_pending_call_unref(TAKE(peer->asking));
@@ -356,6 +359,37 @@ static DBusHandlerResult on_channel_message(DBusConnection *connection, DBusMess
         return DBUS_HANDLER_RESULT_HANDLED;
 }
 
+/* Nobody is shut out by many who connect and do no more: one uid has half of the places at most, and root some alone. */
+static bool has_place(const Bus *bus, uint32_t uid)
+{
+        size_t max = bus->n_channel_peers_max;
+
+        if (count_channel_peers(bus, uid) >= MIN(max / 2, (size_t)PEERS_PER_UID_MAX))
+                return false;
+        return bus->n_channel_peers < (uid == 0 || uid == geteuid() ? max : max - PEERS_FOR_US);
+}
+
+static int on_login_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Peer *peer = userdata;
+
+        if (dbus_connection_get_is_authenticated(peer->connection))
+                return 0;
+        log_debug("a connection to the channel did not log in in time");
+        peer_gone(peer);
+        return 0;
+}
+
+static int arm_login(Peer *peer)
+{
+        int r = sd_event_add_time_relative(peer->bus->rooms.event, &peer->login, CLOCK_MONOTONIC,
+                                           LOGIN_USEC, USEC_PER_SEC, on_login_time, peer);
+
+        if (r >= 0)
+                (void)sd_event_source_set_description(peer->login, "login");
+        return MIN(r, 0);
+}
+
 static dbus_bool_t let_in(DBusConnection *connection, unsigned long uid, void *userdata)
 {
         /* Everybody may connect, as on the message bus: grants decide on each call. */
@@ -375,8 +409,6 @@ static int peer_new_on_channel(Bus *bus, DBusConnection *connection, Peer **ret_
         CLEANUP(peer_freep) Peer *peer = NULL;
         int fd = -1, r;
 
-        if (bus->n_channel_peers >= bus->n_channel_peers_max)
-                return -EUSERS;
         r = peer_new(bus, connection, NULL, &peer);
         if (r < 0)
                 return r;
@@ -385,8 +417,11 @@ static int peer_new_on_channel(Bus *bus, DBusConnection *connection, Peer **ret_
         r = subject_from_socket(fd, &peer->subject);
         if (r < 0)
                 return r;
-        if (count_channel_peers(bus, peer->subject.uid) >= PEERS_PER_UID_MAX)
+        if (!has_place(bus, peer->subject.uid))
                 return -EUSERS;
+        r = arm_login(peer);
+        if (r < 0)
+                return r;
 
         bound_connection(connection);
         dbus_connection_set_exit_on_disconnect(connection, FALSE);

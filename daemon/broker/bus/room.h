@@ -29,6 +29,8 @@
 #define ANSWER_SIZE_MAX       (30 * 1024 * 1024) /* a bus disconnects who sends more than 32 MiB */
 #define PEERS_MAX             4096               /* of each kind, bus and channel */
 #define PEERS_PER_UID_MAX     512                /* on the channel; a bus has its own limit */
+#define PEERS_FOR_US          16                 /* of those on the channel, kept for root and for who runs the broker */
+#define LOGIN_USEC            (10 * USEC_PER_SEC) /* on the channel, from the connection on */
 #define WAITING_PER_PEER_MAX  64                 /* or as many as it may have in flight */
 #define WAITING_SIZE_MAX      (8 * 1024 * 1024)  /* of all peers */
 #define WAITING_WITH_FDS_MAX  8 /* messages of all peers, of up to 16 descriptors each */
@@ -81,6 +83,7 @@ struct Peer {
         PeerState state;
         DBusConnection *connection; /* of the bus: the link's; of the channel: its own */
         BusLoop *loop;              /* of the channel only */
+        sd_event_source *login;     /* likewise: when it must be over */
         char *name;                 /* unique name; NULL on the channel */
         Subject subject;
         DBusPendingCall *asking;
