@@ -151,6 +151,32 @@ static void test_locked(void **state)
 }
 
 /* A request that comes before the token does is the process's to hold or to refuse. */
+/* When it was ready last, and not when it became so. */
+static void test_last_ready(void **state)
+{
+        Bench bench;
+        Source *source;
+        uint64_t stopped_sec;
+        char away[] = "away";
+
+        (void)state;
+        bench_open(&bench);
+        bench_configure(&bench, "hsm", NULL);
+        source = bench_await(&bench, "hsm", SOURCE_READY);
+        source->last_ready_sec = 1; /* it has been ready for long */
+        assert_int_equal(kill(source_pid(source), SIGKILL), 0);
+        while (source_state(source) == SOURCE_READY)
+                bench_turn(&bench);
+        stopped_sec = source_last_ready_sec(source);
+        assert_true(stopped_sec > 1);
+        source->last_ready_sec = 1;
+        source_on_event(source, &(WireReply){ .state = SOURCE_UNAVAILABLE, .state_text = away });
+        assert_int_equal(source_last_ready_sec(source), 1);
+        bench_await(&bench, "hsm", SOURCE_READY);
+        assert_true(source_last_ready_sec(source) >= stopped_sec);
+        bench_close(&bench);
+}
+
 static void test_starting_takes_requests(void **state)
 {
         Bench bench;
@@ -274,6 +300,7 @@ static int run(void)
                 cmocka_unit_test(test_child_environment),
                 cmocka_unit_test(test_descriptors),
                 cmocka_unit_test(test_locked),
+                cmocka_unit_test(test_last_ready),
                 cmocka_unit_test(test_starting_takes_requests),
                 cmocka_unit_test(test_text_is_escaped),
                 cmocka_unit_test(test_configure_again),

@@ -38,7 +38,7 @@ static void source_set_state(Source *source, SourceState state, const char *text
 
         escaped =
                 text_escape(string_or_empty(text), strlen(string_or_empty(text)), SOURCE_TEXT_MAX);
-        if (state == SOURCE_READY)
+        if (state == SOURCE_READY || source->state == SOURCE_READY)
                 source->last_ready_sec = clock_realtime_sec();
         if (same && string_equal(string_or_empty(escaped), source_last_error(source)))
                 return;

@@ -64,7 +64,8 @@ uint64_t source_max_stale_sec(const Source *source);
 /* When it served last: now, while it does; 0: never. */
 uint64_t source_served_sec(const Source *source);
 void source_recall_served(Source *source, uint64_t sec); /* what is known of an earlier life */
-uint64_t source_last_ready_sec(const Source *source);    /* 0: never yet */
+uint64_t source_last_ready_sec(
+        const Source *source); /* 0: never yet; while it is ready, since when or later */
 
 /*
  * Sends a request (its id is set here). `done` is called exactly once, later, never from within;
