@@ -49,7 +49,7 @@ static const Field show_fields[] = {
         { "Generations:", "Generations", FORMAT_GENERATIONS },
         { "Backends:", "Backends", FORMAT_PLENTY },
         { "Last refresh:", "LastRefresh", FORMAT_NEVER },
-        { "Next refresh:", "NextRefresh", FORMAT_NEVER },
+        { "Next refresh:", "NextRefresh", FORMAT_REFRESH },
         { "Last error:", "LastError", FORMAT_TEXT },
         { NULL },
 };

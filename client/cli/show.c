@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 
 #include <openssl/evp.h>
 
@@ -105,27 +106,63 @@ static void format_list(const cb_value *list, FILE *to)
                               cb_value_string(cb_value_at(list, i), "?"));
 }
 
-/* (generation, thumbprint, usable until), 0 for the current one. */
-static void format_generations(const cb_value *list, FILE *to)
+/* (generation, thumbprint, usable until): of one that is pending the latter two are empty and 0. */
+static void format_generation(const cb_value *generation, uint64_t current, FILE *to)
 {
-        for (size_t i = 0; i < cb_value_length(list); i++) {
-                const cb_value *generation = cb_value_at(list, i);
-                uint64_t until = cb_value_number(cb_value_at(generation, 2), 0);
-                char text[TIME_TEXT_MAX];
+        uint64_t number = cb_value_number(cb_value_at(generation, 0), 0);
+        const char *thumbprint = cb_value_string(cb_value_at(generation, 1), "");
+        uint64_t until = cb_value_number(cb_value_at(generation, 2), 0);
+        char text[TIME_TEXT_MAX];
 
+        (void)fprintf(to, "%" PRIu64, number);
+        if (number == current) {
+                (void)fputs(" (current)", to);
+        } else if (until != 0 && until <= (uint64_t)time(NULL)) {
+                (void)fputs(" (ended)", to);
+        } else if (*thumbprint == '\0') {
+                (void)fputs(" (pending)", to);
+        } else {
                 time_format(until, text);
-                (void)fprintf(to, "%s%" PRIu64, i > 0 ? ", " : "",
-                              cb_value_number(cb_value_at(generation, 0), 0));
-                if (until == 0)
-                        (void)fputs(" (current)", to);
-                else
-                        (void)fprintf(to, " (signs until %s)", text);
+                (void)fprintf(to, " (signs until %s)", text);
         }
 }
 
-static void format_value(const cb_value *value, Format format, FILE *to)
+static void format_generations(const cb_value *list, const cb_value *dict, FILE *to)
 {
+        uint64_t current = cb_value_number(cb_value_get(dict, "Generation"), 0);
+
+        for (size_t i = 0; i < cb_value_length(list); i++) {
+                if (i > 0)
+                        (void)fputs(", ", to);
+                format_generation(cb_value_at(list, i), current, to);
+        }
+}
+
+/* A vault's certificate is looked up again, or it is pinned to a version; a token's is neither. */
+static void format_refresh(uint64_t next, const cb_value *dict, FILE *to)
+{
+        bool active = strcmp(cb_value_string(cb_value_get(dict, "State"), ""), "active") == 0;
+        bool remote = strncmp(cb_value_string(cb_value_get(dict, "KeyUri"), ""),
+                              "https:", strlen("https:")) == 0;
+        char text[TIME_TEXT_MAX];
+
+        if (next == 0) {
+                (void)fputs(remote && cb_value_number(cb_value_get(dict, "Generation"), 0) != 0
+                                    ? "never (pinned to this version)"
+                                    : "never",
+                            to);
+                return;
+        }
+        time_format(next, text);
+        /* One that its source refuses is looked up again as well, pinned or not. */
+        (void)fprintf(to, "%s%s", text, active ? " (rotations are followed)" : "");
+}
+
+static void format_value(const Field *field, const cb_value *dict, FILE *to)
+{
+        const cb_value *value = cb_value_get(dict, field->property);
         uint64_t number = cb_value_number(value, 0);
+        Format format = field->format;
         char text[TIME_TEXT_MAX];
 
         if (format == FORMAT_NEVER && number == 0) {
@@ -135,8 +172,10 @@ static void format_value(const cb_value *value, Format format, FILE *to)
         } else if (format == FORMAT_TIME || format == FORMAT_NEVER) {
                 time_format(number, text);
                 (void)fputs(text, to);
+        } else if (format == FORMAT_REFRESH) {
+                format_refresh(number, dict, to);
         } else if (format == FORMAT_GENERATIONS) {
-                format_generations(value, to);
+                format_generations(value, dict, to);
         } else if (value && value->type == CB_TYPE_STRING) {
                 (void)fputs(value->as.string, to);
         } else if (value && value->type == CB_TYPE_BOOLEAN) {
@@ -148,7 +187,7 @@ static void format_value(const cb_value *value, Format format, FILE *to)
         }
 }
 
-static char *value_text(const cb_value *value, Format format)
+static char *value_text(const Field *field, const cb_value *dict)
 {
         char *text = NULL;
         size_t n;
@@ -156,7 +195,7 @@ static char *value_text(const cb_value *value, Format format)
 
         if (!to)
                 return NULL;
-        format_value(value, format, to);
+        format_value(field, dict, to);
         if (fclose(to)) {
                 free(text);
                 return NULL;
@@ -179,7 +218,7 @@ static int add_row(Table *table, const Field *fields, size_t n_fields, const cb_
         int r = 0;
 
         for (size_t i = 0; i < n_fields && r == 0; i++) {
-                cells[i] = value_text(cb_value_get(dict, fields[i].property), fields[i].format);
+                cells[i] = value_text(&fields[i], dict);
                 if (!cells[i])
                         r = -ENOMEM;
         }
@@ -254,9 +293,9 @@ int show_objects(Cli *cli, const char *interface, const Field *fields)
         return r;
 }
 
-static int add_line(Table *sheet, const Field *field, const cb_value *value)
+static int add_line(Table *sheet, const Field *field, const cb_value *dict)
 {
-        char *text = value_text(value, field->format);
+        char *text = value_text(field, dict);
         const char *cells[] = { field->title, text };
         int r;
 
@@ -267,13 +306,14 @@ static int add_line(Table *sheet, const Field *field, const cb_value *value)
         return r;
 }
 
-static int add_lines(Table *sheet, const Field *field, const cb_value *value)
+static int add_lines(Table *sheet, const Field *field, const cb_value *dict)
 {
+        const cb_value *value = cb_value_get(dict, field->property);
         size_t n = cb_value_length(value);
         int r = 0;
 
         if (field->format != FORMAT_PLENTY || n < 2)
-                return add_line(sheet, field, value);
+                return add_line(sheet, field, dict);
         for (size_t i = 0; i < n && r == 0; i++) {
                 const char *cells[] = { i == 0 ? field->title : " ",
                                         cb_value_string(cb_value_at(value, i), "?") };
@@ -293,7 +333,7 @@ int show_sheet(Cli *cli, const Field *fields, const cb_value *dict)
 
         r = table_new(NULL, 2, &sheet);
         for (const Field *field = fields; field->title && r == 0; field++)
-                r = add_lines(sheet, field, cb_value_get(dict, field->property));
+                r = add_lines(sheet, field, dict);
         if (r)
                 return cli_out_of_memory(cli);
         table_print(sheet, stdout);

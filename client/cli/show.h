@@ -14,12 +14,13 @@ static inline void json_freep(json_t **json)
 }
 
 typedef enum Format {
-        FORMAT_TEXT,       /* strings as they are, lists with commas, yes and no, numbers */
-        FORMAT_TIME,       /* Unix time */
-        FORMAT_NEVER,      /* Unix time, 0: never */
-        FORMAT_PLENTY,     /* of a list: each in a line of its own (in a sheet) */
-        FORMAT_GENERATION, /* a number, 0: none yet */
-        FORMAT_GENERATIONS,
+        FORMAT_TEXT,        /* strings as they are, lists with commas, yes and no, numbers */
+        FORMAT_TIME,        /* Unix time */
+        FORMAT_NEVER,       /* Unix time, 0: never */
+        FORMAT_PLENTY,      /* of a list: each in a line of its own (in a sheet) */
+        FORMAT_GENERATION,  /* a number, 0: none yet */
+        FORMAT_GENERATIONS, /* of a certificate, as what follows */
+        FORMAT_REFRESH,     /* Unix time, 0: never, and what that says of rotations */
 } Format;
 
 /* A column of a list or a line of a sheet: which property, under which title. Ends with NULL. */

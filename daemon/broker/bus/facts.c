@@ -152,17 +152,16 @@ static int certificate_algorithms(const Object *object, Value *ret_value)
         return 0;
 }
 
-/* When a generation ends: its grace or its NotAfter, whichever is first. */
+/* When a generation ends: its grace or its NotAfter, whichever is first. 0: the current one, or one that is pending. */
 static uint64_t usable_until(const Certificate *certificate, const Generation *generation)
 {
         uint64_t until = generation->usable_until_sec;
 
+        /* Over, at the latest since 1970: never 0, which is no end. */
+        if (generation->retired)
+                return MAX(until, UINT64_C(1));
         if (generation->number == certificate->current || generation->chain.n == 0)
                 return 0;
-        if (generation->retired)
-                return MAX(
-                        until,
-                        UINT64_C(1)); /* over, at the latest since 1970: never 0, which is no end */
         if (until == 0 || generation->facts.not_after_sec < until)
                 until = generation->facts.not_after_sec;
         return until;
