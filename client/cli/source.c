@@ -3,13 +3,11 @@
 #include "secret.h"
 #include "show.h"
 
+/* LastError is no error of a source that is ready: a vault's then tells the permissions that were seen. */
 static const Field list_fields[] = {
-        { "NAME", "Name", FORMAT_TEXT },
-        { "STATE", "State", FORMAT_TEXT },
-        { "DRIVER", "Driver", FORMAT_TEXT },
-        { "URI", "Uri", FORMAT_TEXT },
-        { "LAST ERROR", "LastError", FORMAT_TEXT },
-        { NULL },
+        { "NAME", "Name", FORMAT_TEXT },       { "STATE", "State", FORMAT_TEXT },
+        { "DRIVER", "Driver", FORMAT_TEXT },   { "URI", "Uri", FORMAT_TEXT },
+        { "NOTES", "LastError", FORMAT_TEXT }, { NULL },
 };
 
 static const Field show_fields[] = {
@@ -18,7 +16,7 @@ static const Field show_fields[] = {
         { "Driver:", "Driver", FORMAT_TEXT },
         { "URI:", "Uri", FORMAT_TEXT },
         { "Last ready:", "LastReady", FORMAT_NEVER },
-        { "Last error:", "LastError", FORMAT_TEXT },
+        { "Notes:", "LastError", FORMAT_TEXT },
         { NULL },
 };
 

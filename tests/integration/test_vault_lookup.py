@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """RegisterCertificate and Refresh of certificates in a key vault."""
 
+import contextlib
+
 import dbus
 import pytest
 from cryptography import x509
 
 import pki
 from vaulted import *  # noqa: F401,F403
-from vaulted import NONE, answered, memfd, wait_until
+from vaulted import NONE, Failure, answered, memfd, wait_until
 
 
 def pems(made):
@@ -30,6 +32,13 @@ def test_chain_of_every_kind(broker, order, content_type, exportable):
     assert properties["State"] == "active"
 
 
+def try_refresh(broker):
+    """Looks again, and what is said of the source then."""
+    with contextlib.suppress(Failure):
+        broker.refresh("orders")
+    return broker.vault_state()[0]
+
+
 def test_without_secrets_the_chain_is_the_leaf(broker):
     broker.vault.deny("system", "secrets/get")
     made = broker.add()
@@ -39,6 +48,17 @@ def test_without_secrets_the_chain_is_the_leaf(broker):
     wait_until(lambda: "lacking: secrets/get (role Key Vault Secrets User)" in broker.vault_state()[1],
                "the state names what is lacking")
     assert broker.vault_state()[0] == "ready"
+    for verb in (("show", "vault"), ("list",)):
+        text = broker.cli("source", *verb).stdout.decode()
+        assert "permissions seen: " in text and "notes" in text.lower() and "error" not in text.lower(), text
+    # away: beside the reason and the next try
+    broker.vault.network("refuse")
+    wait_until(lambda: try_refresh(broker) == "unavailable", "the vault is away")
+    text = broker.vault_state()[1]
+    assert "next try in" in text and "seen: " in text and "keys/sign" in text, text
+    assert text.endswith("lacking: secrets/get (role Key Vault Secrets User)"), text
+    broker.vault.network("open")
+    wait_until(lambda: try_refresh(broker) == "ready", "the vault is back")
     # granted since: seen as soon as somebody asks
     broker.vault.allow("system", "secrets/get")
     broker.source_call("vault", "Refresh")
@@ -84,6 +104,9 @@ def test_pinned_and_followed(broker):
     assert broker.key_is("followed", second)
     assert broker.certificate_properties("followed")["Generation"] == 2
     assert broker.key_is("pinned", first)
+    shown = {id: broker.cli("certificate", "show", id).stdout.decode() for id in ("followed", "pinned")}
+    assert "never (pinned to this version)" in shown["pinned"] and "followed" not in shown["pinned"], shown["pinned"]
+    assert "(rotations are followed)" in shown["followed"] and "pinned to" not in shown["followed"], shown["followed"]
     assert broker.certificate_properties("pinned")["Generation"] == 1
     assert broker.certificate_properties("pinned")["NextRefresh"] == 0
 

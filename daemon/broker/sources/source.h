@@ -10,7 +10,7 @@
 #include "broker/sources/sources.h"
 
 #define SOURCE_DEATHS_MAX 5
-#define SOURCE_TEXT_MAX   400
+#define SOURCE_TEXT_MAX   800
 
 typedef struct sd_event_source sd_event_source;
 

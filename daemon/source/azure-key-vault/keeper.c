@@ -23,7 +23,7 @@ typedef struct Look {
         bool has_token, closed;
         Failure token_failure;
         uint64_t token_again_usec, probe_usec, asked_until_usec;
-        char gate_text[200], permissions[360];
+        char gate_text[200], permissions[480];
 } Look;
 
 static void look(Vault *vault, Look *ret_look)
@@ -48,7 +48,8 @@ static unsigned long seconds_until(uint64_t then_usec)
                                     : 0;
 }
 
-static SourceState state_of(Vault *vault, const Look *seen, char *ret_text, size_t n)
+/* The state, and why it is not ready. */
+static SourceState reason_of(Vault *vault, const Look *seen, char *ret_text, size_t n)
 {
         SourceState away = vault_keys_have_private(vault) ? SOURCE_DEGRADED : SOURCE_UNAVAILABLE;
         const char *local = away == SOURCE_DEGRADED ? "; keys in memory go on signing" : "";
@@ -75,8 +76,20 @@ static SourceState state_of(Vault *vault, const Look *seen, char *ret_text, size
                          seconds_until(seen->asked_until_usec));
                 return SOURCE_DEGRADED;
         }
-        snprintf(ret_text, n, "%s", seen->permissions);
+        *ret_text = '\0';
         return SOURCE_READY;
+}
+
+/* With what the identity was seen to be permitted, which says as much whether the vault is there or away. */
+static SourceState state_of(Vault *vault, const Look *seen, char *ret_text, size_t n)
+{
+        SourceState state = reason_of(vault, seen, ret_text, n);
+        size_t n_reason = strlen(ret_text);
+
+        if (*seen->permissions)
+                snprintf(ret_text + n_reason, n - n_reason, "%s%s", n_reason > 0 ? "; " : "",
+                         seen->permissions);
+        return state;
 }
 
 static void tell(Vault *vault)

@@ -45,7 +45,7 @@ typedef struct Vault {
         bool stir;
         uint64_t n_rounds; /* of the keeper, completed */
         SourceState told_state;
-        char told_text[400];
+        char told_text[800]; /* the reason, then the permissions */
 } Vault;
 
 int vault_new(char *const *settings, const DriverHost *host, Vault **ret_vault, Failure *failure);
