@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with challenges, identity endpoints and tokens: V21 to V23 (test_vault_faults.py has the rest)."""
+"""What can be wrong with challenges, identity endpoints and tokens. The numbers are those of test_vault_faults.py."""
+
+import time
 
 import pytest
 
 from vaulted import *  # noqa: F401,F403
-from vaulted import wait_until
+from vaulted import PATIENCE, wait_until
 
 
 @pytest.mark.parametrize("fault", ["resource", "suffix", "top", "resource-http", "http", "tenant", "no-resource",
@@ -19,6 +21,38 @@ def test_v21_spoofed_challenges(vaulted, fault):
     assert "challenge" in broker.vault_state()[1] or "tenant" in broker.vault_state()[1], broker.vault_state()
     assert broker.vault.requests("login") == []
     assert broker.sent_elsewhere() == []
+
+
+@pytest.mark.parametrize("fault", ["long", "zero", "wall-clock", "numbers", "refresh-in"])
+def test_v9_lives_that_will_do(vaulted, fault):
+    """How long a token lives is said in seconds from now: what a clock says beside it does not count."""
+    vaulted.vault.fault(f"V9.{fault}", times=100000)
+    broker = vaulted.begin()
+    broker.add()
+    broker.check_signature()
+    broker.vault.clear_log()
+    time.sleep(5)
+    # none is asked for before it is due, and then it is one
+    least, most = (1, 2 + 5) if fault == "refresh-in" else (0, 0)
+    assert least <= len(broker.vault.requests("metadata")) <= most
+    broker.check_signature()
+
+
+@pytest.mark.parametrize("fault", ["short", "negative", "date"])
+def test_v9_lives_that_are_none(vaulted, fault):
+    """A token without a life is not used, and the endpoint is not asked again and again."""
+    number = vaulted.vault.fault(f"V9.{fault}", times=100000)
+    broker = vaulted.begin(ready=None)
+    wait_until(lambda: broker.vault_state()[0] == "unavailable", "unavailable", 20)
+    assert "token" in broker.vault_state()[1], broker.vault_state()
+    hits = broker.vault.hits(number)
+    time.sleep(4)
+    assert broker.vault.hits(number) - hits <= 5
+    assert not [r for r in broker.vault.requests("vault") if r["status"] != 401]
+    broker.vault.clear_faults()
+    broker.wait_source("vault", "ready")  # by itself
+    broker.add()
+    broker.check_signature()
 
 
 def secret_file(broker):
@@ -58,6 +92,50 @@ def test_v22_identity_endpoint(vaulted, fault):
     broker.source_call("vault", "Refresh", timeout=30)
     broker.add()
     broker.check_signature()
+
+
+@pytest.mark.parametrize("fault", ["404", "410", "429", "500"])
+def test_v22_an_identity_endpoint_that_comes_back(vaulted, fault):
+    """It says that it is being updated, or not there yet: it is asked on, for as long as it takes, and not all the time."""
+    number = vaulted.vault.fault(f"V22.{fault}", times=100000)
+    broker = vaulted.begin(ready=None)
+    wait_until(lambda: broker.vault_state()[0] == "unavailable", "unavailable")
+    begun, hits = time.monotonic(), broker.vault.hits(number)
+    wait_until(lambda: broker.vault.hits(number) >= hits + 3, "it is asked on", 40)
+    assert time.monotonic() - begun > 1
+    assert broker.vault_state()[0] == "unavailable" and "next try" in broker.vault_state()[1]
+    broker.vault.clear_faults()
+    broker.wait_source("vault", "ready")
+    broker.add()
+    broker.check_signature()
+
+
+def test_v22_another_source_is_not_delayed(vaulted):
+    """No identity endpoint at all, as on any host that is none of Azure's: who has a secret is let in meanwhile."""
+    vaulted.vault.network("drop", "metadata")
+    entra = {"auth": "client-secret", "tenant-id": vaulted.vault.tenant, "imds-endpoint": None,
+             "client-id": vaulted.vault.identity("application")["client_id"],
+             "client-secret-file": secret_file(vaulted), "authority": vaulted.vault.authority}
+    begun = time.monotonic()
+    broker = vaulted.begin(ready="secret", more=vaulted.vault_source("secret", **entra))
+    assert time.monotonic() - begun < 5 * PATIENCE
+    broker.vault.add_certificate("orders")
+    broker.register("orders", source="secret")
+    broker.check_signature()
+    wait_until(lambda: broker.vault_state()[0] == "unavailable", "the other is known to have none", 20)
+
+
+def test_v23_an_authority_that_refuses_us(vaulted):
+    """Who is refused is not let in by asking often, and is told the authority's number for it."""
+    number = vaulted.vault.fault("V23.invalid-client", times=100000)
+    broker = vaulted.begin(ready=None, **{"auth": "client-secret", "tenant-id": vaulted.vault.tenant,
+                                          "client-id": vaulted.vault.identity("application")["client_id"],
+                                          "client-secret-file": secret_file(vaulted),
+                                          "authority": vaulted.vault.authority})
+    wait_until(lambda: "AADSTS7000222" in broker.vault_state()[1], "it is said")
+    hits = broker.vault.hits(number)
+    time.sleep(3)
+    assert broker.vault.hits(number) - hits <= 4
 
 
 @pytest.mark.parametrize("fault", ["audience", "tenant", "type", "size", "empty", "newline", "number", "missing",

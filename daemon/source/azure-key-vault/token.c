@@ -8,6 +8,7 @@
 #include "source/azure-key-vault/token.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -86,15 +87,23 @@ static void note_failure_locked(Tokens *tokens, int r, const Failure *failure, u
         tokens->again_usec = now_usec + backoff_next_usec(&tokens->backoff, random_number());
 }
 
+/* Takes the secret in every case. */
 static int take_locked(Tokens *tokens, Secret *secret, uint64_t life_sec, uint64_t hint_sec,
-                       uint64_t now_usec)
+                       uint64_t now_usec, Failure *failure)
 {
-        Token *token = calloc(1, sizeof(*token));
+        bool lives = life_sec * USEC_PER_SEC > MARGIN_USEC;
+        Token *token = lives ? calloc(1, sizeof(*token)) : NULL;
 
-        if (!token) {
+        if (!token)
                 secret_free(secret);
+        if (!lives)
+                return fail(failure, CB_SOURCE_UNAVAILABLE,
+                            "the access token that was given ends in %" PRIu64
+                            " s, which is too soon to use it; check the clocks of this host and "
+                            "of who gave it",
+                            life_sec);
+        if (!token)
                 return -ENOMEM;
-        }
         token->n_refs = 1;
         token->secret = secret;
         token->end_usec = now_usec + life_sec * USEC_PER_SEC;
@@ -122,7 +131,7 @@ static void fetch_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint
         r = fetch(userdata, deadline_usec, &secret, &life_sec, &hint_sec, &failure);
         pthread_mutex_lock(&tokens->lock);
         if (r == 0)
-                r = take_locked(tokens, secret, life_sec, hint_sec, now_usec);
+                r = take_locked(tokens, secret, life_sec, hint_sec, now_usec, &failure);
         if (r != 0)
                 note_failure_locked(tokens, r, &failure, clock_monotonic_usec());
         tokens->fetching = false;
@@ -162,12 +171,8 @@ static int get_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint64_
                         *failure = tokens->failure;
                         return failure->status;
                 }
-                if (tried && !tokens->current)
+                if (tried) /* what was given has been refused by the vault already */
                         return fail(failure, CB_SOURCE_DENIED, "no access token is to be had");
-                if (tried) /* what was given has no life left, and neither would the next */
-                        return fail(failure, CB_SOURCE_UNAVAILABLE,
-                                    "the access token that was given ends at once; check the "
-                                    "clock");
                 fetch_locked(tokens, fetch, userdata, deadline_usec);
                 tried = true;
         }
