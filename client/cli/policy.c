@@ -110,7 +110,10 @@ static int verb_check(Cli *cli, const Arguments *arguments)
                 (void)printf("%s: %s\n", allowed ? "allowed" : "denied", reason);
         if (r)
                 return r;
-        return allowed ? 0 : CB_ACCESS_DENIED;
+        if (allowed)
+                return 0;
+        cli->error.text[0] = '\0'; /* all has been said; a first try to connect may have left a word */
+        return CB_ACCESS_DENIED;
 }
 
 static const Option check_options[] = {

@@ -369,18 +369,23 @@ static int link_open(const Address *address, const LinkRegister *fd_register, ui
 int link_new(const char *addresses, const LinkRegister *fd_register, uint64_t deadline,
              Link **ret_link, cb_error *error)
 {
-        int outcome =
-                error_set(error, CB_INVALID_ARGUMENT,
-                          "There is no unix:path= or unix:abstract= address in: %s", addresses);
+        const char *all = addresses;
+        int outcome = CB_INVALID_ARGUMENT;
+        bool tried = false;
 
         for (;;) {
                 Address address;
                 int r = address_next(&addresses, &address);
 
+                if (r == -ENOENT && !tried)
+                        return error_set(error, outcome,
+                                         "There is no unix:path= or unix:abstract= address in: %s",
+                                         all);
                 if (r == -ENOENT)
                         return outcome;
                 if (r)
                         continue;
+                tried = true;
                 outcome = link_open(&address, fd_register, deadline, ret_link, error);
                 if (outcome == 0 || link_now() >= deadline)
                         return outcome;

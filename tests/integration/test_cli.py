@@ -401,3 +401,24 @@ def test_policy_list_says_what_is_not_in_force(broker):
     broker.configure(grants=f'  less = {{ user = "{ME}"; allow = "manage"; certificate = "a*"; }};\n')
     broker.manager("Reload")
     assert "not known" in listed()[1], "its metrics are for who may manage everything"
+
+
+def test_policy_check(broker):
+    """Allowed 0, denied 4; its answer on standard output and nothing else."""
+    def check(*arguments, status):
+        for bus in (broker.bus_address, str(broker.get("/org/certbroker1", "Manager", "ChannelAddress"))):
+            done = subprocess.run([CLI, "--bus", bus, *options, "policy", "check", *arguments],
+                                  env=broker.environment(), capture_output=True, check=False)
+            assert (done.returncode, done.stderr if status in (0, 4) else b"") == (status, b""), (bus, done)
+        return done.stdout.decode()
+
+    options = []
+    assert check("--user", ME, "use", "certificate/x", status=0).startswith("allowed: grant 'everything'")
+    assert check("--user", str(os.getuid()), "tls", "/org/certbroker1/backend/x", status=0)
+    assert "export" in check("--user", ME, "export", "certificate/x", status=4)
+    assert check("--user", "nobody", "read", "backend/x", status=4).startswith("denied: ")
+    check("--user", "no.such.user", "read", "backend/x", status=3)
+    check("--user", ME, "read", "x", status=2)
+    check("read", "certificate/x", status=2)
+    options = ["--json"]
+    assert json.loads(check("--user", "nobody", "read", "certificate/x", status=4))["allowed"] is False
