@@ -146,12 +146,13 @@ static void print_whole(const Log *log, const Chain *chain, double seconds)
 {
         const LogEnd *end = log_end(log);
 
-        (void)printf("%s: %" PRIu64 " records in %zu file%s, all as they were written "
-                     "(%.1f MiB, %.0f MB/s).\n",
+        (void)printf("%s: %" PRIu64 " record%s in %zu file%s, all as they were written",
                      log_name(log, (unsigned)log_n_files(log) - 1), chain->n_records,
-                     log_n_files(log), log_n_files(log) == 1 ? "" : "s",
-                     (double)log_read(log) / MIB,
-                     seconds > 0 ? (double)log_read(log) / seconds / 1e6 : 0.0);
+                     chain->n_records == 1 ? "" : "s", log_n_files(log),
+                     log_n_files(log) == 1 ? "" : "s");
+        if (seconds >= 1)
+                (void)printf(" (%.1f MiB in %.0f s)", (double)log_read(log) / MIB, seconds);
+        (void)puts(".");
         if (!end->who)
                 (void)puts(
                         "Nobody could be asked where it ends: whether records are missing at its "
@@ -278,15 +279,47 @@ static bool is_wanted(const Filter *filter, const json_t *record)
         return time_parse(seconds, 0, &when) < 0 || when >= filter->since;
 }
 
-/* "/org/certbroker1/certificate/x" without what all of them begin with; "-" for the manager. */
-static const char *short_object(const char *path)
+static int hex_digit(char c)
+{
+        static const char digits[] = "0123456789abcdef";
+        const char *at = c ? strchr(digits, c) : NULL;
+
+        return at ? (int)(at - digits) : -1;
+}
+
+/* Takes back in place what sd_bus_path_encode(3) does; what it would not have made stays. */
+static void unescape_path(char *path)
+{
+        char *to = path;
+
+        for (const char *from = path; *from; from++) {
+                int high = *from == '_' ? hex_digit(from[1]) : -1;
+                int low = high >= 0 ? hex_digit(from[2]) : -1;
+
+                if (low > 0 || (low == 0 && high > 0)) {
+                        *to++ = (char)(16 * high + low);
+                        from += 2;
+                } else {
+                        *to++ = *from;
+                }
+        }
+        *to = '\0';
+}
+
+/* "/org/certbroker1/certificate/x_2d1" as "certificate/x-1"; "-" for the manager. The caller frees it. */
+static char *object_text(const char *path)
 {
         static const char root[] = "/org/certbroker1";
+        CLEANUP(free_text) char *name = NULL;
 
         if (strncmp(path, root, strlen(root)) != 0)
-                return path;
+                return text_escape(path);
         path += strlen(root);
-        return *path == '/' ? path + 1 : "-";
+        name = strdup(*path == '/' ? path + 1 : "-");
+        if (!name)
+                return NULL;
+        unescape_path(name);
+        return text_escape(name);
 }
 
 static int print_record(Cli *cli, const json_t *record)
@@ -298,7 +331,10 @@ static int print_record(Cli *cli, const json_t *record)
         bool ok = true;
 
         for (size_t i = 0; i < ELEMENTSOF(members); i++) {
-                texts[i] = text_escape(text_of(record, members[i]));
+                const char *text = text_of(record, members[i]);
+
+                texts[i] =
+                        strcmp(members[i], "object") == 0 ? object_text(text) : text_escape(text);
                 ok = ok && texts[i];
         }
         if (ok) {
@@ -306,7 +342,7 @@ static int print_record(Cli *cli, const json_t *record)
                              " %-18s %-14s %s",
                              texts[0], json_integer_value(json_object_get(record, "seq")),
                              json_integer_value(json_object_get(record, "uid")), texts[1], texts[2],
-                             short_object(texts[3]));
+                             texts[3]);
                 if (*texts[6])
                         (void)printf(" %s", texts[6]);
                 if (generation)

@@ -339,26 +339,31 @@ static int parse_generation(Cli *cli, const char *text, uint64_t *ret_generation
 }
 
 static int change_generation(Cli *cli, const Arguments *arguments, const char *member,
-                             const char *done)
+                             const char *before, const char *after)
 {
         const char *id = arguments->positionals[0];
         uint64_t generation;
+        char done[96];
         int r;
 
         r = parse_generation(cli, arguments->positionals[1], &generation);
         if (r == 0)
                 r = ask_object(cli, "certificate", id, member, NULL, "t", generation);
-        return r ? r : show_result(cli, id, done);
+        if (r)
+                return r;
+        (void)snprintf(done, sizeof(done), "%s %" PRIu64 "%s", before, generation, after);
+        return show_result(cli, id, done);
 }
 
 int verb_certificate_rollback(Cli *cli, const Arguments *arguments)
 {
-        return change_generation(cli, arguments, "SetCurrent", "changed");
+        return change_generation(cli, arguments, "SetCurrent", "set to generation", "");
 }
 
 int verb_certificate_retire(Cli *cli, const Arguments *arguments)
 {
-        return change_generation(cli, arguments, "Retire", "has one generation less");
+        return change_generation(cli, arguments, "Retire", "goes on without generation",
+                                 ", which never signs again");
 }
 
 int verb_certificate_delete(Cli *cli, const Arguments *arguments)

@@ -20,8 +20,9 @@ void help_usage(const Arguments *arguments, FILE *to)
                 for (size_t i = 0; i < POSITIONALS_MAX && verb->positionals[i]; i++)
                         (void)fprintf(to, " %s", verb->positionals[i]);
                 for (const Option *o = verb->options; o && o->name; o++)
-                        (void)fprintf(to, o->required ? " %s%s%s" : " [%s%s%s]", o->name,
-                                      o->value ? " " : "", o->value ? o->value : "");
+                        (void)fprintf(to, o->required ? " %s%s%s%s" : " [%s%s%s]%s", o->name,
+                                      o->value ? " " : "", o->value ? o->value : "",
+                                      o->repeats ? "…" : "");
         }
         (void)fputc('\n', to);
 }

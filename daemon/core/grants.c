@@ -260,7 +260,10 @@ static void explain(const Grants *grants, const Subject *subject, const Request 
         describe_object(request, &object);
         fail(failure, CB_ACCESS_DENIED,
              "uid %" PRIu32 " may not %s %s: %s; who configures certbroker can grant it",
-             subject->uid, operation_name(request->operation), object.text, why.text);
+             subject->uid,
+             request->operation == OPERATION_TLS ? "do TLS with"
+                                                 : operation_name(request->operation),
+             object.text, why.text);
 }
 
 const Grant *grants_next(const Grants *grants, const Subject *subject, const Request *request,

@@ -318,6 +318,8 @@ def test_show(broker, refused):
     assert show(broker, "--since", "2020-01-01T00:00:00Z", "--certificate", "other")
     text = broker.cli("audit", "show").stdout.decode()
     assert "certificate/client" in text and "NotSupported" in text and "by everything" in text
+    refused("NotFound", broker.sign, "1_2.odd-id", "ecdsa-sha256", bytes(32))
+    assert " certificate/1_2.odd-id" in broker.cli("audit", "show", "--result", "NotFound").stdout.decode()
     for arguments in (("--since", "soon"), ("--uid", "root"), ("--certificate", "")):
         assert broker.cli("audit", "show", *arguments).returncode == 2
     broker.stop()
