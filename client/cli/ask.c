@@ -5,13 +5,16 @@
  */
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 
-#define PROPERTIES     "org.freedesktop.DBus.Properties"
-#define OBJECT_MANAGER "org.freedesktop.DBus.ObjectManager"
-#define PREFIX         "org.certbroker1."
+#define PROPERTIES "org.freedesktop.DBus.Properties"
+#define PREFIX     "org.certbroker1."
+#define PAGE       500
+#define PATH_TEXT_MAX                                                                              \
+        512 /* of an object: a name has at most 127 characters, each of up to three bytes there */
 
 static const struct {
         const char *kind, *interface;
@@ -81,30 +84,125 @@ int ask_certificate(Cli *cli, const char *selector, cb_value **ret_reply,
                        ret_reply, ret_properties);
 }
 
-int ask_objects(Cli *cli, cb_value **ret_reply, const cb_value **ret_objects)
-{
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        int r;
+/* ------------------------------------------------------------------ all of a kind */
 
-        r = cb_call(cli->client,
-                    &(cb_method){ .interface = OBJECT_MANAGER,
-                                  .member = "GetManagedObjects",
-                                  .repeatable = true },
-                    &reply, &cli->error, "");
-        if (r)
-                return r;
-        *ret_objects = cb_value_at(reply, 0);
-        *ret_reply = TAKE(reply);
+void objects_deinit(Objects *objects)
+{
+        for (size_t i = 0; i < objects->n_replies; i++)
+                cb_value_free(objects->replies[i]);
+        free(objects->replies);
+        free(objects->dicts);
+}
+
+/* Takes the reply, with room for n more dicts of it. */
+static int keep_reply(Objects *objects, cb_value *reply, size_t n)
+{
+        cb_value **replies =
+                reallocarray(objects->replies, objects->n_replies + 1, sizeof(*replies));
+        const cb_value **dicts;
+
+        if (!replies) {
+                cb_value_free(reply);
+                return -ENOMEM;
+        }
+        objects->replies = replies;
+        objects->replies[objects->n_replies++] = reply;
+        dicts = reallocarray(objects->dicts, objects->n_dicts + n + 1, sizeof(*dicts));
+        if (!dicts)
+                return -ENOMEM;
+        objects->dicts = dicts;
         return 0;
 }
 
-const cb_value *object_properties(const cb_value *object, const char *interface)
+static int add_certificates(Cli *cli, Objects *objects)
 {
-        for (size_t i = 0; i < cb_value_length(object); i++)
-                if (strncmp(object->as.list.keys[i], PREFIX, strlen(PREFIX)) == 0 &&
-                    strcmp(object->as.list.keys[i] + strlen(PREFIX), interface) == 0)
-                        return cb_value_at(object, i);
-        return NULL;
+        const char *after = "";
+
+        for (;;) {
+                cb_value *reply = NULL;
+                const cb_value *page;
+                size_t n;
+                int r;
+
+                r = cb_call(cli->client,
+                            &(cb_method){ .member = "ListCertificates", .repeatable = true },
+                            &reply, &cli->error, "su", after, (uint32_t)PAGE);
+                if (r)
+                        return r;
+                page = cb_value_at(reply, 0);
+                n = cb_value_length(page);
+                if (keep_reply(objects, reply, n))
+                        return cli_out_of_memory(cli);
+                for (size_t i = 0; i < n; i++)
+                        objects->dicts[objects->n_dicts++] = cb_value_at(page, i);
+                if (n < PAGE)
+                        return 0;
+                after = cb_value_string(cb_value_get(cb_value_at(page, n - 1), "Id"), "");
+        }
+}
+
+/* One that has gone since it was listed is none. */
+static int add_object(Cli *cli, const char *kind, const char *path, Objects *objects)
+{
+        const cb_value *properties;
+        cb_value *reply;
+        int r;
+
+        r = get_all(cli, path, kind_interface(kind), &reply, &properties);
+        if (r == CB_NOT_FOUND)
+                return 0;
+        if (r)
+                return r;
+        if (keep_reply(objects, reply, 1))
+                return cli_out_of_memory(cli);
+        objects->dicts[objects->n_dicts++] = properties;
+        return 0;
+}
+
+/* The children of a folder, as Introspect writes them: <node name="LABEL"/>. */
+static int add_children(Cli *cli, const char *kind, Objects *objects)
+{
+        static const char child[] = "<node name=\"";
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
+        char folder[64], path[PATH_TEXT_MAX];
+        const char *label;
+        int r;
+
+        (void)snprintf(folder, sizeof(folder), "/org/certbroker1/%s", kind);
+        r = cb_call(cli->client,
+                    &(cb_method){ .path = folder,
+                                  .interface = "org.freedesktop.DBus.Introspectable",
+                                  .member = "Introspect",
+                                  .repeatable = true },
+                    &reply, &cli->error, "");
+        label = r ? NULL : cb_value_string(cb_value_at(reply, 0), "");
+        while (r == 0 && (label = strstr(label, child))) {
+                label += strlen(child);
+                (void)snprintf(path, sizeof(path), "%s/%.*s", folder, (int)strcspn(label, "\""),
+                               label);
+                r = add_object(cli, kind, path, objects);
+        }
+        return r;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+        const cb_value *const *x = a, *const *y = b;
+
+        return strcmp(cb_value_string(cb_value_get(*x, "Name"), ""),
+                      cb_value_string(cb_value_get(*y, "Name"), ""));
+}
+
+int ask_objects(Cli *cli, const char *kind, Objects *objects)
+{
+        int r;
+
+        if (strcmp(kind, "certificate") == 0)
+                return add_certificates(cli, objects);
+        r = add_children(cli, kind, objects);
+        if (r == 0 && objects->n_dicts > 0)
+                qsort(objects->dicts, objects->n_dicts, sizeof(*objects->dicts), compare_names);
+        return r;
 }
 
 int ask_object(Cli *cli, const char *kind, const char *name, const char *member,

@@ -148,7 +148,7 @@ static int show_backend(Cli *cli, const char *name, const char *done)
 
 static int verb_list(Cli *cli, const Arguments *arguments)
 {
-        return show_objects(cli, "Backend", list_fields);
+        return show_objects(cli, "backend", list_fields);
 }
 
 static int verb_show(Cli *cli, const Arguments *arguments)

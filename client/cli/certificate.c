@@ -15,8 +15,6 @@
 #include "show.h"
 #include "text.h"
 
-#define PAGE 500
-
 static const Field list_fields[] = {
         { "ID", "Id", FORMAT_TEXT },
         { "STATE", "State", FORMAT_TEXT },
@@ -56,85 +54,35 @@ static const Field show_fields[] = {
 
 /* ------------------------------------------------------------------ looking */
 
-typedef struct Certificates {
-        cb_value **pages;
-        size_t n_pages;
-        const cb_value **dicts;
-        size_t n_dicts;
-} Certificates;
-
-static void certificates_deinit(Certificates *all)
+static void keep_expiring(Objects *certificates, uint64_t before)
 {
-        for (size_t i = 0; i < all->n_pages; i++)
-                cb_value_free(all->pages[i]);
-        free(all->pages);
-        free(all->dicts);
-}
+        size_t n = 0;
 
-/* Takes reply. */
-static int add_page(Certificates *all, cb_value *reply, uint64_t expire_before)
-{
-        const cb_value *page = cb_value_at(reply, 0);
-        const cb_value **dicts;
-        cb_value **pages = reallocarray(all->pages, all->n_pages + 1, sizeof(*pages));
-
-        if (!pages) {
-                cb_value_free(reply);
-                return -ENOMEM;
-        }
-        all->pages = pages;
-        all->pages[all->n_pages++] = reply;
-        dicts = reallocarray(all->dicts, all->n_dicts + cb_value_length(page) + 1, sizeof(*dicts));
-        if (!dicts)
-                return -ENOMEM;
-        all->dicts = dicts;
-        for (size_t i = 0; i < cb_value_length(page); i++) {
-                const cb_value *dict = cb_value_at(page, i);
+        for (size_t i = 0; i < certificates->n_dicts; i++) {
+                const cb_value *dict = certificates->dicts[i];
                 uint64_t not_after = cb_value_number(cb_value_get(dict, "NotAfter"), 0);
 
-                if (expire_before == 0 || (not_after != 0 && not_after <= expire_before))
-                        all->dicts[all->n_dicts++] = dict;
+                if (not_after != 0 && not_after <= before)
+                        certificates->dicts[n++] = dict;
         }
-        return 0;
-}
-
-static int get_certificates(Cli *cli, uint64_t expire_before, Certificates *all)
-{
-        const char *after = "";
-
-        for (;;) {
-                cb_value *reply = NULL;
-                const cb_value *page;
-                size_t n;
-                int r;
-
-                r = cb_call(cli->client,
-                            &(cb_method){ .member = "ListCertificates", .repeatable = true },
-                            &reply, &cli->error, "su", after, (uint32_t)PAGE);
-                if (r)
-                        return r;
-                page = cb_value_at(reply, 0);
-                n = cb_value_length(page);
-                r = add_page(all, reply, expire_before);
-                if (r)
-                        return cli_out_of_memory(cli);
-                if (n < PAGE)
-                        return 0;
-                after = cb_value_string(cb_value_get(cb_value_at(page, n - 1), "Id"), "");
-        }
+        certificates->n_dicts = n;
 }
 
 int verb_certificate_list(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(certificates_deinit) Certificates all = { 0 };
+        CLEANUP(objects_deinit) Objects all = { 0 };
         const char *expiring = arguments_value(arguments, "--expiring");
         uint64_t within = 0;
         int r;
 
         if (expiring && duration_parse(expiring, &within))
                 return cli_usage(cli, "--expiring wants a time like 30d or 12h, not %s.", expiring);
-        r = get_certificates(cli, expiring ? (uint64_t)time(NULL) + within : 0, &all);
-        return r ? r : show_list(cli, list_fields, all.dicts, all.n_dicts);
+        r = ask_objects(cli, "certificate", &all);
+        if (r)
+                return r;
+        if (expiring)
+                keep_expiring(&all, (uint64_t)time(NULL) + within);
+        return show_list(cli, list_fields, all.dicts, all.n_dicts);
 }
 
 int verb_certificate_show(Cli *cli, const Arguments *arguments)

@@ -40,10 +40,19 @@ int ask_properties(Cli *cli, const char *kind, const char *name, cb_value **ret_
 /* The same for whatever GetCertificate takes. */
 int ask_certificate(Cli *cli, const char *selector, cb_value **ret_reply,
                     const cb_value **ret_properties);
-/* Everything that may be read: a dict of paths, of interfaces, of properties. */
-int ask_objects(Cli *cli, cb_value **ret_reply, const cb_value **ret_objects);
-/* The properties that an object of ask_objects() has of org.certbroker1.INTERFACE, or NULL. */
-const cb_value *object_properties(const cb_value *object, const char *interface);
+/* Objects of a kind, in order: a dict of properties each. */
+typedef struct Objects {
+        cb_value **replies;
+        size_t n_replies;
+        const cb_value **dicts;
+        size_t n_dicts;
+} Objects;
+void objects_deinit(Objects *objects);
+/*
+ * All of a kind that may be read, however many: never in one answer, which has its limit. On failure, too,
+ * objects_deinit() is the caller's.
+ */
+int ask_objects(Cli *cli, const char *kind, Objects *objects);
 /* A method of an object; the answer may not matter (NULL). */
 int ask_object(Cli *cli, const char *kind, const char *name, const char *member,
                cb_value **ret_reply, const char *signature, ...);

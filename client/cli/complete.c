@@ -13,7 +13,6 @@
 #include "cli.h"
 
 #define WAIT_USEC UINT64_C(1000000)
-#define PAGE      500
 
 typedef struct Completion {
         const Noun *nouns;
@@ -50,52 +49,17 @@ static cb_client *connect_daemon(const Completion *c)
         return client;
 }
 
-static void offer_ids(const Completion *c, const char *prefix)
+static void offer_names(const Completion *c, const char *kind, const char *property,
+                        const char *prefix)
 {
-        cb_client *client = connect_daemon(c);
-        char after[256] = "";
-        size_t n = PAGE;
+        CLEANUP(objects_deinit) Objects objects = { 0 };
+        Cli cli = { .client = connect_daemon(c) };
 
-        while (client && n == PAGE) {
-                CLEANUP(cb_value_freep) cb_value *reply = NULL;
-                const cb_value *page;
-
-                if (cb_call(client, &(cb_method){ .member = "ListCertificates" }, &reply, NULL,
-                            "su", after, (uint32_t)PAGE))
-                        break;
-                page = cb_value_at(reply, 0);
-                n = cb_value_length(page);
-                for (size_t i = 0; i < n; i++) {
-                        const char *id =
-                                cb_value_string(cb_value_get(cb_value_at(page, i), "Id"), "");
-
-                        offer(c, prefix, id);
-                        (void)snprintf(after, sizeof(after), "%s", id);
-                }
-        }
-        cb_client_free(client);
-}
-
-/* Names of backends or sources. */
-static void offer_names(const Completion *c, const char *interface, const char *prefix)
-{
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        cb_client *client = connect_daemon(c);
-        const cb_value *objects;
-
-        if (client && cb_call(client,
-                              &(cb_method){ .interface = "org.freedesktop.DBus.ObjectManager",
-                                            .member = "GetManagedObjects" },
-                              &reply, NULL, "") == 0) {
-                objects = cb_value_at(reply, 0);
-                for (size_t i = 0; i < cb_value_length(objects); i++)
-                        offer(c, prefix,
-                              cb_value_string(
-                                      cb_value_get(cb_value_get(cb_value_at(objects, i), interface),
-                                                   "Name"),
-                                      ""));
-        }
-        cb_client_free(client);
+        if (cli.client)
+                (void)ask_objects(&cli, kind, &objects);
+        for (size_t i = 0; i < objects.n_dicts; i++)
+                offer(c, prefix, cb_value_string(cb_value_get(objects.dicts[i], property), ""));
+        cb_client_free(cli.client);
 }
 
 static void offer_generations(const Completion *c)
@@ -128,23 +92,23 @@ static void offer_generations(const Completion *c)
 
 static void offer_certificates(const Completion *c)
 {
-        offer_ids(c, "");
+        offer_names(c, "certificate", "Id", "");
 }
 
 static void offer_backends(const Completion *c)
 {
-        offer_names(c, "org.certbroker1.Backend", "");
+        offer_names(c, "backend", "Name", "");
 }
 
 static void offer_sources(const Completion *c)
 {
-        offer_names(c, "org.certbroker1.Source", "");
+        offer_names(c, "source", "Name", "");
 }
 
 static void offer_objects(const Completion *c)
 {
-        offer_ids(c, "certificate/");
-        offer_names(c, "org.certbroker1.Backend", "backend/");
+        offer_names(c, "certificate", "Id", "certificate/");
+        offer_names(c, "backend", "Name", "backend/");
 }
 
 static const char *const key_types[] = { "rsa-2048", "rsa-3072", "rsa-4096", "ec-p256",

@@ -262,35 +262,12 @@ int show_list(Cli *cli, const Field *fields, const cb_value *const *dicts, size_
         return 0;
 }
 
-static int compare_names(const void *a, const void *b)
+int show_objects(Cli *cli, const char *kind, const Field *fields)
 {
-        const cb_value *const *x = a, *const *y = b;
+        CLEANUP(objects_deinit) Objects objects = { 0 };
+        int r = ask_objects(cli, kind, &objects);
 
-        return strcmp(cb_value_string(cb_value_get(*x, "Name"), ""),
-                      cb_value_string(cb_value_get(*y, "Name"), ""));
-}
-
-int show_objects(Cli *cli, const char *interface, const Field *fields)
-{
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        const cb_value *objects, **dicts;
-        size_t n = 0;
-        int r;
-
-        r = ask_objects(cli, &reply, &objects);
-        if (r)
-                return r;
-        dicts = calloc(cb_value_length(objects) + 1, sizeof(*dicts));
-        if (!dicts)
-                return cli_out_of_memory(cli);
-        for (size_t i = 0; i < cb_value_length(objects); i++) {
-                dicts[n] = object_properties(cb_value_at(objects, i), interface);
-                n += dicts[n] != NULL;
-        }
-        qsort(dicts, n, sizeof(*dicts), compare_names);
-        r = show_list(cli, fields, dicts, n);
-        free(dicts);
-        return r;
+        return r ? r : show_list(cli, fields, objects.dicts, objects.n_dicts);
 }
 
 static int add_line(Table *sheet, const Field *field, const cb_value *dict)

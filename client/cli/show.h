@@ -36,8 +36,8 @@ int show_document(Cli *cli, json_t *json);
 
 /* Dicts as rows; or with --json as an array of objects. */
 int show_list(Cli *cli, const Field *fields, const cb_value *const *dicts, size_t n_dicts);
-/* All objects that may be read and have org.certbroker1.INTERFACE, as show_list(). */
-int show_objects(Cli *cli, const char *interface, const Field *fields);
+/* All of a kind that may be read, as show_list(). */
+int show_objects(Cli *cli, const char *kind, const Field *fields);
 /* One dict, a line for each field; or with --json as an object with all that is in it. */
 int show_sheet(Cli *cli, const Field *fields, const cb_value *dict);
 

@@ -22,7 +22,7 @@ static const Field show_fields[] = {
 
 static int verb_list(Cli *cli, const Arguments *arguments)
 {
-        return show_objects(cli, "Source", list_fields);
+        return show_objects(cli, "source", list_fields);
 }
 
 static int verb_show(Cli *cli, const Arguments *arguments)

@@ -168,25 +168,51 @@ static int look_at_backend(Status *status, const cb_value *properties)
                       until ? " until " : "", until ? text : "", *reason ? ": " : "", reason);
 }
 
-static const struct {
-        const char *interface;
-        int (*look)(Status *status, const cb_value *properties);
-} looks[] = {
-        { "Source", look_at_source },       { "Certificate", look_at_broken },
-        { "Certificate", look_at_stopped }, { "Certificate", look_at_expiring },
-        { "Certificate", look_at_warning }, { "Backend", look_at_backend },
+typedef enum Kind { KIND_SOURCE, KIND_CERTIFICATE, KIND_BACKEND, _KIND_N } Kind;
+
+static const char *const kinds[_KIND_N] = {
+        [KIND_SOURCE] = "source",
+        [KIND_CERTIFICATE] = "certificate",
+        [KIND_BACKEND] = "backend",
 };
 
-static int look_at_all(Status *status, const cb_value *objects)
-{
-        for (size_t kind = 0; kind < ELEMENTSOF(looks); kind++)
-                for (size_t i = 0; i < cb_value_length(objects); i++) {
-                        const cb_value *properties =
-                                object_properties(cb_value_at(objects, i), looks[kind].interface);
+typedef struct Everything {
+        Objects of[_KIND_N];
+} Everything;
 
-                        if (properties && looks[kind].look(status, properties))
+static void everything_deinit(Everything *all)
+{
+        for (Kind kind = 0; kind < _KIND_N; kind++)
+                objects_deinit(&all->of[kind]);
+}
+
+static int ask_everything(Cli *cli, Everything *all)
+{
+        int r = 0;
+
+        for (Kind kind = 0; kind < _KIND_N && r == 0; kind++)
+                r = ask_objects(cli, kinds[kind], &all->of[kind]);
+        return r;
+}
+
+static const struct {
+        Kind kind;
+        int (*look)(Status *status, const cb_value *properties);
+} looks[] = {
+        { KIND_SOURCE, look_at_source },       { KIND_CERTIFICATE, look_at_broken },
+        { KIND_CERTIFICATE, look_at_stopped }, { KIND_CERTIFICATE, look_at_expiring },
+        { KIND_CERTIFICATE, look_at_warning }, { KIND_BACKEND, look_at_backend },
+};
+
+static int look_at_all(Status *status, const Everything *all)
+{
+        for (size_t i = 0; i < ELEMENTSOF(looks); i++) {
+                const Objects *objects = &all->of[looks[i].kind];
+
+                for (size_t k = 0; k < objects->n_dicts; k++)
+                        if (looks[i].look(status, objects->dicts[k]))
                                 return -1;
-                }
+        }
         return 0;
 }
 
@@ -247,11 +273,10 @@ static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
 static int verb_status(Cli *cli, const Arguments *arguments)
 {
         CLEANUP(cb_value_freep) cb_value *version = NULL;
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
+        CLEANUP(everything_deinit) Everything all = { 0 };
         CLEANUP(table_freep) Table *attention = NULL;
         CLEANUP(json_freep) json_t *json = json_array();
         Status status = { .now = (uint64_t)time(NULL), .json = json };
-        const cb_value *objects;
         int r;
 
         if (!json || table_new(NULL, 2, &attention))
@@ -259,10 +284,10 @@ static int verb_status(Cli *cli, const Arguments *arguments)
         status.attention = attention;
         r = get_version(cli, &version, &status.version);
         if (r == 0)
-                r = ask_objects(cli, &reply, &objects);
+                r = ask_everything(cli, &all);
         if (r)
                 return r;
-        if (look_at_audit(cli, &status) || look_at_all(&status, objects))
+        if (look_at_audit(cli, &status) || look_at_all(&status, &all))
                 return cli_out_of_memory(cli);
         return show_status(cli, &status);
 }

@@ -146,6 +146,34 @@ def test_list_many(broker):
     assert [r["Id"] for r in broker.cli_json("certificate", "list")] == ids
 
 
+def test_more_than_one_answer_may_hold(stopped):
+    """Of a store that is too big for GetManagedObjects everything is listed and told all the same."""
+    from broker import Failure, OBJECT_MANAGER, ROOT
+    broker, n = stopped.start(), 2200
+    broker.import_new("client")
+    names = [f"{'a' * 60}.{'b' * 60}.{'c' * 60}.{i:060}.example" for i in range(64)]
+    broker.create_backend("b-0", "client", ValidateName=False, ServerNames=names)
+    broker.stop()
+    [path] = broker.state.glob("*.sqlite")
+    count = f"WITH RECURSIVE count (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM count WHERE i < {n - 1})"
+    with contextlib.closing(sqlite3.connect(path)) as store, store:
+        for table, column, others in (("backend", "name", "url, certificate, validate_chain, validate_name, ca_file, "
+                                       "skip_reason, skip_until"), ("backend_list", "backend", "kind, position, value")):
+            store.execute(f"{count} INSERT INTO {table} ({column}, {others}) "
+                          f"SELECT 'b-' || i, {others} FROM count, {table} WHERE {column} = 'b-0'")
+    broker.start()
+    with pytest.raises(Failure) as refused:
+        broker.call(ROOT, OBJECT_MANAGER, "GetManagedObjects", timeout=60)
+    assert refused.value.name == "LimitExceeded"
+    listed = broker.cli_json("backend", "list")
+    assert [row["Name"] for row in listed] == sorted(f"b-{i}" for i in range(n))
+    assert all(row["ServerNames"] == names for row in listed)
+    status = broker.cli_json("status")
+    assert (status["sources"], status["certificates"], status["backends"]) == (1, 1, n)
+    assert len(status["attention"]) == n
+    assert [row["Name"] for row in broker.cli_json("source", "list")] == ["hsm"]
+
+
 def test_list_expiring(broker):
     for id, days in (("soon", 5), ("later", 100)):
         cert = pki.certificate(pki.key("ec-p256"), not_after=pki.NOW + days * pki.DAY)
