@@ -70,6 +70,24 @@ def flipped(line, at):
     return line[:at] + bytes([line[at] ^ 0x01]) + line[at + 1:]
 
 
+def test_status_of_a_reader_leaves_no_refusal(stopped, root):
+    stopped.configure(grants=f"""
+        everything = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; }};
+        reader = {{ user = "www-data"; allow = "read"; certificate = "*"; }};""")
+    broker = stopped.start()
+    broker.import_new("client")
+    status = ["--bus", broker.bus_address, "--json", "status"]
+    done = subprocess.run(["setpriv", "--reuid=www-data", "--regid=www-data", "--clear-groups", str(CLI), *status],
+                          env=broker.environment(), capture_output=True, check=False, timeout=30 * PATIENCE,
+                          cwd="/")
+    assert done.returncode == 0, done.stderr.decode()
+    assert json.loads(done.stdout)["certificates"] == 1
+    events = [json.loads(line) for line in (broker.state / "audit.jsonl").read_text().splitlines()]
+    assert not [e for e in events if e["result"] != "ok" or e["event"] == "GetMetrics"]
+    assert broker.cli(*status[2:]).returncode == 0
+    assert '"event":"GetMetrics"' in (broker.state / "audit.jsonl").read_text(), "who may manage is told of the log"
+
+
 def test_a_whole_log(log):
     said = log.verify(log.lines)
     assert said["ok"] and said["records"] == len(log.lines) == said["last"]
