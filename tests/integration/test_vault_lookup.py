@@ -9,6 +9,7 @@ from cryptography import x509
 
 import pki
 from vaulted import *  # noqa: F401,F403
+from client import Client  # of tests/keyvault, which vaulted has put on the path
 from vaulted import NONE, Failure, answered, memfd, wait_until
 
 
@@ -222,15 +223,26 @@ def test_kinds_of_keys_that_are_none_of_ours(broker, refused):
     assert broker.list_ids() == []
 
 
-def test_soft_deleted_is_said(broker, refused):
+@pytest.mark.parametrize("softly", [True, False])
+def test_deleted_is_said(broker, softly):
     """A certificate that was deleted in the vault goes, and why is told; what was cached is still there."""
     broker.add()
     broker.create_backend("orders-backend", "orders")
-    broker.vault.remove_certificate("orders")
+    if softly:
+        assert Client(broker.vault).ask("/certificates/orders", "DELETE").status == 200
+        wait_until(lambda: Client(broker.vault).get("/deletedcertificates/orders").status == 200, "it is deleted")
+    else:
+        broker.vault.remove_certificate("orders")
     broker.refresh("orders")
     assert broker.certificate_properties("orders")["State"] == "unavailable"
-    assert "twice" in broker.last_error()
+    assert ("soft delete" if softly else "twice") in broker.last_error()
     assert broker.backend("orders-backend", "GetCredential")["generation"] == 1
+    if softly:
+        assert Client(broker.vault).post("/deletedcertificates/orders/recover", {}).status == 200
+        wait_until(lambda: Client(broker.vault).get("/certificates/orders").status == 200, "it is recovered")
+        broker.refresh("orders")
+        assert broker.certificate_properties("orders")["State"] == "active"
+        broker.check_signature()
 
 
 def test_a_use_finds_the_key_gone(broker, refused):

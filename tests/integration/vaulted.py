@@ -133,3 +133,20 @@ def vaulted(folder):
 @pytest.fixture
 def broker(vaulted):
     return vaulted.begin()
+
+
+@pytest.fixture
+def orders(broker):
+    """A broker with the certificate `orders` (ec-p256) in the vault, which has signed once."""
+    broker.made = broker.add()
+    broker.create_backend("orders-backend", "orders")
+    broker.check_signature()
+    broker.vault.clear_log()
+    return broker
+
+
+def still_served(broker):
+    """The cached credential is answered whatever the vault does, and the broker lives."""
+    credential = broker.backend("orders-backend", "GetCredential")
+    assert credential["generation"] == 1 and len(credential["chain"]) >= 1
+    return credential

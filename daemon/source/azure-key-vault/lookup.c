@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "core/certificate.h"
 #include "pki/bundle.h"
 #include "pki/private-key.h"
 #include "pki/request.h"
@@ -157,11 +158,28 @@ static int take_ids(Vault *vault, const Identifier *asked, Found *found, Failure
         return found->key_uri ? 0 : -ENOMEM;
 }
 
+static int note_newest_locked(Vault *vault, const Identifier *key, uint64_t created_sec)
+{
+        Newest *newest = map_find(&vault->newest, key->name);
+        int r;
+
+        if (!newest) {
+                newest = calloc(1, sizeof(*newest));
+                r = newest ? map_put(&vault->newest, key->name, newest) : -ENOMEM;
+                if (r < 0) {
+                        free(newest);
+                        return r;
+                }
+        }
+        memcpy(newest->version, key->version, sizeof(newest->version));
+        newest->created_sec = created_sec;
+        return 0;
+}
+
 static int check_newest_locked(Vault *vault, const Found *found, Failure *failure)
 {
-        Newest *newest = map_find(&vault->newest, found->key.name);
+        const Newest *newest = map_find(&vault->newest, found->key.name);
         uint64_t created_sec = found->certificate->attributes.created_sec;
-        int r;
 
         if (newest && strcasecmp(newest->version, found->key.version) != 0 &&
             created_sec < newest->created_sec)
@@ -169,23 +187,64 @@ static int check_newest_locked(Vault *vault, const Found *found, Failure *failur
                             "the vault answered with version %s of %s, which is older than %s, "
                             "which it answered before; it is not taken",
                             found->key.version, found->key.name, newest->version);
-        if (!newest) {
-                newest = calloc(1, sizeof(*newest));
-                r = newest ? map_put(&vault->newest, found->key.name, newest) : -ENOMEM;
-                if (r < 0) {
-                        free(newest);
-                        return r;
-                }
-        }
-        memcpy(newest->version, found->key.version, sizeof(newest->version));
-        newest->created_sec = created_sec;
-        return 0;
+        return note_newest_locked(vault, &found->key, created_sec);
 }
 
-static int check_newest(Vault *vault, const Found *found, Failure *failure)
+static bool knows_newest(Vault *vault, const char *name)
 {
+        bool known;
+
+        pthread_mutex_lock(&vault->lock);
+        known = map_find(&vault->newest, name) != NULL;
+        pthread_mutex_unlock(&vault->lock);
+        return known;
+}
+
+/*
+ * A process that has just begun has seen no version yet, but its broker has: where that is another one than the vault says
+ * now, the vault is asked when it was made. A version that cannot be looked at any more stops nobody.
+ */
+static int recall_newest(Vault *vault, const char *current, const Found *found,
+                         uint64_t deadline_usec, Failure *failure)
+{
+        CLEANUP(certificate_answer_deinit) CertificateAnswer certificate = { 0 };
+        CLEANUP(freep) char *uri = NULL;
+        Failure ignored = { 0 };
+        Identifier known = { 0 };
+        KeyVerdict verdict;
         int r;
 
+        if (!current || knows_newest(vault, found->key.name) ||
+            identifier_parse(&vault->settings.vault, current, &known, &ignored) != 0 ||
+            known.kind != OBJECT_KEY || !*known.version ||
+            strcasecmp(known.name, found->key.name) != 0 ||
+            strcasecmp(known.version, found->key.version) == 0)
+                return 0;
+
+        uri = identifier_uri(&vault->settings.vault, OBJECT_CERTIFICATE, known.name, known.version);
+        if (!uri)
+                return -ENOMEM;
+        r = get_certificate(vault, uri, deadline_usec, &certificate, failure);
+        if (r > 0 && key_verdict_of(r, &verdict)) {
+                *failure = (Failure){ 0 };
+                return 0;
+        }
+        if (r != 0)
+                return r;
+
+        pthread_mutex_lock(&vault->lock);
+        r = note_newest_locked(vault, &known, certificate.attributes.created_sec);
+        pthread_mutex_unlock(&vault->lock);
+        return r;
+}
+
+static int check_newest(Vault *vault, const char *current, const Found *found,
+                        uint64_t deadline_usec, Failure *failure)
+{
+        int r = recall_newest(vault, current, found, deadline_usec, failure);
+
+        if (r != 0)
+                return r;
         pthread_mutex_lock(&vault->lock);
         r = check_newest_locked(vault, found, failure);
         pthread_mutex_unlock(&vault->lock);
@@ -485,7 +544,8 @@ int lookup_run(Vault *vault, const DriverCall *call, WireReply *reply)
         if (r == 0)
                 r = take_ids(vault, &identifier, &found, failure);
         if (r == 0 && !*identifier.version)
-                r = check_newest(vault, &found, failure);
+                r = check_newest(vault, call->request->key_uri, &found, call->deadline_usec,
+                                 failure);
         if (r == 0)
                 r = fill(vault, &found, call->deadline_usec, reply);
         if (r == 0 && !*identifier.version)
