@@ -4,7 +4,7 @@
  * know nothing of it.
  *
  * Loaded into programs of others: it connects to nothing before the first signature or look-up, holds
- * no lock of its own, registers nothing for exit or fork, and teardown frees memory and closes
+ * no lock of its own, registers nothing for exit, and teardown frees memory and closes
  * descriptors only. The module is linked to stay in memory (-z nodelete), so that no thread returns
  * into code that is gone.
  *

@@ -22,8 +22,9 @@
  * Fork. After fork() the same cb_client may be used in the child, whoever held what in the parent:
  * the child makes connections of its own, so that the broker sees the child's user; what it
  * inherited is closed without a byte sent on it. A connection made before a change of the effective
- * user is not used after it either. The library registers nothing for fork or exit, has no
- * destructors, starts no thread, and changes no signal's disposition.
+ * user is not used after it either. fork() itself waits for other threads that are opening or closing
+ * a socket at that moment, for no more than these system calls. The library registers nothing for
+ * exit, has no destructors, starts no thread, and changes no signal's disposition.
  *
  * Times are microseconds (usec) for waits, Unix time in seconds for dates. Text is UTF-8 without
  * NUL; whatever else is given as text is CB_INVALID_ARGUMENT.
