@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
@@ -92,8 +91,7 @@ static int apply_backend(Manage *manage, Backend *next)
         if (manage->events.backend_changed)
                 manage->events.backend_changed(manage->events_userdata, next->name, before, next);
         notice_backend(manage, next->name);
-        if (next->skip_until_sec > clock_realtime_sec())
-                notice_rearm_at(manage, next->skip_until_sec);
+        notice_rearm_backend(manage, next);
         return 0;
 }
 

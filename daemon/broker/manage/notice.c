@@ -129,6 +129,14 @@ static uint64_t next_of_certificate(Manage *manage, const Certificate *certifica
         return sooner(next, refresh_next(manage, certificate, now_sec));
 }
 
+static uint64_t next_of_backend(const Backend *backend, uint64_t now_sec)
+{
+        if (backend->skip_until_sec > now_sec)
+                return backend->skip_until_sec;
+        /* over when it was written, or since, while we were away */
+        return backend_exception_is_due(backend, now_sec) ? now_sec + 1 : 0;
+}
+
 static uint64_t next_change(Manage *manage, uint64_t now_sec)
 {
         uint64_t next = sweep_next(manage, now_sec);
@@ -136,15 +144,8 @@ static uint64_t next_change(Manage *manage, uint64_t now_sec)
         MAP_FOREACH (catalog_certificates(manage->catalog), entry)
                 next = sooner(next, next_of_certificate(manage, entry->value, now_sec));
 
-        MAP_FOREACH (catalog_backends(manage->catalog), entry) {
-                const Backend *backend = entry->value;
-
-                if (backend->skip_until_sec > now_sec)
-                        next = sooner(next, backend->skip_until_sec);
-                else if (backend_exception_is_due(backend, now_sec))
-                        next = sooner(next,
-                                      now_sec + 1); /* written so, or come while we were away */
-        }
+        MAP_FOREACH (catalog_backends(manage->catalog), entry)
+                next = sooner(next, next_of_backend(entry->value, now_sec));
         return sooner(next, served_next(manage));
 }
 
@@ -177,6 +178,11 @@ void notice_rearm_at(Manage *manage, uint64_t realtime_sec)
 void notice_rearm_certificate(Manage *manage, const Certificate *certificate)
 {
         notice_rearm_at(manage, next_of_certificate(manage, certificate, clock_realtime_sec()));
+}
+
+void notice_rearm_backend(Manage *manage, const Backend *backend)
+{
+        notice_rearm_at(manage, next_of_backend(backend, clock_realtime_sec()));
 }
 
 void notice_all(Manage *manage)

@@ -58,6 +58,7 @@ void notice_all(Manage *manage);                         /* without telling anyb
 void notice_rearm(Manage *manage); /* looks at everything: not for each change of one */
 /* The same where only this one has changed. What was armed for it before may come for nothing, once. */
 void notice_rearm_certificate(Manage *manage, const Certificate *certificate);
+void notice_rearm_backend(Manage *manage, const Backend *backend);
 void notice_rearm_at(Manage *manage, uint64_t realtime_sec); /* then at the latest; 0: need not be */
 void notice_forget(Map *map, const char *key);
 void notice_deinit(Map *map);
