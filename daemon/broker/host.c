@@ -96,7 +96,7 @@ int broker_put_in_force(Broker *broker, Config *config, Failure *failure)
         signer_configure(broker->signer, config);
         manage_configure(broker->manage, config);
         ledger_configure(broker->ledger, config);
-        bus_configure(broker->bus, &config->grants, config->max_in_flight_per_client);
+        bus_configure(broker->bus, config->grants, config->max_in_flight_per_client);
         log_warnings(config);
         config_free(before);
         return 0;

@@ -117,8 +117,8 @@ static json_t *grants_json(const Config *config)
 {
         json_t *grants = json_array();
 
-        for (size_t i = 0; i < config->grants.n; i++)
-                json_array_append_new(grants, grant_json(config->grants.items[i]));
+        for (size_t i = 0; i < config->grants->n; i++)
+                json_array_append_new(grants, grant_json(config->grants->items[i]));
         return grants;
 }
 

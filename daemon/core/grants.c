@@ -64,6 +64,32 @@ Grant *grant_free(Grant *grant)
         return NULL;
 }
 
+int grants_new(Grants **ret_grants)
+{
+        Grants *grants = calloc(1, sizeof(*grants));
+
+        if (!grants)
+                return -ENOMEM;
+        grants->n_refs = 1;
+        *ret_grants = grants;
+        return 0;
+}
+
+Grants *grants_ref(Grants *grants)
+{
+        grants->n_refs++;
+        return grants;
+}
+
+Grants *grants_unref(Grants *grants)
+{
+        if (!grants || --grants->n_refs > 0)
+                return NULL;
+        grants_deinit(grants);
+        free(grants);
+        return NULL;
+}
+
 void grants_deinit(Grants *grants)
 {
         for (size_t i = 0; i < grants->n; i++)
@@ -164,16 +190,25 @@ static bool covers_algorithm(const Grant *grant, Algorithm algorithm)
         return (grant->algorithms & ALGORITHM_BIT(algorithm)) != 0;
 }
 
-static Lack grant_lacks(const Grant *grant, const Subject *subject, const Request *request)
+static Lack grant_lacks_subject(const Grant *grant, const Subject *subject)
 {
-        unsigned wanted = wanted_operations(request);
-
         if (!covers_subject(grant, subject))
                 return LACK_SUBJECT;
         if (grant->unit && !(subject->unit && strcmp(grant->unit, subject->unit) == 0))
                 return LACK_UNIT;
         if (grant->label && !(subject->label && strcmp(grant->label, subject->label) == 0))
                 return LACK_LABEL;
+        return LACK_NOTHING;
+}
+
+static Lack grant_lacks(const Grant *grant, const Subject *subject, const Request *request)
+{
+        unsigned wanted = wanted_operations(request);
+
+        Lack lack = grant_lacks_subject(grant, subject);
+
+        if (lack != LACK_NOTHING)
+                return lack;
         if (!covers_object(grant, request))
                 return LACK_OBJECT;
         if ((grant->operations & wanted) != wanted)
@@ -287,4 +322,34 @@ const Grant *grants_decide(const Grants *grants, const Subject *subject, const R
         if (!grant && failure)
                 explain(grants, subject, request, failure);
         return grant;
+}
+
+/* The next one that lets this subject read something; NULL: no more. */
+static const Grant *next_reader(const Grants *grants, const Subject *subject, size_t *i)
+{
+        while (*i < grants->n) {
+                const Grant *grant = grants->items[(*i)++];
+
+                if (grant_lacks_subject(grant, subject) == LACK_NOTHING &&
+                    (grant->operations & OPERATION_READ))
+                        return grant;
+        }
+        return NULL;
+}
+
+bool grants_read_alike(const Grants *a, const Grants *b, const Subject *subject)
+{
+        size_t i = 0, k = 0;
+
+        for (;;) {
+                const Grant *x = next_reader(a, subject, &i), *y = next_reader(b, subject, &k);
+
+                if (!x || !y)
+                        return x == y;
+                /* Whoever manages anything reads sources. */
+                if (((x->operations ^ y->operations) & OPERATION_MANAGE) ||
+                    !strv_equal(x->certificates, y->certificates) ||
+                    !strv_equal(x->backends, y->backends))
+                        return false;
+        }
 }

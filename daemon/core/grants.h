@@ -60,9 +60,13 @@ typedef struct Grants {
         Grant **items;
         size_t n;
         uint64_t version; /* changes with each reload: a decision remembers it */
+        unsigned n_refs;  /* of those from grants_new() */
 } Grants;
 
-void grants_deinit(Grants *grants);
+int grants_new(Grants **ret_grants);
+Grants *grants_ref(Grants *grants);
+Grants *grants_unref(Grants *grants);            /* takes NULL */
+void grants_deinit(Grants *grants);              /* of those that are embedded */
 int grants_append(Grants *grants, Grant *grant); /* takes it on success */
 
 /*
@@ -89,3 +93,9 @@ const Grant *grants_decide(const Grants *grants, const Subject *subject, const R
  */
 const Grant *grants_next(const Grants *grants, const Subject *subject, const Request *request,
                          const Grant *after);
+
+/*
+ * Do both let this subject read the same, as far as that can be seen from the grants alone? Costs no look at any object;
+ * false may be said of some that do.
+ */
+bool grants_read_alike(const Grants *a, const Grants *b, const Subject *subject);

@@ -1,16 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """A reload that takes grants away: what waited is decided again, and what a source gives then is not handed out."""
 
-import os
+import contextlib
 import signal
+import sqlite3
+import time
 
 import dbus
+import dbus.connection
 import dbus.lowlevel
+import dbus.mainloop.glib
 import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, ERROR, ME, NAME, PATIENCE, ROOT, SOFTHSM, backend_path, certificate_path, wait_until
+from broker import BUILD, ERROR, ME, NAME, PATIENCE, ROOT, SOFTHSM, backend_path, certificate_path, source_path, wait_until
+from conftest import Signals
+from gi.repository import GLib
 from test_register import encrypted
 
 MANAGER, CERTIFICATE, BACKEND = (f"{NAME}.{interface}" for interface in ("Manager", "Certificate", "Backend"))
@@ -179,3 +185,116 @@ def test_what_a_source_gives_too_late(slow, grants, error):
     slow.rules("")
     reload(slow, ALL)
     assert what_is_there(slow) == before
+
+
+# --- what may be read changes without any object changing
+
+def narrowed(certificates, backends, allow='"manage"'):
+    return f"""  some = {{ user = "{ME}"; allow = [ {allow} ]; certificate = [ {certificates} ]; backend = [ {backends} ]; }};
+"""
+
+
+def told(listener, member):
+    """Paths that have come, or gone, since the last look; and what was told with them."""
+    signals = [s for s in listener.drain() if s[2] == member]
+    for signal_ in signals:
+        listener.received.remove(signal_)
+    return {str(arguments[0]): arguments[1] for *_, arguments in signals}
+
+
+def wait_told(listener, member, paths):
+    seen = {}
+
+    def complete():
+        seen.update(told(listener, member))
+        return set(paths) <= set(seen)
+    wait_until(complete, f"{member} of {paths}")
+    assert set(seen) == set(paths)
+    return seen
+
+
+def test_objects_come_and_go_with_the_grants(stopped):
+    stopped.sources = stopped.source()
+    stopped.configure(grants=ALL, broker='request-timeout = "60s";')
+    stopped.start()
+    for id in ("a-1", "a-2", "b-1"):
+        stopped.import_new(id)
+    stopped.create_backend("first", "a-1")
+    stopped.create_backend("second", "a-1")
+    stopped.create_backend("third", "b-1")
+    listener = Signals(stopped)
+    silent = Signals(stopped, call=False)
+    paths = {name: certificate_path(name) for name in ("a-1", "a-2", "b-1")}
+    paths |= {name: backend_path(name) for name in ("first", "second", "third")}
+    paths["hsm"] = source_path("hsm")
+
+    reload(stopped, ALL.replace("everything", "all_of_it"))
+    assert listener.drain() == [], "nothing has changed for it"
+
+    reload(stopped, narrowed('"a-*"', '"first"'))
+    gone = wait_told(listener, "InterfacesRemoved", [paths[name] for name in ("b-1", "second", "third")])
+    assert list(gone[paths["b-1"]]) == [CERTIFICATE] and list(gone[paths["third"]]) == [BACKEND]
+    changed = listener.wait("PropertiesChanged", paths["a-1"])
+    assert [dict(s[3][1]) for s in changed] == [{"Backends": ["first"]}]
+    assert told(listener, "InterfacesAdded") == {}
+
+    listener.received.clear()
+    reload(stopped, narrowed('"b-*"', '"*"'))
+    wait_told(listener, "InterfacesRemoved", [paths[name] for name in ("a-1", "a-2")])
+    come = wait_told(listener, "InterfacesAdded", [paths[name] for name in ("b-1", "second", "third")])
+    assert come[paths["b-1"]][CERTIFICATE]["Backends"] == ["third"]
+    assert come[paths["second"]][BACKEND]["Certificate"] == "a-1"
+    assert "Chain" not in come[paths["b-1"]][CERTIFICATE]
+
+    reload(stopped, "")
+    wait_told(listener, "InterfacesRemoved", [paths[name] for name in ("b-1", "first", "second", "third", "hsm")])
+    reload(stopped, ALL)
+    wait_told(listener, "InterfacesAdded", paths.values())
+    assert silent.drain() == [], "it has never called"
+
+
+class LateReader:
+    """On the channel, so that its messages are its own; reads nothing but in drain()."""
+
+    def __init__(self, broker):
+        address = str(broker.get(ROOT, "Manager", "ChannelAddress")).split(";")[0]
+        self.context = GLib.MainContext.default()
+        self.connection = dbus.connection.Connection(address, mainloop=dbus.mainloop.glib.DBusGMainLoop())
+        self.connection.call_blocking(None, ROOT, "org.freedesktop.DBus.Peer", "Ping", "", ())
+        self.connection.add_message_filter(self._on_message)
+        self.received = []
+
+    def _on_message(self, connection, message):
+        if (message.get_member() or "").startswith("Interfaces"):
+            self.received.append((str(message.get_member()), str(message.get_args_list()[0])))
+        return dbus.lowlevel.HANDLER_RESULT_NOT_YET_HANDLED
+
+    def drain(self):
+        while self.context.iteration(False):
+            pass
+        return self.received
+
+
+def test_thousands_of_objects_come_and_go(stopped):
+    """More than a peer is ever sent unread: it is waited for, and told all of it; nobody else waits meanwhile."""
+    n = 6000
+    keep, none = narrowed('"*"', '"*"'), narrowed('"*"', "")
+    stopped.configure(grants=keep)
+    stopped.start()
+    stopped.import_new("client")
+    stopped.stop()
+    with contextlib.closing(sqlite3.connect(stopped.state / "certbroker.sqlite")) as database, database:
+        database.executemany("INSERT INTO backend VALUES (?, 'https://localhost/', 'client', 1, 1, '', ?, 0)",
+                             [(f"backend-{i:05}", "x" * 1000) for i in range(n)])
+    stopped.start()
+    late = LateReader(stopped)
+    expected = {backend_path(f"backend-{i:05}") for i in range(n)}
+    for grants, member in ((none, "InterfacesRemoved"), (keep, "InterfacesAdded")):
+        stopped.configure(grants=grants)
+        stopped.manager("Reload")
+        time.sleep(1)  # for what would be sent at once, and lost
+        assert len(stopped.list_ids()) == 1
+        late.received.clear()
+        wait_until(lambda: len(late.drain()) >= n, f"{n} times {member}", 40)
+        assert {path for name, path in late.received if name == member} == expected
+        assert len(late.received) == n

@@ -28,8 +28,8 @@ static void test_grants(void **state)
                   "= \"*\";\n"
                   "    rate = \"120/m\"; };\n"
                   "};\n");
-        assert_int_equal(config->grants.n, 2);
-        grant = config->grants.items[0];
+        assert_int_equal(config->grants->n, 2);
+        grant = config->grants->items[0];
         assert_string_equal(grant->name, "full");
         assert_true(grant->has_user && grant->has_group);
         assert_int_equal(grant->uid, 0);
@@ -44,7 +44,7 @@ static void test_grants(void **state)
                                                     ALGORITHM_BIT(ALGORITHM_RSA_PKCS1_SHA1));
         assert_int_equal(grant->rate_per_sec, 500);
         assert_int_equal(grant->burst, 1000);
-        grant = config->grants.items[1];
+        grant = config->grants->items[1];
         assert_int_equal(grant->uid, 4000000000U);
         assert_int_equal(grant->gid, 123);
         assert_int_equal(grant->operations, OPERATION_READ | OPERATION_TLS);

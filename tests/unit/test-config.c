@@ -40,7 +40,7 @@ static void test_defaults(void **state)
         assert_int_equal(config->request_timeout_usec, 20 * USEC_PER_SEC);
         assert_int_equal(config->verify_signatures, VERIFY_RSA);
         assert_int_equal(config->n_sources, 0);
-        assert_int_equal(config->grants.n, 0);
+        assert_int_equal(config->grants->n, 0);
         assert_null(config->warnings);
 }
 
@@ -77,7 +77,7 @@ static void test_every_broker_setting(void **state)
         assert_int_equal(config->max_in_flight_per_client, 7);
         assert_int_equal(config->request_timeout_usec, 1500 * USEC_PER_MSEC);
         assert_int_equal(config->verify_signatures, VERIFY_ALWAYS);
-        version = config->grants.version;
+        version = config->grants->version;
 
         load_well("broker = { expiry-warnings = \"2d\"; audit-log = \"/x/y\"; bus = \"session\";\n"
                   "  audit-sync = \"1s\"; verify-signatures = \"never\"; };");
@@ -85,7 +85,7 @@ static void test_every_broker_setting(void **state)
         assert_string_equal(config->audit_log, "/x/y");
         assert_int_equal(config->audit_sync_usec, USEC_PER_SEC);
         assert_int_equal(config->verify_signatures, VERIFY_NEVER);
-        assert_true(config->grants.version != version);
+        assert_true(config->grants->version != version);
         load_well("broker = { expiry-warnings = [ ]; };");
         assert_int_equal(config->n_expiry_warnings, 0);
 }
@@ -200,8 +200,8 @@ static void test_fragments(void **state)
         assert_int_equal(config->n_sources, 2);
         assert_string_equal(config->sources[0]->name, "a"); /* by name */
         assert_string_equal(config->sources[1]->name, "z");
-        assert_int_equal(config->grants.n, 2);
-        assert_string_equal(config->grants.items[0]->name, "one");
+        assert_int_equal(config->grants->n, 2);
+        assert_string_equal(config->grants->items[0]->name, "one");
         assert_null(config->warnings);
 
         /* Named twice: both places are told. */
@@ -255,7 +255,7 @@ static void test_example(void **state)
                   "= 1000;\n"
                   " };\n};\n");
         assert_int_equal(config->n_sources, 2);
-        assert_int_equal(config->grants.n, 1);
+        assert_int_equal(config->grants->n, 1);
         assert_null(config->warnings);
 }
 

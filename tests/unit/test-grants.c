@@ -343,6 +343,47 @@ static void a_set_allows_what_one_of_it_allows(void **state)
         assert_true(n_allowed > 1000 && n_denied > 1000); /* else it proves nothing */
 }
 
+/* Two sets are told apart by what they let a subject read, and by nothing else. */
+static void test_read_alike(void **state)
+{
+        const Subject subject = { .uid = 33 }, other = { .uid = 34 };
+        static const struct {
+                const char *words, *certificate, *backend;
+                bool alike;
+        } rows[] = {
+                { "use", "a*", "b", true },
+                { "read", "a*", "b", true },
+                { "export", "a*", "b", true },
+                { "use manage", "a*", "b", false }, /* reads sources */
+                { "use", "a", "b", false },
+                { "use", "a*", NULL, false },
+                { "use", "a*", "c", false },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                Grants *before = NULL, *after = NULL;
+
+                assert_int_equal(grants_new(&before), 0);
+                assert_int_equal(grants_new(&after), 0);
+                assert_int_equal(grants_append(before, make("use", "a*", "b")), 0);
+                assert_false(grants_read_alike(before, after, &subject));
+                assert_false(grants_read_alike(after, before, &subject));
+                assert_true(grants_read_alike(after, before, &other));
+                assert_int_equal(grants_append(after, make(rows[i].words, rows[i].certificate,
+                                                           rows[i].backend)),
+                                 0);
+                assert_true(grants_read_alike(before, after, &subject) == rows[i].alike);
+                assert_int_equal(grants_append(after, make("use", "more", NULL)), 0);
+                assert_false(grants_read_alike(before, after, &subject));
+                assert_ptr_equal(grants_ref(after), after);
+                assert_null(grants_unref(after));
+                assert_int_equal(after->n, 2); /* one reference is left */
+                grants_unref(after);
+                grants_unref(before);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -353,6 +394,7 @@ int main(void)
                 cmocka_unit_test(algorithms_narrow),
                 cmocka_unit_test(refusals_say_what_was_missing),
                 cmocka_unit_test(a_set_allows_what_one_of_it_allows),
+                cmocka_unit_test(test_read_alike),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

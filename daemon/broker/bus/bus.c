@@ -61,18 +61,25 @@ Bus *bus_free(Bus *bus)
         channel_free(bus->channel);
         link_free(bus->link);
         sd_event_source_disable_unref(bus->burial);
+        sd_event_source_disable_unref(bus->views);
         if (bus->n_calls > 0)
                 log_error("%zu calls have not been answered", bus->n_calls);
         quota_free(bus->quota);
+        grants_unref(bus->grants);
         map_deinit(&bus->names);
         free(bus->channel_address);
         free(bus);
         return NULL;
 }
 
-void bus_configure(Bus *bus, const Grants *grants, unsigned n_in_flight_max)
+void bus_configure(Bus *bus, Grants *grants, unsigned n_in_flight_max)
 {
-        bus->grants = grants;
+        Grants *before = bus->grants;
+
+        bus->grants = grants_ref(grants);
+        if (before)
+                views_follow(bus, before);
+        grants_unref(before);
         bus->n_in_flight_max = n_in_flight_max;
         quota_set_max(bus->quota, n_in_flight_max);
 }

@@ -91,8 +91,8 @@ int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **re
 Bus *bus_free(Bus *bus);
 DEFINE_CLEANUP(Bus, bus_free)
 
-/* grants are borrowed until the next call. */
-void bus_configure(Bus *bus, const Grants *grants, unsigned n_in_flight_max);
+/* Who may read other objects than before is told so, in the turns that follow. Keeps a reference of the grants. */
+void bus_configure(Bus *bus, Grants *grants, unsigned n_in_flight_max);
 /* Listens on RUNTIME/channel and on an abstract address. CB_ALREADY_EXISTS: another broker does. */
 int bus_open_channel(Bus *bus, const char *runtime_directory, Failure *failure);
 /* "system", "session" or an address; connects in the background and says ready() or ended(). */

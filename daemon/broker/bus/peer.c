@@ -35,6 +35,7 @@ static Peer *peer_free(Peer *peer)
                 dbus_connection_unref(peer->connection);
         }
         subject_deinit(&peer->subject);
+        view_deinit(&peer->view);
         free(peer->name);
         free(peer);
         return NULL;

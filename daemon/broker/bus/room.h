@@ -44,7 +44,7 @@ struct Bus {
         BusRooms rooms;
         BusHost host;
         void *userdata;
-        const Grants *grants;
+        Grants *grants; /* in force; a reference */
         Quota *quota;
         size_t n_in_flight_max;
         Link *link; /* to the message bus */
@@ -54,6 +54,7 @@ struct Bus {
         TAILQ_HEAD(PeerList, Peer) peers;    /* all of them */
         TAILQ_HEAD(PeerGraves, Peer) graves; /* gone; freed by `burial` */
         sd_event_source *burial;
+        sd_event_source *views; /* NULL until the first reload that concerns somebody */
         size_t n_channel_peers;
         size_t n_channel_peers_max;
         uint64_t complained_usec; /* when a refused connection was last logged */
@@ -71,6 +72,14 @@ typedef struct Waiting {
         size_t size;
         STAILQ_ENTRY(Waiting) next;
 } Waiting;
+
+/* views.c: what it has been told of, where that is not what it may read now. */
+typedef struct View {
+        Grants *told;    /* a reference: its view is of these; NULL: of those in force */
+        Grants *telling; /* a reference: it is being told the difference to these; NULL: not begun */
+        ObjectKind kind; /* how far that is */
+        char last[IDENTIFIER_LENGTH_MAX + 1];
+} View;
 
 typedef enum PeerState {
         PEER_ASKING, /* the bus has been asked who it is; its calls wait */
@@ -92,6 +101,7 @@ struct Peer {
         TAILQ_HEAD(, Call) calls;
         TAILQ_ENTRY(Peer) entry;
         bool has_called; /* then it gets signals */
+        View view;
 };
 
 /* A message from a name on the bus: finds or makes its peer, and dispatches when it is known who it is. */
@@ -129,7 +139,8 @@ struct Call {
         char *unit;
         char *grant;
         uint64_t generation;
-        const char *certificate; /* whose credential this is; borrowed, until the record is written */
+        const char
+                *certificate; /* whose credential this is; borrowed, until the record is written */
         bool forced;
         bool refused;       /* no grant allows it */
         const char *result; /* NULL: ok */
@@ -239,6 +250,21 @@ int interfaces_append(DBusMessageIter *iter, const Object *object);
 /* --- signals.c --- */
 
 extern const ManageEvents signals_of_manage;
+
+/* Does it get signals? */
+bool peer_listens(const Peer *peer);
+/* To this one alone, for what a reload changed: the object, if it may read it; that it is gone; a certificate's Backends. */
+void signal_added_to(Peer *peer, ObjectKind kind, const char *name);
+void signal_removed_to(Peer *peer, ObjectKind kind, const char *name);
+void signal_users_to(Peer *peer, const char *certificate);
+
+/* --- views.c: what each peer may see, after a reload --- */
+
+/* The grants in force have replaced these. */
+void views_follow(Bus *bus, Grants *before);
+/* Has it been told of this object, and not yet that it may not read it any more? */
+bool view_may_have(const Peer *peer, ObjectKind kind, const char *name);
+void view_deinit(View *view);
 
 /* --- dispatch.c --- */
 

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 
-static bool listens(const Peer *peer)
+bool peer_listens(const Peer *peer)
 {
         if (peer->state != PEER_KNOWN)
                 return false;
@@ -44,7 +44,7 @@ static void send_signal(Bus *bus, ObjectKind kind, const char *name, DBusMessage
 
         for (peer = TAILQ_FIRST(&bus->peers); peer; peer = next) {
                 next = TAILQ_NEXT(peer, entry);
-                if (listens(peer) && may_read(bus, &peer->subject, kind, name))
+                if (peer_listens(peer) && may_read(bus, &peer->subject, kind, name))
                         send_copy(peer, signal);
         }
 }
@@ -206,12 +206,12 @@ static void tell_added(Bus *bus, Object object)
 
         for (peer = TAILQ_FIRST(&bus->peers); peer; peer = next) {
                 next = TAILQ_NEXT(peer, entry);
-                if (listens(peer) && may_read(bus, &peer->subject, object.kind, object.name))
+                if (peer_listens(peer) && may_read(bus, &peer->subject, object.kind, object.name))
                         tell_added_to(peer, &object);
         }
 }
 
-static void tell_removed(Bus *bus, ObjectKind kind, const char *name)
+static DBusMessage *new_removed(ObjectKind kind, const char *name)
 {
         const char *interface = interface_table[node_own_interface(kind)].name;
         char *const interfaces[] = { (char *)(uintptr_t)interface, NULL };
@@ -226,11 +226,60 @@ static void tell_removed(Bus *bus, ObjectKind kind, const char *name)
         signal = new_signal(OBJECT_ROOT, interface_table[INTERFACE_OBJECT_MANAGER].name,
                             "InterfacesRemoved");
         if (!signal)
-                return;
+                return NULL;
         dbus_message_iter_init_append(signal, &iter);
         if (value_append(&iter, &object) && value_append(&iter, &removed))
-                send_signal(bus, kind, name, signal);
+                return signal;
         dbus_message_unref(signal);
+        return NULL;
+}
+
+/* Also to those who could read it until a reload, and have not been told yet that they cannot any more. */
+static void tell_removed(Bus *bus, ObjectKind kind, const char *name)
+{
+        DBusMessage *signal = new_removed(kind, name);
+        Peer *peer, *next;
+
+        if (!signal)
+                return;
+        for (peer = TAILQ_FIRST(&bus->peers); peer; peer = next) {
+                next = TAILQ_NEXT(peer, entry);
+                if (peer_listens(peer) &&
+                    (may_read(bus, &peer->subject, kind, name) || view_may_have(peer, kind, name)))
+                        send_copy(peer, signal);
+        }
+        dbus_message_unref(signal);
+}
+
+/* --- to one peer, after a reload --- */
+
+void signal_removed_to(Peer *peer, ObjectKind kind, const char *name)
+{
+        DBusMessage *signal = new_removed(kind, name);
+
+        if (!signal)
+                return;
+        send_copy(peer, signal);
+        dbus_message_unref(signal);
+}
+
+void signal_added_to(Peer *peer, ObjectKind kind, const char *name)
+{
+        Failure ignored = { 0 };
+        Object object;
+
+        if (object_find(peer->bus, &peer->subject, kind, name, &object, &ignored) == 0)
+                tell_added_to(peer, &object);
+}
+
+void signal_users_to(Peer *peer, const char *certificate)
+{
+        Failure ignored = { 0 };
+        Object object;
+
+        if (object_find(peer->bus, &peer->subject, OBJECT_CERTIFICATE, certificate, &object,
+                        &ignored) == 0)
+                tell_one(peer->bus, &object, PROPERTY_CERTIFICATE_BACKENDS, peer);
 }
 
 /* --- signals of numbers: Rotated, CredentialChanged, ExpiryWarning --- */
@@ -301,7 +350,7 @@ static void tell_backends_of(Bus *bus, const char *id, const char *backend)
         for (peer = TAILQ_FIRST(&bus->peers); peer; peer = next) {
                 next = TAILQ_NEXT(peer, entry);
                 object.subject = &peer->subject;
-                if (listens(peer) && may_read(bus, &peer->subject, OBJECT_CERTIFICATE, id) &&
+                if (peer_listens(peer) && may_read(bus, &peer->subject, OBJECT_CERTIFICATE, id) &&
                     may_read(bus, &peer->subject, OBJECT_BACKEND, backend))
                         tell_one(bus, &object, PROPERTY_CERTIFICATE_BACKENDS, peer);
         }

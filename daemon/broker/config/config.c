@@ -370,12 +370,14 @@ int config_load(const char *path, Config **ret_config, Failure *failure)
         if (!config)
                 return -ENOMEM;
         parse.config = config;
+        if (grants_new(&config->grants) < 0)
+                return -ENOMEM;
         r = load(&parse, parse.file);
         if (r < 0)
                 return fail(failure, r, "the configuration cannot be read: %s", strerror(-r));
         if (r > 0)
                 return r;
-        config->grants.version = ++n_loaded;
+        config->grants->version = ++n_loaded;
         *ret_config = TAKE(config);
         return 0;
 }
@@ -387,7 +389,7 @@ Config *config_free(Config *config)
         for (size_t i = 0; i < config->n_sources; i++)
                 source_config_free(config->sources[i]);
         free(config->sources);
-        grants_deinit(&config->grants);
+        grants_unref(config->grants);
         strv_free(config->warnings);
         free(config->expiry_warnings_usec);
         free(config->state_directory);

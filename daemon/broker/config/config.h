@@ -52,7 +52,7 @@ typedef struct Config {
         VerifySignatures verify_signatures;
         SourceConfig **sources; /* by name */
         size_t n_sources;
-        Grants grants;
+        Grants *grants; /* never NULL; referenced by whoever keeps them */
         char **warnings; /* "FILE:LINE: …", e.g. a grant that can never match */
 } Config;
 

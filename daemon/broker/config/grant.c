@@ -418,7 +418,7 @@ int parse_grant(Parse *parse, const config_setting_t *group)
                                   "'%s' is no name for a grant: a letter, then at most 62 of "
                                   "A-Z a-z 0-9 _ -",
                                   name);
-        if (parse->config->grants.n >= GRANTS_MAX)
+        if (parse->config->grants->n >= GRANTS_MAX)
                 return parse_fail(parse, group, "there are more than %d grants", GRANTS_MAX);
 
         grant = calloc(1, sizeof(*grant));
@@ -433,7 +433,7 @@ int parse_grant(Parse *parse, const config_setting_t *group)
                 return r;
         if (grant->rate_per_sec > 0 && grant->burst == 0)
                 grant->burst = grant->rate_per_sec;
-        r = grants_append(&parse->config->grants, grant);
+        r = grants_append(parse->config->grants, grant);
         if (r == 0)
                 grant = NULL;
         return r;
