@@ -35,7 +35,10 @@ static int open_store(Cli *cli, const char *directory, char **ret_file, sqlite3 
                 return cli_out_of_memory(cli);
         }
         if (access(file, R_OK) < 0)
-                return cli_fail(cli, errno == ENOENT ? CB_NOT_FOUND : -errno,
+                return cli_fail(cli,
+                                errno == ENOENT   ? CB_NOT_FOUND
+                                : errno == EACCES ? CB_ACCESS_DENIED
+                                                  : -errno,
                                 "%s cannot be read: %s. It is its daemon's user's and root's.",
                                 file, strerror(errno));
         r = sqlite3_open_v2(file, &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOFOLLOW, NULL);
