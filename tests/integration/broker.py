@@ -206,13 +206,13 @@ class Broker:
                 f"[certbroker_section]\nmodule = {MODULES}/certbroker.so\nactivate = 1\n")
         return path
 
-    def start_bus(self, config=None):
+    def start_bus(self, config=None, environment=None):
         path = self.folder / "bus.conf"
         path.write_text(config or BUS_CONFIG.format(folder=self.folder))
         read, write = os.pipe()
         self.bus_daemon = subprocess.Popen(
             ["dbus-daemon", f"--config-file={path}", "--nofork", "--nopidfile", f"--print-address={write}"],
-            pass_fds=[write], env={"PATH": os.environ["PATH"]}, preexec_fn=die_with_parent)
+            pass_fds=[write], env={"PATH": os.environ["PATH"], **(environment or {})}, preexec_fn=die_with_parent)
         os.close(write)
         with os.fdopen(read) as f:
             # without its guid: another bus at the same path is as good
@@ -451,15 +451,18 @@ class Broker:
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
-    def as_user(self, user, *calls, address=None):
-        """Makes calls as another user of this host (root is needed for that): caller.py tells what they are."""
+    def as_user(self, user, *calls, address=None, group=None, before=()):
+        """Makes calls as another user of this host (root is needed for that): caller.py tells what they are.
+
+        group: another than the user's own; before: what stands before the command.
+        """
         script = self.folder / "caller.py"
         if not script.exists():
             shutil.copy(HERE / "caller.py", script)
             script.chmod(0o644)
-        group = pwd.getpwnam(user).pw_gid
+        group = group or pwd.getpwnam(user).pw_gid
         done = subprocess.run(
-            ["setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", PYTHON, str(script),
+            [*before, "setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", PYTHON, str(script),
              address or self.bus_address, json.dumps(calls)],
             env=self.environment(), cwd="/", capture_output=True, check=False, timeout=60 * PATIENCE)
         assert done.returncode == 0, done.stderr.decode()
