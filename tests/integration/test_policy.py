@@ -195,3 +195,15 @@ def test_shipped_configuration_is_right(folder):
         assert done.returncode == 0, (done.stderr, content)
         assert (done.stderr == "") == (name == "as-shipped"), done.stderr  # of $CREDENTIALS_DIRECTORY
     assert NAME
+
+
+def test_every_setting_is_in_the_shipped_configuration():
+    """What certbroker.conf(5) describes has its example there."""
+    manual = (POLICY.parent / "docs/man/certbroker.conf.5.scd").read_text()
+    described = {name for line in re.findall(r"^(?:\*[a-z-]+\*(?:, )?)+$", manual, flags=re.MULTILINE)
+                 for name in re.findall(r"[a-z-]+", line)}
+    assert {"audit-sync", "client-secret-file", "burst"} <= described
+    shown = set(re.findall(r"^[ #]*([a-z-]+) = ", (POLICY / "certbroker.conf").read_text(), flags=re.MULTILINE))
+    assert described <= shown, described - shown
+    for operation in ("read", "tls", "use", "decrypt", "export", "manage"):
+        assert re.search(rf"^#.* {operation} ", (POLICY / "certbroker.conf").read_text(), flags=re.MULTILINE)
