@@ -203,20 +203,23 @@ V7_MEMBERS = {"type": "'cer'", "attributes-type": "'attributes'", "enabled-type"
               "no-cer": "'cer'", "no-id": "'id'", "secret": "'value'", "secret-null": "'value'"}
 
 
-@pytest.mark.parametrize("path,fault", [(path, fault) for path, faults in V7.items() for fault in faults])
-def test_v7_nonsense(broker, path, fault):
-    broker.vault.add_certificate("orders")
-    number = broker.vault.fault(f"V7.{fault}", match=f"^GET /{path}/", times=100)
-    with pytest.raises(Failure) as caught:
-        broker.register("orders")
-    assert broker.vault.hits(number) > 0
-    assert caught.value.name in ("Failed", "BadBundle", "KeyMismatch"), str(caught.value)
-    assert V7_MEMBERS.get(fault, "") in caught.value.message, caught.value.message
-    assert "not*base64" not in caught.value.message and "99999999" not in caught.value.message
-    assert broker.list_ids() == []
+@pytest.mark.parametrize("path", V7)
+def test_v7_nonsense(broker, path):
+    for fault in V7[path]:
+        id = f"{path}-{fault}"
+        broker.vault.add_certificate(id)
+        number = broker.vault.fault(f"V7.{fault}", match=f"^GET /{path}/", times=100)
+        with pytest.raises(Failure) as caught:
+            broker.register(id)
+        assert broker.vault.hits(number) > 0, fault
+        assert caught.value.name in ("Failed", "BadBundle", "KeyMismatch"), f"{fault}: {caught.value}"
+        assert V7_MEMBERS.get(fault, "") in caught.value.message, f"{fault}: {caught.value}"
+        assert "not*base64" not in caught.value.message and "99999999" not in caught.value.message
+        assert id not in broker.list_ids()
+        broker.vault.clear_faults()
+        broker.register(id)
+    assert len(broker.list_ids()) == len(V7[path])
     assert broker.sent_elsewhere() == []
-    broker.vault.clear_faults()
-    broker.register("orders")
 
 
 def test_v7_without_kid(broker):
@@ -411,17 +414,19 @@ def test_v16_nonsense_of_http(orders, fault):
 # ---- V20: signatures that are none
 
 @pytest.mark.parametrize("key_type,algorithm", [("ec-p256", "ecdsa-sha256"), ("rsa-2048", "rsa-pss-sha256")])
-@pytest.mark.parametrize("how", ["other-digest", "other-key", "flipped", "short", "long", "empty", "der", "zero",
-                                 "not-base64", "other-kid", "padded"])
-def test_v20_bad_signatures(broker, how, key_type, algorithm):
-    if how == "der" and key_type == "rsa-2048":
-        return  # an RSA signature has one form
+def test_v20_bad_signatures(broker, key_type, algorithm):
     broker.add(key_type=key_type)
-    number = broker.vault.fault(f"V20.{how}", times=1000)
-    with pytest.raises(Failure) as caught:
-        broker.try_sign(algorithm=algorithm)
-    assert caught.value.name == "Failed", str(caught.value)
-    assert broker.vault.hits(number) == 1
+    for how in ("other-digest", "other-key", "flipped", "short", "long", "empty", "der", "zero", "not-base64",
+                "other-kid", "padded"):
+        if how == "der" and key_type == "rsa-2048":
+            continue  # an RSA signature has one form
+        number = broker.vault.fault(f"V20.{how}", times=1000)
+        with pytest.raises(Failure) as caught:
+            broker.try_sign(algorithm=algorithm)
+        assert caught.value.name == "Failed", f"{how}: {caught.value}"
+        assert broker.vault.hits(number) == 1, how
+        broker.vault.clear_faults()
+        broker.check_signature(algorithm=algorithm)
 
 
 def test_v20_high_s_is_a_signature(orders):
