@@ -178,6 +178,7 @@ void manage_source_changed(Manage *manage, Source *source)
         Sweep *sweep;
 
         served_keep(manage, source);
+        notice_rearm_at(manage, served_next(manage));
         if (sweep_of(manage, source_name(source), &sweep) < 0)
                 return;
 
