@@ -10,7 +10,7 @@ import dbus
 import pki
 import pytest
 
-from broker import NAME, PEER, ROOT, Failure, certificate_path, memfd
+from broker import INVALID_ARGS, NAME, PEER, ROOT, Failure, certificate_path, memfd
 from cryptography.hazmat.primitives import serialization
 
 
@@ -531,5 +531,5 @@ def test_unknown_option(unchanged, refused):
 
 def test_option_of_the_wrong_type(unchanged, refused):
     options = dbus.Dictionary({"replace": "yes"}, signature="sv")
-    refused("InvalidArgument", unchanged.manager, "ImportCertificate", "sshha{sv}", "bad", "hsm",
+    refused(INVALID_ARGS, unchanged.manager, "ImportCertificate", "sshha{sv}", "bad", "hsm",
             dbus.types.UnixFd(memfd(b"x")), dbus.types.UnixFd(memfd(b"")), options)

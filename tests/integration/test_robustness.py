@@ -81,6 +81,28 @@ def test_property_of_the_wrong_type(serving):
         assert caught.value.full_name == INVALID_ARGS, (name, str(caught.value))
 
 
+def test_options_of_the_wrong_type(serving):
+    """As arguments and properties of wrong types: D-Bus's own error, whatever dictionary they are in."""
+    def options(**values):
+        return dbus.Dictionary(values, signature="sv")
+
+    fd = dbus.types.UnixFd(memfd(b"x"))
+    calls = (
+        (serving.manager, "ImportCertificate", "sshha{sv}", "bad", "hsm", fd, fd, options(force="yes")),
+        (serving.manager, "GenerateKey", "sssa{sv}", "bad", "hsm", "ec-p256", options(replace=dbus.UInt32(1))),
+        (serving.manager, "RegisterCertificate", "ssa{sv}", "bad", "pkcs11:object=x", options(source=dbus.Boolean(True))),
+        (serving.manager, "CreateBackend", "sa{sv}", "bad", options(Url=dbus.Boolean(True), Certificate="client")),
+        (serving.manager, "CheckAccess", "a{sv}so", options(uid="root"), "read", ROOT),
+        (serving.certificate, "client", "InstallCertificate", "ha{sv}", fd, options(force=dbus.Int32(1))),
+        (serving.certificate, "client", "Delete", "a{sv}", options(**{"destroy-key": "yes"})),
+        (serving.backend, "orders", "Change", "a{sv}", options(ServerNames="x")),
+    )
+    for function, *arguments in calls:
+        with pytest.raises(Failure) as caught:
+            function(*arguments)
+        assert caught.value.full_name == INVALID_ARGS, (arguments, str(caught.value))
+
+
 def test_unknown_members(serving):
     for path in PATHS.values():
         for interface, member, expected in (

@@ -261,10 +261,23 @@ static void log_failure(const Call *call, int status, const char *text)
 
 void call_fail(Call *call, const Failure *failure)
 {
+        if (call->mistyped) {
+                call_fail_standard(call, DBUS_ERROR_INVALID_ARGS, "%s", failure->text);
+                return;
+        }
         log_failure(call, failure->status, failure->text);
         call->result = status_error_name(failure->status) + strlen(CB_ERROR_PREFIX);
         call_end(call, new_error(call->peer, call->serial, status_error_name(failure->status),
                                  failure->text));
+}
+
+int call_read_options(Call *call, DBusMessageIter *iter, const Option *options, size_t n_options,
+                      Value *values, Failure *failure)
+{
+        int r = options_read(iter, options, n_options, values, failure);
+
+        call->mistyped = r == -EINVAL;
+        return r;
 }
 
 void call_fail_status(Call *call, int status, const char *format, ...)

@@ -14,7 +14,6 @@
 #include "base/clock.h"
 #include "base/strings.h"
 #include "broker/bus/methods.h"
-#include "broker/bus/options.h"
 #include "broker/resolve/credential.h"
 
 /* A row a writable property; the type is the XML's. */
@@ -60,8 +59,8 @@ static void store_value(const Value *value, size_t i, BackendSettings *settings)
 }
 
 /* Values stay the owner of what settings borrow. */
-static int read_settings(DBusMessageIter *iter, Value *values, BackendSettings *settings,
-                         Failure *failure)
+static int read_settings(Call *call, DBusMessageIter *iter, Value *values,
+                         BackendSettings *settings, Failure *failure)
 {
         Option options[FIELDS_N];
         int r;
@@ -69,7 +68,7 @@ static int read_settings(DBusMessageIter *iter, Value *values, BackendSettings *
         for (size_t i = 0; i < FIELDS_N; i++)
                 options[i] = (Option){ property_table[fields[i].property].name,
                                        property_table[fields[i].property].signature };
-        r = options_read(iter, options, FIELDS_N, values, failure);
+        r = call_read_options(call, iter, options, FIELDS_N, values, failure);
         if (r != 0)
                 return r;
         for (size_t i = 0; i < FIELDS_N; i++)
@@ -113,7 +112,7 @@ void manager_create_backend(Call *call, DBusMessage *message)
         dbus_message_iter_init(message, &iter);
         dbus_message_iter_get_basic(&iter, &name);
         dbus_message_iter_next(&iter);
-        if (read_settings(&iter, values, &settings, &failure) != 0 ||
+        if (read_settings(call, &iter, values, &settings, &failure) != 0 ||
             resolve_certificate(call, &settings, &failure) != 0) {
                 call_fail(call, &failure);
         } else {
@@ -133,7 +132,7 @@ void backend_change(Call *call, DBusMessage *message)
         DBusMessageIter iter;
 
         dbus_message_iter_init(message, &iter);
-        if (read_settings(&iter, values, &settings, &failure) != 0 ||
+        if (read_settings(call, &iter, values, &settings, &failure) != 0 ||
             resolve_certificate(call, &settings, &failure) != 0)
                 call_fail(call, &failure);
         else

@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
-#include "broker/bus/options.h"
 #include "broker/resolve/credential.h"
 
 /* A look-up is shared with others: that it was allowed is asked once more when it is answered. */
@@ -82,7 +81,7 @@ void certificate_delete(Call *call, DBusMessage *message)
         Value destroy;
 
         dbus_message_iter_init(message, &iter);
-        if (options_read(&iter, options, ELEMENTSOF(options), &destroy, &failure) != 0) {
+        if (call_read_options(call, &iter, options, ELEMENTSOF(options), &destroy, &failure) != 0) {
                 call_fail(call, &failure);
                 return;
         }
@@ -114,7 +113,7 @@ void manager_generate_key(Call *call, DBusMessage *message)
         dbus_message_iter_next(&iter);
         dbus_message_iter_get_basic(&iter, &key_type);
         dbus_message_iter_next(&iter);
-        r = options_read(&iter, generate_options, _GENERATE_N, values, &failure);
+        r = call_read_options(call, &iter, generate_options, _GENERATE_N, values, &failure);
         request.key_type = key_type_from_name(key_type);
         request.replace = values[GENERATE_REPLACE].boolean;
         request.extractable = values[GENERATE_EXTRACTABLE].boolean;
@@ -171,7 +170,7 @@ void certificate_install_certificate(Call *call, DBusMessage *message)
         dbus_message_iter_init(message, &iter);
         dbus_message_iter_get_basic(&iter, &chain_fd);
         dbus_message_iter_next(&iter);
-        if (options_read(&iter, options, ELEMENTSOF(options), &force, &failure) != 0) {
+        if (call_read_options(call, &iter, options, ELEMENTSOF(options), &force, &failure) != 0) {
                 call_fail(call, &failure);
                 return;
         }

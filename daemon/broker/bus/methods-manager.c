@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "base/strings.h"
-#include "broker/bus/options.h"
 
 #define PAGE_MAX 1000
 
@@ -71,7 +70,7 @@ static int read_import_options(Call *call, DBusMessage *message, ImportRequest *
         int r;
 
         last_argument(message, &iter);
-        r = options_read(&iter, import_options, _IMPORT_N, values, failure);
+        r = call_read_options(call, &iter, import_options, _IMPORT_N, values, failure);
         request->extractable = values[IMPORT_EXTRACTABLE].boolean;
         request->replace = values[IMPORT_REPLACE].boolean;
         request->force = call->forced = values[IMPORT_FORCE].boolean;
@@ -112,7 +111,7 @@ void manager_register_certificate(Call *call, DBusMessage *message)
         dbus_message_iter_next(&iter);
         dbus_message_iter_get_basic(&iter, &uri);
         dbus_message_iter_next(&iter);
-        if (options_read(&iter, options, ELEMENTSOF(options), &source, &failure) != 0) {
+        if (call_read_options(call, &iter, options, ELEMENTSOF(options), &source, &failure) != 0) {
                 call_fail(call, &failure);
                 return;
         }
@@ -347,7 +346,7 @@ void manager_check_access(Call *call, DBusMessage *message)
         dbus_message_iter_next(&next);
         dbus_message_iter_get_basic(&next, &path);
 
-        if (options_read(&iter, subject_options, _SUBJECT_N, values, &failure) == 0 &&
+        if (call_read_options(call, &iter, subject_options, _SUBJECT_N, values, &failure) == 0 &&
             parse_check(operation, path, name, &request, &failure))
                 check_for(call, values, &request, &failure, &grant);
         values_deinit(values, _SUBJECT_N);

@@ -45,8 +45,8 @@ static int read_one(DBusMessageIter *variant, const Option *option, Value *value
                             option->name);
         r = value_read(variant, option->signature, value);
         if (r == -EINVAL)
-                return fail(failure, CB_INVALID_ARGUMENT, "option '%s' must be of the type %s",
-                            option->name, option->signature);
+                return fail(failure, -EINVAL, "option '%s' must be of the type %s", option->name,
+                            option->signature);
         if (r == -E2BIG)
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "option '%s' is too long: a text has at most %d bytes, a list %d items",

@@ -10,6 +10,7 @@
 #include "broker/bus/bus.h"
 #include "broker/bus/interface.h"
 #include "broker/bus/node.h"
+#include "broker/bus/options.h"
 #include "broker/bus/value.h"
 #include "core/quota.h"
 #include "loop/bus-loop.h"
@@ -143,6 +144,7 @@ struct Call {
                 *certificate; /* whose credential this is; borrowed, until the record is written */
         bool forced;
         bool refused;       /* no grant allows it */
+        bool mistyped;      /* an option is of a wrong D-Bus type: what call_fail() then says */
         const char *result; /* NULL: ok */
         uint64_t began_usec;
         DBusMessage *answer; /* waits for its record */
@@ -154,6 +156,9 @@ struct Call {
 void call_answers_path(Call *call, ObjectKind kind, const char *name);
 int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message, Call **ret_call);
 const Subject *call_subject(const Call *call); /* not after its peer has gone */
+/* options_read() for this call: a wrong type fails with D-Bus's own error, as arguments of wrong types do. */
+int call_read_options(Call *call, DBusMessageIter *iter, const Option *options, size_t n_options,
+                      Value *values, Failure *failure);
 /* Each of these ends the call and frees it. */
 void call_answer(Call *call, DBusMessage *reply); /* takes the reply */
 /* With what make() gives once the call has been recorded. */
