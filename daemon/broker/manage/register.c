@@ -134,25 +134,34 @@ static void run(void *userdata)
                 ask_next(job);
 }
 
-static int find_candidates(Job *job, const char *driver)
+static int add_candidates(Job *job, const char *driver, bool everywhere)
 {
         Sources *sources = job->manage->sources;
-
-        if (job->source)
-                return strv_append(&job->candidates, job->source);
 
         for (size_t i = 0; i < sources_count(sources); i++) {
                 Source *source = sources_at(sources, i);
                 int r;
 
                 if (!string_equal(source_driver(source), driver) ||
-                    place_is_other(source_uri(source), job->uri))
+                    (!everywhere && place_is_other(source_uri(source), job->uri)))
                         continue;
                 r = strv_append(&job->candidates, source_name(source));
                 if (r < 0)
                         return r;
         }
         return 0;
+}
+
+/* A place that is no source's: those of the driver are asked nevertheless, for they can tell what is wrong with the URI. */
+static int find_candidates(Job *job, const char *driver)
+{
+        int r;
+
+        if (job->source)
+                return strv_append(&job->candidates, job->source);
+
+        r = add_candidates(job, driver, false);
+        return r == 0 && !job->candidates ? add_candidates(job, driver, true) : r;
 }
 
 static int check_register(Manage *manage, const char *id, const char *uri, const char *source,
