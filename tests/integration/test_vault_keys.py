@@ -2,7 +2,10 @@
 """Keys in a vault: signing there and here, import, generation, destruction, and a vault that goes away."""
 
 import contextlib
+import functools
 import os
+import pathlib
+import resource
 import sqlite3
 import threading
 import time
@@ -14,7 +17,7 @@ from cryptography import x509
 
 import pki
 from vaulted import *  # noqa: F401,F403
-from vaulted import Failure, PATIENCE, answered, memfd, wait_until
+from vaulted import SANITIZED, Failure, PATIENCE, answered, memfd, wait_until
 
 
 def test_the_versioned_key_signs(broker):
@@ -139,6 +142,40 @@ def test_start_without_network(vaulted):
     wait_until(lambda: broker.vault_state()[0] == "ready", "ready", 6)
     broker.check_signature()
     assert not broker.backend("orders-backend", "GetCredential")["stale"]
+
+
+def locked_kib(broker):
+    [pid] = broker.helper_pids()
+    [line] = [line for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if "VmLck" in line]
+    return int(line.split()[1])
+
+
+def may_lock_all():
+    status = pathlib.Path("/proc/self/status").read_text()
+    effective = int(status.split("CapEff:")[1].split()[0], 16)
+    return bool(effective & 1 << 14) or resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+
+
+def test_memory_is_locked_where_it_may(vaulted):
+    """All of it, for libcurl copies what it sends; else the log says so, and the source works all the same."""
+    broker, said = vaulted.begin(), "not all memory can be locked"
+    broker.add()
+    broker.check_signature()
+    may = may_lock_all()
+    assert (said in broker.log_text()) != may
+    if not SANITIZED:  # with which nothing is ever locked
+        assert (locked_kib(broker) > 16 * 1024) == may
+    broker.stop()
+
+    # without the capability, under a limit: as under most service managers
+    broker.log.unlink()
+    less = ["setpriv", "--bounding-set=-ipc_lock"] if os.getuid() == 0 else []
+    less += ["prlimit", "--memlock=8388608"]
+    broker.spawn = functools.partial(broker.spawn, command=less)
+    broker.start(ready="vault")
+    broker.check_signature()
+    assert broker.log_text().count(said) == 1
+    assert locked_kib(broker) < 8 * 1024
 
 
 def edit_store(broker, statement):

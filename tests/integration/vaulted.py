@@ -10,7 +10,7 @@ import dbus.lowlevel
 import pytest
 
 import pki
-from broker import NAME, Broker, Failure, PATIENCE, certificate_path, memfd, wait_until  # noqa: F401
+from broker import NAME, SANITIZED, Broker, Failure, PATIENCE, certificate_path, memfd, wait_until  # noqa: F401
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "keyvault"))
 

@@ -6,11 +6,49 @@
  */
 #include "source/azure-key-vault/driver.h"
 
+#include <linux/capability.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/log.h"
 #include "source/azure-key-vault/import.h"
 #include "source/azure-key-vault/keeper.h"
 #include "source/azure-key-vault/keys.h"
 #include "source/azure-key-vault/lookup.h"
 #include "source/azure-key-vault/sign.h"
+
+/*
+ * With a limit every later mapping would be counted whole against it, the stacks of the workers alone being
+ * more than any: then threads and memory would fail, now and again.
+ */
+static bool may_lock_all(void)
+{
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur == RLIM_INFINITY)
+                return true;
+        return syscall(SYS_capget, &header, data) == 0 &&
+               (data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK));
+}
+
+/*
+ * An access token, a client secret or a key on its way to the vault is copied by libcurl and what is below it
+ * into their own memory. So none of this process's is swapped out, where that may be; only what is used of it is
+ * locked, not what is merely mapped.
+ */
+static void lock_memory(void)
+{
+        if (may_lock_all() && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0)
+                return;
+        log_info("not all memory can be locked (LimitMEMLOCK=infinity would let it): while a "
+                 "request is "
+                 "sent, its secrets are also in memory that may be swapped out, unless "
+                 "MemorySwapMax=0");
+}
 
 static int akv_configure(char *const *settings, const DriverHost *host, void **ret_instance,
                          unsigned *ret_n_workers, Failure *failure)
@@ -18,6 +56,7 @@ static int akv_configure(char *const *settings, const DriverHost *host, void **r
         Vault *vault = NULL;
         int r;
 
+        lock_memory();
         r = vault_new(settings, host, &vault, failure);
         if (r != 0)
                 return r;

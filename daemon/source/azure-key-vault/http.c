@@ -243,7 +243,7 @@ static bool add_header(Transfer *transfer, const char *text)
         return list;
 }
 
-/* A header that holds a secret is put together in locked memory. */
+/* A header that holds a secret is put together in locked memory; curl's copy of it is wiped with the list. */
 static int add_secret_header(Transfer *transfer, const char *name, Secret *value)
 {
         CLEANUP(secret_freep) Secret *line = NULL;
