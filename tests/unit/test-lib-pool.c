@@ -25,9 +25,13 @@
 
 #include "pool.h"
 
-#define N_THREADS  4
+#define N_THREADS 4
+#define FDS_MAX   64 /* more than this program ever has open */
+#ifdef __SANITIZE_ADDRESS__
+#define N_CHILDREN 100 /* each copies the sanitizer's shadow: 20 ms */
+#else
 #define N_CHILDREN 1000
-#define FDS_MAX    64 /* more than this program ever has open */
+#endif
 
 static int open_pair(int pair[2])
 {
