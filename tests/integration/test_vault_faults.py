@@ -417,7 +417,7 @@ def test_v16_nonsense_of_http(orders, fault):
 def test_v20_bad_signatures(broker, key_type, algorithm):
     broker.add(key_type=key_type)
     for how in ("other-digest", "other-key", "flipped", "short", "long", "empty", "der", "zero", "not-base64",
-                "other-kid", "padded"):
+                "other-kid"):
         if how == "der" and key_type == "rsa-2048":
             continue  # an RSA signature has one form
         number = broker.vault.fault(f"V20.{how}", times=1000)
