@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import resource
+import time
 
 import dbus
 import pytest
 
-from broker import Failure, backend_path, certificate_path
+from broker import Failure, ROOT, backend_path, certificate_path
 
 
 def lines_of(path):
@@ -95,21 +97,33 @@ def test_refused_reading_is_recorded(broker, root):
     assert records[0]["uid"] == pwd.getpwnam("nobody").pw_uid and not records[0]["grant"]
 
 
-def test_who_is_refused_all_the_time_does_not_fill_the_disk(broker, root):
+NOT_GRANTED = {
+    "Sign": [certificate_path("client"), "org.certbroker1.Certificate", "Sign", "tsay", 0, "ecdsa-sha256",
+             {"hex": "00" * 32}],
+    # what nobody may, and what is refused before it is decided on
+    "Set": [ROOT, "org.freedesktop.DBus.Properties", "Set", "ssv", "org.certbroker1.Manager", "Version", "1"],
+    "GenerateKey": [ROOT, "org.certbroker1.Manager", "GenerateKey", "sssa{sv}", "x", "hsm", "ec" * 2500, {}],
+}
+
+
+@pytest.mark.parametrize("event", NOT_GRANTED)
+def test_who_is_refused_all_the_time_does_not_fill_the_disk(broker, root, event):
     """Some are recorded one by one, then by the thousand; those of others and what is allowed are not cut."""
     broker.import_new("client")
-    before = len(records_of(broker))
-    call = [certificate_path("client"), "org.certbroker1.Certificate", "Sign", "tsay", 0, "ecdsa-sha256",
-            {"hex": "00" * 32}]
-    for _ in range(10):
-        broker.as_user("nobody", *[call] * 300)
-    broker.as_user("www-data", call)
+    before, began = len(records_of(broker)), time.monotonic()
+    call, n = NOT_GRANTED[event], 10 if event == "GenerateKey" else 300  # a command line holds them
+    for _ in range(3000 // n):
+        broker.as_user("nobody", *[call] * n)
+    allowed = 1001 + 10 * (time.monotonic() - began)
+    broker.as_user("www-data", NOT_GRANTED["Sign"])
     broker.sign("client", "ecdsa-sha256", bytes(32))
     records = records_of(broker)[before:]
     nobody = [r["event"] for r in records if r["uid"] == pwd.getpwnam("nobody").pw_uid]
-    assert 1000 <= nobody.count("Sign") < 2500 and nobody.count("refusals") in (1, 2)
+    assert 1000 <= nobody.count(event) <= allowed and nobody.count("refusals") in (1, 2)
     assert [(r["event"], r["result"]) for r in records[-2:]] == [("Sign", "NotFound"), ("Sign", "ok")]
-    assert 'operation="Sign",source="hsm",outcome="NotFound"} 3001' in str(broker.manager("GetMetrics"))
+    n_counted = re.search(f'requests_total.*operation="{event}".*outcome="[A-Z].*}} (.*)',
+                          str(broker.manager("GetMetrics"))).group(1)
+    assert float(n_counted) == (3001 if event == "Sign" else 3000)
     assert_chain(lines_of(broker.state / "audit.jsonl"))
 
 

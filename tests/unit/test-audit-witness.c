@@ -124,6 +124,23 @@ static void test_older_files_that_go_meanwhile(void **state)
         assert_int_equal(log->n_losses, 2);
 }
 
+/* It is there by name alone. */
+static void test_oldest_file_that_is_emptied(void **state)
+{
+        const AuditSettings settings = { NULL, 1 << 20, 100000, NULL };
+        char path[128];
+        Log *log = *state;
+
+        open_log(log, 1000, 100000);
+        append_many(log, 20);
+        assert_true(oldest_file(log, path, sizeof(path)) > 2);
+        assert_int_equal(truncate(path, 0), 0);
+        audit_configure(log->audit, &settings);
+        assert_int_equal(log->n_losses, 1);
+        assert_int_equal(log->oldest.seq, 1);
+        assert_non_null(strstr(audit_problem(log->audit), "cut or replaced"));
+}
+
 static void test_older_files_that_are_put_back(void **state)
 {
         char path[128], away[160];
@@ -248,6 +265,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 CASE(test_the_oldest_is_known),
+                CASE(test_oldest_file_that_is_emptied),
                 CASE(test_older_files_that_are_gone_at_start),
                 CASE(test_older_files_that_go_meanwhile),
                 CASE(test_older_files_that_are_put_back),

@@ -33,6 +33,10 @@ struct Waiter {
         void *userdata;
 };
 
+typedef struct AuditSpan {
+        uint64_t first, last; /* 0: none */
+} AuditSpan;
+
 struct Audit {
         char *path;
         uint64_t max_size;
@@ -48,6 +52,7 @@ struct Audit {
         uint64_t seq_synced;
         bool is_syncing, sync_again, sync_planned;
         Waiter *waiters, **waiters_end;
+        AuditSpan unsure;        /* written, but a sync of them failed: the disk may lack them */
         uint64_t n_lost;         /* records that could not be written; said by the next that can */
         char write_problem[256]; /* "": the last record was written */
         char sync_problem[256];  /* "": the last sync was done */
@@ -143,24 +148,57 @@ static void answer_waiters(Audit *audit, uint64_t seq, int r)
         }
 }
 
+static int append_line(Audit *audit, const AuditRecord *record);
+
+/* A sync that succeeds says nothing of what an earlier one failed on: the kernel gives up such pages. */
+static void append_unsure(Audit *audit)
+{
+        const AuditSpan unsure = audit->unsure;
+        char object[96];
+
+        if (unsure.last == 0)
+                return;
+
+        snprintf(object, sizeof(object), "%llu to %llu may be missing on the disk",
+                 (unsigned long long)unsure.first, (unsigned long long)unsure.last);
+        if (append_line(audit, &(AuditRecord){ .event = AUDIT_EVENT_RESUME,
+                                               .object = object,
+                                               .result = "Failed" }) == 0)
+                audit->unsure = (AuditSpan){ 0 };
+        plan_sync(audit, audit->sync_usec);
+}
+
+static void note_synced(Audit *audit, const AuditHead *head)
+{
+        audit->seq_synced = head->seq;
+        audit->sync_problem[0] = '\0';
+        append_unsure(audit);
+        if (audit->events.synced)
+                audit->events.synced(audit->userdata, head);
+}
+
+static void note_sync_failed(Audit *audit, const AuditHead *head, int r)
+{
+        if (audit->unsure.last == 0)
+                audit->unsure.first = audit->seq_synced + 1;
+        audit->unsure.last = head->seq;
+        snprintf(audit->sync_problem, sizeof(audit->sync_problem), "%s cannot be made durable: %s",
+                 audit->path, strerror(-r));
+        if (audit->events.sync_failed)
+                audit->events.sync_failed(audit->userdata);
+        plan_sync(audit, SYNC_AGAIN_USEC);
+}
+
 static void on_synced(void *userdata, int r)
 {
         Sync *sync = userdata;
         Audit *audit = sync->audit;
 
         audit->is_syncing = false;
-        if (r == 0) {
-                audit->seq_synced = sync->head.seq;
-                audit->sync_problem[0] = '\0';
-                if (audit->events.synced)
-                        audit->events.synced(audit->userdata, &sync->head);
-        } else {
-                snprintf(audit->sync_problem, sizeof(audit->sync_problem),
-                         "%s cannot be made durable: %s", audit->path, strerror(-r));
-                if (audit->events.sync_failed)
-                        audit->events.sync_failed(audit->userdata);
-                plan_sync(audit, SYNC_AGAIN_USEC);
-        }
+        if (r == 0)
+                note_synced(audit, &sync->head);
+        else
+                note_sync_failed(audit, &sync->head, r);
         answer_waiters(audit, sync->head.seq, r);
         close_fd(sync->fd);
         free(sync);
@@ -172,7 +210,7 @@ static void on_synced(void *userdata, int r)
 }
 
 /* The lane has one worker, which takes what it is given in order: more than one may be on its way. */
-static void submit_sync(Audit *audit)
+static int submit_sync(Audit *audit)
 {
         Sync *sync = calloc(1, sizeof(*sync));
 
@@ -183,9 +221,10 @@ static void submit_sync(Audit *audit)
                         close_fd(sync->fd);
                 free(sync);
                 plan_sync(audit, SYNC_MEMORY_USEC);
-                return;
+                return -ENOMEM;
         }
         audit->is_syncing = true;
+        return 0;
 }
 
 static void start_sync(Audit *audit)
@@ -193,7 +232,7 @@ static void start_sync(Audit *audit)
         if (audit->is_syncing)
                 audit->sync_again = true;
         else
-                submit_sync(audit);
+                (void)submit_sync(audit);
 }
 
 void audit_sync(Audit *audit)
@@ -270,13 +309,37 @@ static void report_loss(Audit *audit, const AuditHead *found)
                      ignore, NULL);
 }
 
+/* Overwritten or cut: it has a name, and no record. */
+static void report_unreadable(Audit *audit)
+{
+        char object[160];
+
+        if (audit->loss[0])
+                return;
+        snprintf(audit->loss, sizeof(audit->loss),
+                 "the oldest file of %s does not begin with a record, and began with %llu: it was "
+                 "cut or replaced; run `certbroker audit verify`",
+                 audit->path, (unsigned long long)audit->oldest.seq);
+        snprintf(object, sizeof(object), "oldest unreadable, expected %llu %s",
+                 (unsigned long long)audit->oldest.seq, audit->oldest.hash);
+        if (audit->events.oldest)
+                audit->events.oldest(audit->userdata, &audit->oldest, true);
+        audit_append(audit,
+                     &(AuditRecord){
+                             .event = AUDIT_EVENT_REMOVED, .object = object, .result = "Failed" },
+                     ignore, NULL);
+}
+
 static void check_oldest(Audit *audit)
 {
         AuditHead found;
+        int r;
 
-        /* What cannot be read now is looked at again; verify reads it anyway. */
-        if (find_oldest(audit, &found) < 0)
-                return;
+        r = find_oldest(audit, &found);
+        if (r == -EBADMSG && audit->oldest.seq != 0)
+                report_unreadable(audit);
+        if (r < 0)
+                return; /* what cannot be opened now is looked at again; verify reads it anyway */
         if (found.seq == audit->oldest.seq && strcmp(found.hash, audit->oldest.hash) == 0)
                 return;
         if (audit->oldest.seq == 0 || found.seq < audit->oldest.seq)
@@ -320,7 +383,9 @@ static int rotate(Audit *audit)
                 return fd;
         }
 
-        submit_sync(audit); /* what is in the old file yet: another on its way began before it */
+        /* What is in the old file yet: another on its way began before it, and later ones are of the new file. */
+        if (submit_sync(audit) < 0 && fdatasync(audit->fd) < 0)
+                note_sync_failed(audit, &audit->head, -errno);
         close_fd(audit->fd);
         audit->fd = fd;
         audit->size = 0;
@@ -341,8 +406,9 @@ static int append_resume(Audit *audit)
                 return 0;
 
         snprintf(object, sizeof(object), "%llu lost", (unsigned long long)audit->n_lost);
-        r = append_line(audit,
-                        &(AuditRecord){ .event = "resume", .object = object, .result = "ok" });
+        r = append_line(
+                audit,
+                &(AuditRecord){ .event = AUDIT_EVENT_RESUME, .object = object, .result = "ok" });
         if (r == 0)
                 audit->n_lost = 0;
         return r;

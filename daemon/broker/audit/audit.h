@@ -41,9 +41,11 @@ typedef struct AuditEvents {
 
 #define AUDIT_JOURNAL "/run/systemd/journal/socket"
 
-#define AUDIT_EVENT_GAP                                                                            \
-        "gap" /* the log does not go on from what the store has as its last record */
-#define AUDIT_EVENT_REMOVED "removed" /* it does not begin with what the store has as its oldest */
+/* The log does not go on from what the store has as its last record; … begin with what it has as its oldest. */
+#define AUDIT_EVENT_GAP     "gap"
+#define AUDIT_EVENT_REMOVED "removed"
+/* It can be written, or made durable, again: what was lost, or may be. */
+#define AUDIT_EVENT_RESUME "resume"
 
 typedef struct AuditRecord {
         const char *event;

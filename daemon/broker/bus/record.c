@@ -102,15 +102,24 @@ static bool refusal_is_recorded(Bus *bus, uint32_t uid, const char **event)
         return true;
 }
 
+static void ignore(void *call, int r)
+{
+        (void)call;
+        (void)r;
+}
+
+/* Refused reading is answered at once: to wait for the disk would tell that there is something. */
 bool call_record(Call *call, bus_recorded done)
 {
         const BusHost *host = &call->bus->host;
         const char *event = method_table[call->method].name;
+        bool is_reading = !method_is_recorded(call->method) && is_refused_reading(call);
         char object[OBJECT_PATH_MAX];
 
-        if (!host->record || (!method_is_recorded(call->method) && !is_refused_reading(call)))
+        if (!host->record || !(method_is_recorded(call->method) || is_reading))
                 return false;
-        if (call->refused && !refusal_is_recorded(call->bus, call->uid, &event))
+        if ((call->refused || (call->result && !call->grant)) &&
+            !refusal_is_recorded(call->bus, call->uid, &event))
                 return false;
 
         put_object(&call->node, call->answers_path, call->kind, call->name, object);
@@ -130,14 +139,8 @@ bool call_record(Call *call, bus_recorded done)
                              .forced = call->forced,
                              .result = call->result ? call->result : "ok",
                      },
-                     done, call);
-        return true;
-}
-
-static void ignore(void *call, int r)
-{
-        (void)call;
-        (void)r;
+                     is_reading ? ignore : done, call);
+        return !is_reading;
 }
 
 void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name)
@@ -164,7 +167,7 @@ void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
         char object[OBJECT_PATH_MAX];
 
         if (peer->bus->rooms.metrics)
-                metrics_count(peer->bus->rooms.metrics, event, "", result, 0);
+                metrics_count(peer->bus->rooms.metrics, event, "", result, METRICS_NO_DURATION);
         if (!host->record || !method_is_recorded(method) ||
             !refusal_is_recorded(peer->bus, peer->subject.uid, &event))
                 return;

@@ -151,12 +151,13 @@ void metrics_count(Metrics *metrics, const char *operation, const char *source, 
 {
         bool is_full = metrics->counters.n >= SERIES_MAX;
         Counter *counter;
-        Histogram *histogram;
+        Histogram *histogram = NULL;
 
         counter = is_full ? counter_of(&metrics->counters, OTHER, OTHER, OTHER)
                           : counter_of(&metrics->counters, operation, source, outcome);
-        histogram = is_full ? histogram_of(metrics, OTHER, OTHER)
-                            : histogram_of(metrics, operation, source);
+        if (duration_usec != METRICS_NO_DURATION)
+                histogram = is_full ? histogram_of(metrics, OTHER, OTHER)
+                                    : histogram_of(metrics, operation, source);
         if (counter)
                 counter->n++;
         if (histogram)

@@ -17,6 +17,8 @@ int metrics_new(Metrics **ret_metrics);
 Metrics *metrics_free(Metrics *metrics);
 DEFINE_CLEANUP(Metrics, metrics_free)
 
+#define METRICS_NO_DURATION UINT64_MAX
+
 /* operation: a method's name; source: "" for none; outcome: "ok" or an error's name. */
 void metrics_count(Metrics *metrics, const char *operation, const char *source, const char *outcome,
                    uint64_t duration_usec);
