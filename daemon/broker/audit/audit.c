@@ -17,48 +17,12 @@
 #include "base/strings.h"
 #include "broker/audit/journal.h"
 #include "broker/audit/record.h"
+#include "broker/audit/room.h"
 #include "broker/audit/rotated.h"
 #include "broker/audit/tail.h"
 
 #define SYNC_AGAIN_USEC  USEC_PER_SEC /* after a failed one */
 #define SYNC_MEMORY_USEC (100 * USEC_PER_MSEC)
-
-typedef struct Waiter Waiter;
-
-/* A reply that waits for the disk. */
-struct Waiter {
-        Waiter *next;
-        uint64_t seq;
-        audit_done done;
-        void *userdata;
-};
-
-typedef struct AuditSpan {
-        uint64_t first, last; /* 0: none */
-} AuditSpan;
-
-struct Audit {
-        char *path;
-        uint64_t max_size;
-        uint64_t sync_usec;
-        Lane *lane;
-        AuditEvents events;
-        void *userdata;
-        int fd;
-        uint64_t size;
-        AuditHead head;
-        AuditHead oldest; /* as audit_watch_oldest() has it; seq 0: not watched yet */
-        Journal *journal; /* NULL: there is none to tell */
-        uint64_t seq_synced;
-        bool is_syncing, sync_again, sync_planned;
-        Waiter *waiters, **waiters_end;
-        AuditSpan unsure;        /* written, but a sync of them failed: the disk may lack them */
-        uint64_t n_lost;         /* records that could not be written; said by the next that can */
-        char write_problem[256]; /* "": the last record was written */
-        char sync_problem[256];  /* "": the last sync was done */
-        char gap[256];           /* "": the file went on from what the store had */
-        char loss[256];          /* "": no older files have gone, or that was told */
-};
 
 /* One fsync on its way; the file may be rotated meanwhile, so it has a descriptor of its own. */
 typedef struct Sync {
@@ -256,104 +220,6 @@ static int wait_for_disk(Audit *audit, audit_done done, void *userdata)
         return 0;
 }
 
-/* --- the oldest that is kept --- */
-
-static void ignore(void *userdata, int r)
-{
-        (void)userdata;
-        (void)r;
-}
-
-/* Of the oldest file there is; where there is nothing yet, what the next record will be. */
-static int find_oldest(const Audit *audit, AuditHead *ret_oldest)
-{
-        CLEANUP(freep) char *path = NULL;
-        CLEANUP(closep) int fd = -1;
-        int last = rotated_last(audit->path);
-
-        if (last == 0 && audit->size == 0) {
-                *ret_oldest = (AuditHead){ .seq = audit->head.seq + 1 };
-                memcpy(ret_oldest->hash, audit->head.hash, sizeof(ret_oldest->hash));
-                return 0;
-        }
-        if (last < 0 || (last > 0 && rotated_path(audit->path, (unsigned)last, &path) < 0))
-                return -ENOMEM;
-        fd = open(path ? path : audit->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        return fd < 0 ? -errno : audit_first_read(fd, ret_oldest);
-}
-
-static void keep_oldest(Audit *audit, const AuditHead *oldest, bool is_loss)
-{
-        audit->oldest = *oldest;
-        if (audit->events.oldest)
-                audit->events.oldest(audit->userdata, oldest, is_loss);
-}
-
-/* Noted in the chain itself, once; the store follows, so that the next loss shows as well. */
-static void report_loss(Audit *audit, const AuditHead *found)
-{
-        const AuditHead expected = audit->oldest;
-        char object[224];
-
-        snprintf(audit->loss, sizeof(audit->loss),
-                 "the oldest record of %s was %llu and is %llu now: older files were taken away or "
-                 "replaced; run `certbroker audit verify`",
-                 audit->path, (unsigned long long)expected.seq, (unsigned long long)found->seq);
-        snprintf(object, sizeof(object), "oldest %llu %s, expected %llu %s",
-                 (unsigned long long)found->seq, found->hash, (unsigned long long)expected.seq,
-                 expected.hash);
-        keep_oldest(audit, found, true); /* before the record, which may rotate and look again */
-        audit_append(audit,
-                     &(AuditRecord){
-                             .event = AUDIT_EVENT_REMOVED, .object = object, .result = "Failed" },
-                     ignore, NULL);
-}
-
-/* Overwritten or cut: it has a name, and no record. */
-static void report_unreadable(Audit *audit)
-{
-        char object[160];
-
-        if (audit->loss[0])
-                return;
-        snprintf(audit->loss, sizeof(audit->loss),
-                 "the oldest file of %s does not begin with a record, and began with %llu: it was "
-                 "cut or replaced; run `certbroker audit verify`",
-                 audit->path, (unsigned long long)audit->oldest.seq);
-        snprintf(object, sizeof(object), "oldest unreadable, expected %llu %s",
-                 (unsigned long long)audit->oldest.seq, audit->oldest.hash);
-        if (audit->events.oldest)
-                audit->events.oldest(audit->userdata, &audit->oldest, true);
-        audit_append(audit,
-                     &(AuditRecord){
-                             .event = AUDIT_EVENT_REMOVED, .object = object, .result = "Failed" },
-                     ignore, NULL);
-}
-
-static void check_oldest(Audit *audit)
-{
-        AuditHead found;
-        int r;
-
-        r = find_oldest(audit, &found);
-        if (r == -EBADMSG && audit->oldest.seq != 0)
-                report_unreadable(audit);
-        if (r < 0)
-                return; /* what cannot be opened now is looked at again; verify reads it anyway */
-        if (found.seq == audit->oldest.seq && strcmp(found.hash, audit->oldest.hash) == 0)
-                return;
-        if (audit->oldest.seq == 0 || found.seq < audit->oldest.seq)
-                keep_oldest(audit, &found, false); /* new, or older files were put back */
-        else
-                report_loss(audit, &found);
-}
-
-void audit_watch_oldest(Audit *audit, const AuditHead *stored)
-{
-        audit->oldest = *stored;
-        check_oldest(audit);
-}
-
 /* --- rotation --- */
 
 static int open_file(const Audit *audit)
@@ -390,11 +256,17 @@ static int rotate(Audit *audit)
         audit->fd = fd;
         audit->size = 0;
         if (audit->oldest.seq != 0)
-                check_oldest(audit);
+                oldest_check(audit);
         return 0;
 }
 
 /* --- the door --- */
+
+void audit_ignore(void *userdata, int r)
+{
+        (void)userdata;
+        (void)r;
+}
 
 /* The first record after one that was lost says how many were. */
 static int append_resume(Audit *audit)
@@ -467,7 +339,7 @@ void audit_configure(Audit *audit, const AuditSettings *settings)
         audit->sync_usec = settings->sync_usec;
         audit->loss[0] = '\0'; /* whoever reloads has been told */
         if (audit->oldest.seq != 0)
-                check_oldest(audit);
+                oldest_check(audit);
 }
 
 static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail *tail)
@@ -484,7 +356,7 @@ static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail 
         audit_append(
                 audit,
                 &(AuditRecord){ .event = AUDIT_EVENT_GAP, .object = object, .result = "Failed" },
-                ignore, NULL);
+                audit_ignore, NULL);
 }
 
 /* A torn line is ended, so that the next one begins on a line of its own. */

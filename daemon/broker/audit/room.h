@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share: the log's own state. */
+#pragma once
+
+#include "broker/audit/audit.h"
+#include "broker/audit/journal.h"
+
+typedef struct Waiter Waiter;
+
+/* A reply that waits for the disk. */
+struct Waiter {
+        Waiter *next;
+        uint64_t seq;
+        audit_done done;
+        void *userdata;
+};
+
+typedef struct AuditSpan {
+        uint64_t first, last; /* 0: none */
+} AuditSpan;
+
+struct Audit {
+        char *path;
+        uint64_t max_size;
+        uint64_t sync_usec;
+        Lane *lane;
+        AuditEvents events;
+        void *userdata;
+        int fd;
+        uint64_t size;
+        AuditHead head;
+        AuditHead oldest; /* as audit_watch_oldest() has it; seq 0: not watched yet */
+        Journal *journal; /* NULL: there is none to tell */
+        uint64_t seq_synced;
+        bool is_syncing, sync_again, sync_planned;
+        Waiter *waiters, **waiters_end;
+        AuditSpan unsure;        /* written, but a sync of them failed: the disk may lack them */
+        uint64_t n_lost;         /* records that could not be written; said by the next that can */
+        char write_problem[256]; /* "": the last record was written */
+        char sync_problem[256];  /* "": the last sync was done */
+        char gap[256];           /* "": the file went on from what the store had */
+        char loss[256];          /* "": no older files have gone, or that was told */
+};
+
+/* For a record that nobody waits for. */
+void audit_ignore(void *userdata, int r);
+
+/* oldest.c: looks for the oldest record, and notes what has gone. */
+void oldest_check(Audit *audit);
