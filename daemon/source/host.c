@@ -188,39 +188,17 @@ static void host_give_up(void *userdata, const char *why)
 
 static driver_operation operation_of(const SourceDriver *driver, WireOperation operation)
 {
-        switch (operation) {
-        case WIRE_SIGN:
-                return driver->sign;
-        case WIRE_DECRYPT:
-                return driver->decrypt;
-        case WIRE_IMPORT:
-                return driver->import;
-        case WIRE_GENERATE:
-                return driver->generate;
-        case WIRE_LOOKUP:
-                return driver->lookup;
-        case WIRE_INSTALL:
-                return driver->install;
-        case WIRE_READ_CHAIN:
-                return read_chain;
-        case WIRE_REQUEST:
-                return driver->request;
-        case WIRE_DESTROY:
-                return driver->destroy;
-        case WIRE_TAKE_BACK:
-                return driver->take_back;
-        case WIRE_EXPORT:
-                return driver->export;
-        case WIRE_UNLOCK:
-                return driver->unlock;
-        case WIRE_REFRESH:
-                return driver->refresh;
-        case WIRE_CONFIGURE:
-        case WIRE_ANSWER:
-        case _WIRE_OPERATION_N:
-                break;
-        }
-        return NULL;
+        const driver_operation operations[_WIRE_OPERATION_N] = {
+                [WIRE_SIGN] = driver->sign,       [WIRE_DECRYPT] = driver->decrypt,
+                [WIRE_IMPORT] = driver->import,   [WIRE_GENERATE] = driver->generate,
+                [WIRE_LOOKUP] = driver->lookup,   [WIRE_INSTALL] = driver->install,
+                [WIRE_READ_CHAIN] = read_chain,   [WIRE_REQUEST] = driver->request,
+                [WIRE_DESTROY] = driver->destroy, [WIRE_TAKE_BACK] = driver->take_back,
+                [WIRE_EXPORT] = driver->export,   [WIRE_UNLOCK] = driver->unlock,
+                [WIRE_REFRESH] = driver->refresh,
+        };
+
+        return (unsigned)operation < _WIRE_OPERATION_N ? operations[operation] : NULL;
 }
 
 /* One line for a failure: who asks a hundred times for what is not to be had must not fill the log. */
