@@ -37,7 +37,7 @@
 
 #define QUEUE_MAX      4096
 #define WORKERS_MAX    256
-#define READERS_MAX    128 /* twice what one client may have in flight */
+#define HANDING_MAX    128 /* twice what one client may have in flight; 2 MiB of locked memory each */
 #define READER_STACK   (256 * 1024)
 #define LOG_AGAIN_USEC (10 * USEC_PER_SEC)
 
@@ -48,6 +48,7 @@ struct Job {
         WireRequest request;
         uint64_t deadline_usec;
         Handed handed;
+        bool is_handing; /* one of the host's n_handing */
         Host *host;
 };
 
@@ -60,7 +61,7 @@ struct Host {
         pthread_cond_t queued;
         TAILQ_HEAD(, Job) queue;
         size_t n_queue;
-        size_t n_readers; /* threads that read descriptors, for a request each */
+        size_t n_handing; /* requests whose descriptors are read, or what they held is kept */
         Asks asks;
         char logged[sizeof(((Failure *)NULL)->text)]; /* the last failure that was logged */
         uint64_t logged_usec;
@@ -78,8 +79,15 @@ const char *driver_setting(char *const *settings, const char *key)
 
 static void job_free(Job *job)
 {
+        Host *host = job->host;
+
         wire_request_deinit(&job->request);
         handed_deinit(&job->handed);
+        if (job->is_handing) {
+                pthread_mutex_lock(&host->lock);
+                host->n_handing--;
+                pthread_mutex_unlock(&host->lock);
+        }
         free(job);
 }
 
@@ -371,7 +379,6 @@ static void *reader_main(void *userdata)
 
         handed_read_worker(job->request.fds, &job->handed);
         pthread_mutex_lock(&host->lock);
-        host->n_readers--;
         r = host_queue_locked(host, job, &failure);
         pthread_mutex_unlock(&host->lock);
         if (r != 0) {
@@ -403,12 +410,13 @@ static int start_reader(Job *job)
  */
 static int host_read_locked(Host *host, Job *job, Failure *failure)
 {
-        if (host->n_readers >= READERS_MAX || start_reader(job) < 0)
+        job->is_handing = true;
+        if (host->n_handing >= HANDING_MAX || start_reader(job) < 0)
                 return fail(failure, CB_LIMIT_EXCEEDED,
-                            "the source reads the descriptors of %zu requests already; try again "
+                            "%zu requests with descriptors wait for the source already; try again "
                             "later",
-                            host->n_readers);
-        host->n_readers++;
+                            host->n_handing);
+        host->n_handing++;
         return 0;
 }
 
@@ -488,7 +496,7 @@ static Job *host_take_expired(Host *host, uint64_t now_usec, uint64_t *ret_next_
         Job *job;
 
         pthread_mutex_lock(&host->lock);
-        if (host->n_readers > 0)
+        if (host->n_handing > 0)
                 next_usec = now_usec + USEC_PER_SEC; /* they queue too */
         TAILQ_FOREACH(job, &host->queue, entry)
         {
