@@ -410,12 +410,20 @@ static int start_reader(Job *job)
  */
 static int host_read_locked(Host *host, Job *job, Failure *failure)
 {
-        job->is_handing = true;
-        if (host->n_handing >= HANDING_MAX || start_reader(job) < 0)
+        int r;
+
+        if (host->n_handing >= HANDING_MAX)
                 return fail(failure, CB_LIMIT_EXCEEDED,
-                            "%zu requests with descriptors wait for the source already; try again "
+                            "%d requests with descriptors wait for the source already; try again "
                             "later",
-                            host->n_handing);
+                            HANDING_MAX);
+        job->is_handing = true;
+        r = start_reader(job);
+        if (r < 0)
+                return fail(failure, CB_LIMIT_EXCEEDED,
+                            "the source cannot start a thread to read descriptors: %s; try again "
+                            "later",
+                            strerror(-r));
         host->n_handing++;
         return 0;
 }
