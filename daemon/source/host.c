@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The host: reads requests on the main thread, hands them to workers through a bounded queue, and lets
- * each worker answer. A request with descriptors passes through a thread that reads them first. Invariant: every request that was read is answered exactly once, by whoever took
- * it out of the queue, unless the process ends.
+ * each worker answer. A request with descriptors passes through a thread that reads them first.
+ * Invariant: every request that was read is answered exactly once, by whoever took it out of the queue,
+ * unless the process ends.
  *
  * The main thread never calls a driver's operation, so that a module that hangs cannot keep it from
  * reading or from seeing the end. A request whose time is over while it waits is answered by the main
@@ -405,8 +406,8 @@ static int start_reader(Job *job)
 }
 
 /*
- * Whoever holds the other end of a pipe decides how long its reading takes: a thread of its own reads, and no worker,
- * which signs for others, ever waits for one.
+ * Whoever holds the other end of a pipe decides how long its reading takes: a thread of its own reads,
+ * and no worker, which signs for others, ever waits for one.
  */
 static int host_read_locked(Host *host, Job *job, Failure *failure)
 {
