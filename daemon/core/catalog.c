@@ -96,11 +96,12 @@ static const char *pair_right(const Map *pairs, size_t index, const char *left)
         return strncmp(key, left, n_left) == 0 && key[n_left] == '/' ? key + n_left + 1 : NULL;
 }
 
-static size_t pair_first(const Map *pairs, const char *left)
+/* The place of the first pair of left whose right half is greater, if there is one. */
+static size_t pair_after(const Map *pairs, const char *left, const char *right)
 {
         char pair[PAIR_MAX];
 
-        pair_make(left, "", pair);
+        pair_make(left, right, pair);
         return map_index_after(pairs, pair);
 }
 
@@ -273,7 +274,7 @@ static void select_by_thumbprint(const Catalog *catalog, const uint8_t *digest, 
         const char *id;
 
         hex_encode_upper(digest, n_digest, thumbprint);
-        for (size_t i = pair_first(&catalog->thumbprints, thumbprint);
+        for (size_t i = pair_after(&catalog->thumbprints, thumbprint, "");
              (id = pair_right(&catalog->thumbprints, i, thumbprint)) != NULL; i++)
                 candidates_add(candidates, catalog_find_certificate(catalog, id));
 }
@@ -313,22 +314,9 @@ int catalog_select(const Catalog *catalog, const char *selector, catalog_visible
         return 0;
 }
 
-int catalog_users_of(const Catalog *catalog, const char *id, char ***ret_names)
+const char *catalog_next_user(const Catalog *catalog, const char *id, const char *after)
 {
-        CLEANUP(strv_freep) char **names = NULL;
-        const char *name;
-        int r;
-
-        if (strlen(id) > IDENTIFIER_LENGTH_MAX) { /* nothing of ours */
-                *ret_names = NULL;
-                return 0;
-        }
-        for (size_t i = pair_first(&catalog->users, id);
-             (name = pair_right(&catalog->users, i, id)) != NULL; i++) {
-                r = strv_append(&names, name);
-                if (r < 0)
-                        return r;
-        }
-        *ret_names = TAKE(names);
-        return 0;
+        if (strlen(id) > IDENTIFIER_LENGTH_MAX) /* nothing of ours */
+                return NULL;
+        return pair_right(&catalog->users, pair_after(&catalog->users, id, after), id);
 }

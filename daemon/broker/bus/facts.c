@@ -8,6 +8,7 @@
 #include <build-config.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/strings.h"
 
@@ -192,16 +193,23 @@ static int certificate_generations(const Object *object, Value *ret_value)
 /* Of the backends that use it, those that the caller may read. */
 static int certificate_backends(const Object *object, Value *ret_value)
 {
-        CLEANUP(strv_freep) char **users = NULL, **names = NULL;
-        int r;
+        const Catalog *catalog = object->bus->rooms.catalog;
+        const char *id = object->certificate->id, *user;
+        CLEANUP(strv_freep) char **names = NULL;
+        size_t n = 0;
 
-        r = catalog_users_of(object->bus->rooms.catalog, object->certificate->id, &users);
-        for (char **user = users; r == 0 && user && *user; user++) {
-                if (may_read(object->bus, object->subject, OBJECT_BACKEND, *user))
-                        r = strv_append(&names, *user);
+        for (user = ""; (user = catalog_next_user(catalog, id, user));)
+                n++;
+        names = calloc(n + 1, sizeof(*names));
+        if (!names)
+                return -ENOMEM;
+        for (user = "", n = 0; (user = catalog_next_user(catalog, id, user));) {
+                if (!may_read(object->bus, object->subject, OBJECT_BACKEND, user))
+                        continue;
+                names[n] = strdup(user);
+                if (!names[n++])
+                        return -ENOMEM;
         }
-        if (r < 0)
-                return r;
         *ret_value = value_take_strings(TAKE(names));
         return 0;
 }

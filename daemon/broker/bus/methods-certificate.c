@@ -38,16 +38,19 @@ void certificate_set_enabled(Call *call, DBusMessage *message)
 /* Names the backends that the caller may read; that there are others is all that it learns of those. */
 static int tell_users(const Call *call, Failure *failure)
 {
-        CLEANUP(strv_freep) char **users = NULL, **names = NULL;
+        const Catalog *catalog = call->bus->rooms.catalog;
+        CLEANUP(strv_freep) char **names = NULL;
         CLEANUP(freep) char *text = NULL;
-        int r;
+        const char *user = "";
+        size_t n_users = 0;
+        int r = 0;
 
-        r = catalog_users_of(call->bus->rooms.catalog, call->node.name, &users);
-        for (char **user = users; r == 0 && user && *user; user++) {
-                if (may_read(call->bus, call_subject(call), OBJECT_BACKEND, *user))
-                        r = strv_append(&names, *user);
+        while (r == 0 && (user = catalog_next_user(catalog, call->node.name, user))) {
+                n_users++;
+                if (may_read(call->bus, call_subject(call), OBJECT_BACKEND, user))
+                        r = strv_append(&names, user);
         }
-        if (r == 0 && strv_length(users) == 0)
+        if (r == 0 && n_users == 0)
                 return 0; /* it is in use by something else, which has been told */
         text = r == 0 ? strv_join(names, ", ") : NULL;
         if (!text)
@@ -58,9 +61,9 @@ static int tell_users(const Call *call, Failure *failure)
                     "delete "
                     "them first",
                     call->node.name, text,
-                    strv_length(names) == strv_length(users) ? ""
-                    : strv_length(names) == 0                ? "backends that you may not read"
-                                                             : " and others that you may not read");
+                    strv_length(names) == n_users ? ""
+                    : strv_length(names) == 0     ? "backends that you may not read"
+                                                  : " and others that you may not read");
 }
 
 static void on_deleted(void *userdata, const Failure *failure)

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Views: a reload changes what a peer may read without any object changing. Each peer remembers under which grants it was
- * last told what there is; when these are not in force any more it is told the difference, object by object, as
- * InterfacesAdded and InterfacesRemoved, and once for each certificate its Backends. The invariant: what it may not read now is not told, whatever the grants of
- * before were. No turn of the loop decides on more than DECISIONS_PER_TURN objects, and a peer that does not read its
- * messages is waited for, without the others.
+ * Views: a reload changes what a peer may read without any object changing. Each peer remembers under which
+ * grants it was last told what there is; when these are not in force any more it is told the difference,
+ * object by object, as InterfacesAdded and InterfacesRemoved, and once for each certificate its Backends. The
+ * invariant: what it may not read now is not told, whatever the grants of before were. A turn of the loop ends
+ * with the object at which it has decided on DECISIONS_PER_TURN of them, the users of a certificate counted;
+ * a peer that does not read its messages is waited for, without the others.
  */
 #include "broker/bus/room.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/log.h"
-#include "base/strings.h"
 
 #define DECISIONS_PER_TURN 512
 #define UNREAD_MAX         (1024 * 1024) /* far below OUTGOING_SIGNALS_MAX, where signals are dropped */
@@ -36,37 +35,35 @@ void view_deinit(View *view)
         grants_unref(TAKE(view->telling));
 }
 
-/* Of the backends that use this certificate, are others readable than before? */
-static bool has_other_users(const Peer *peer, const char *id, size_t *ret_n)
+/* Of the backends that use this certificate, are others readable than before? Counts them all. */
+static bool has_other_users(const Peer *peer, const char *id, size_t *n)
 {
-        CLEANUP(strv_freep) char **users = NULL;
+        const View *view = &peer->view;
+        const char *user = "";
+        bool others = false;
 
-        *ret_n = 0;
-        if (catalog_users_of(peer->bus->rooms.catalog, id, &users) < 0)
-                return true;
-        for (char **user = users; user && *user; user++) {
-                ++*ret_n;
-                if (lets_read(peer->view.told, peer, OBJECT_BACKEND, *user) !=
-                    lets_read(peer->view.telling, peer, OBJECT_BACKEND, *user))
-                        return true;
+        while ((user = catalog_next_user(peer->bus->rooms.catalog, id, user))) {
+                ++*n;
+                others = others || lets_read(view->told, peer, OBJECT_BACKEND, user) !=
+                                           lets_read(view->telling, peer, OBJECT_BACKEND, user);
         }
-        return false;
+        return others;
 }
 
-/* How many decisions it took beside the one on the object itself. */
+/* On how many objects it decided. */
 static size_t compare(Peer *peer, ObjectKind kind, const char *name)
 {
         bool before = lets_read(peer->view.told, peer, kind, name);
-        size_t n = 0;
+        bool now = lets_read(peer->view.telling, peer, kind, name);
+        size_t n = 1;
+        bool others = now && kind == OBJECT_CERTIFICATE && has_other_users(peer, name, &n);
 
-        if (before != lets_read(peer->view.telling, peer, kind, name)) {
-                if (before)
-                        signal_removed_to(peer, kind, name);
-                else
-                        signal_added_to(peer, kind, name);
-        } else if (before && kind == OBJECT_CERTIFICATE && has_other_users(peer, name, &n)) {
+        if (before && !now)
+                signal_removed_to(peer, kind, name);
+        else if (now && !before)
+                signal_added_to(peer, kind, name);
+        else if (others)
                 signal_users_to(peer, name);
-        }
         return n;
 }
 
@@ -75,11 +72,14 @@ static bool compare_map(Peer *peer, ObjectKind kind, const Map *map, size_t *bud
 {
         View *view = &peer->view;
         size_t i = view->last[0] ? map_index_after(map, view->last) : 0;
+        size_t left = *budget, n;
 
-        for (; i<map->n && * budget> 0 && peer->state == PEER_KNOWN; i++, --*budget) {
+        for (; i < map->n && left > 0 && peer->state == PEER_KNOWN; i++) {
                 snprintf(view->last, sizeof(view->last), "%s", map->entries[i].key);
-                compare(peer, kind, view->last);
+                n = compare(peer, kind, view->last);
+                left -= MIN(left, n);
         }
+        *budget = left;
         return i < map->n;
 }
 

@@ -78,12 +78,15 @@ static bool is_free(Job *job)
 {
         CLEANUP(strv_freep) char **users = NULL;
         CLEANUP(freep) char *names = NULL;
+        const char *user = "";
 
-        if (catalog_users_of(job->manage->catalog, job->id, &users) < 0) {
+        while ((user = catalog_next_user(job->manage->catalog, job->id, user))) {
+                if (strv_append(&users, user) == 0)
+                        continue;
                 job_fail(job, -ENOMEM, "no memory to delete certificate '%s'", job->id);
                 return false;
         }
-        if (strv_length(users) == 0)
+        if (!users)
                 return true;
 
         names = strv_join(users, ", ");

@@ -82,13 +82,10 @@ void notice_backend(Manage *manage, const char *name)
 
 void notice_users_of(Manage *manage, const char *id)
 {
-        CLEANUP(strv_freep) char **names = NULL;
+        const char *name = "";
 
-        if (catalog_users_of(manage->catalog, id, &names) < 0)
-                return;
-
-        for (char **name = names; name && *name; name++)
-                notice_backend(manage, *name);
+        while ((name = catalog_next_user(manage->catalog, id, name)))
+                notice_backend(manage, name);
 }
 
 static bool state_differs(Manage *manage, const Certificate *certificate, uint64_t now_sec)
