@@ -10,11 +10,10 @@
 
 #include "cli.h"
 
-#define PROPERTIES "org.freedesktop.DBus.Properties"
-#define PREFIX     "org.certbroker1."
-#define PAGE       500
-#define PATH_TEXT_MAX                                                                              \
-        512 /* of an object: a name has at most 127 characters, each of up to three bytes there */
+#define PROPERTIES    "org.freedesktop.DBus.Properties"
+#define PREFIX        "org.certbroker1."
+#define PAGE          500
+#define NAME_TEXT_MAX 128
 
 static const struct {
         const char *kind, *interface;
@@ -141,30 +140,41 @@ static int add_certificates(Cli *cli, Objects *objects)
         }
 }
 
-/* One that has gone since it was listed is none. */
-static int add_object(Cli *cli, const char *kind, const char *path, Objects *objects)
+/* The reverse of what cb_object_path() makes of a name; false: it would not have made that. */
+static bool label_decode(const char *label, size_t n_label, char ret_name[NAME_TEXT_MAX])
 {
-        const cb_value *properties;
-        cb_value *reply;
-        int r;
+        char name[NAME_TEXT_MAX];
+        size_t n = 0;
 
-        r = get_all(cli, path, kind_interface(kind), &reply, &properties);
-        if (r == CB_NOT_FOUND)
-                return 0;
-        if (r)
-                return r;
-        if (keep_reply(objects, reply, 1))
-                return cli_out_of_memory(cli);
-        objects->dicts[objects->n_dicts++] = properties;
-        return 0;
+        for (size_t i = 0; i < n_label; i++) {
+                char hex[3] = "";
+
+                if (n + 1 >= sizeof(name))
+                        return false;
+                name[n] = label[i];
+                if (label[i] == '_') {
+                        if (n_label - i < sizeof(hex))
+                                return false;
+                        (void)memcpy(hex, label + i + 1, 2);
+                        if (strspn(hex, "0123456789abcdef") != 2)
+                                return false;
+                        name[n] = (char)strtoul(hex, NULL, 16);
+                        i += 2;
+                }
+                n++;
+        }
+        name[n] = '\0';
+        (void)memcpy(ret_name, name, n + 1);
+        return true;
 }
 
-/* The children of a folder, as Introspect writes them: <node name="LABEL"/>. */
-static int add_children(Cli *cli, const char *kind, Objects *objects)
+/* Introspect writes the children of a folder as <node name="LABEL"/>. */
+int ask_names(Cli *cli, const char *kind, int (*on_name)(void *userdata, const char *name),
+              void *userdata)
 {
         static const char child[] = "<node name=\"";
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        char folder[64], path[PATH_TEXT_MAX];
+        char folder[64], name[NAME_TEXT_MAX];
         const char *label;
         int r;
 
@@ -178,11 +188,35 @@ static int add_children(Cli *cli, const char *kind, Objects *objects)
         label = r ? NULL : cb_value_string(cb_value_at(reply, 0), "");
         while (r == 0 && (label = strstr(label, child))) {
                 label += strlen(child);
-                (void)snprintf(path, sizeof(path), "%s/%.*s", folder, (int)strcspn(label, "\""),
-                               label);
-                r = add_object(cli, kind, path, objects);
+                if (label_decode(label, strcspn(label, "\""), name))
+                        r = on_name(userdata, name);
         }
         return r;
+}
+
+typedef struct Adding {
+        Cli *cli;
+        const char *kind;
+        Objects *objects;
+} Adding;
+
+/* One that has gone since it was listed is none. */
+static int add_object(void *userdata, const char *name)
+{
+        const Adding *adding = userdata;
+        const cb_value *properties;
+        cb_value *reply;
+        int r;
+
+        r = ask_properties(adding->cli, adding->kind, name, &reply, &properties);
+        if (r == CB_NOT_FOUND)
+                return 0;
+        if (r)
+                return r;
+        if (keep_reply(adding->objects, reply, 1))
+                return cli_out_of_memory(adding->cli);
+        adding->objects->dicts[adding->objects->n_dicts++] = properties;
+        return 0;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -195,11 +229,12 @@ static int compare_names(const void *a, const void *b)
 
 int ask_objects(Cli *cli, const char *kind, Objects *objects)
 {
+        Adding adding = { cli, kind, objects };
         int r;
 
         if (strcmp(kind, "certificate") == 0)
                 return add_certificates(cli, objects);
-        r = add_children(cli, kind, objects);
+        r = ask_names(cli, kind, add_object, &adding);
         if (r == 0 && objects->n_dicts > 0)
                 qsort(objects->dicts, objects->n_dicts, sizeof(*objects->dicts), compare_names);
         return r;

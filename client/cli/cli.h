@@ -53,6 +53,9 @@ void objects_deinit(Objects *objects);
  * objects_deinit() is the caller's.
  */
 int ask_objects(Cli *cli, const char *kind, Objects *objects);
+/* Their names alone, in one question; what on_name() gives but 0 ends it. */
+int ask_names(Cli *cli, const char *kind, int (*on_name)(void *userdata, const char *name),
+              void *userdata);
 /* A method of an object; the answer may not matter (NULL). */
 int ask_object(Cli *cli, const char *kind, const char *name, const char *member,
                cb_value **ret_reply, const char *signature, ...);

@@ -49,16 +49,27 @@ static cb_client *connect_daemon(const Completion *c)
         return client;
 }
 
-static void offer_names(const Completion *c, const char *kind, const char *property,
-                        const char *prefix)
+typedef struct Names {
+        const Completion *completion;
+        const char *prefix;
+} Names;
+
+static int offer_name(void *userdata, const char *name)
 {
-        CLEANUP(objects_deinit) Objects objects = { 0 };
+        const Names *names = userdata;
+
+        offer(names->completion, names->prefix, name);
+        return 0;
+}
+
+/* One question, however many there are: none of them is asked about itself. */
+static void offer_names(const Completion *c, const char *kind, const char *prefix)
+{
+        Names names = { c, prefix };
         Cli cli = { .client = connect_daemon(c) };
 
         if (cli.client)
-                (void)ask_objects(&cli, kind, &objects);
-        for (size_t i = 0; i < objects.n_dicts; i++)
-                offer(c, prefix, cb_value_string(cb_value_get(objects.dicts[i], property), ""));
+                (void)ask_names(&cli, kind, offer_name, &names);
         cb_client_free(cli.client);
 }
 
@@ -92,23 +103,23 @@ static void offer_generations(const Completion *c)
 
 static void offer_certificates(const Completion *c)
 {
-        offer_names(c, "certificate", "Id", "");
+        offer_names(c, "certificate", "");
 }
 
 static void offer_backends(const Completion *c)
 {
-        offer_names(c, "backend", "Name", "");
+        offer_names(c, "backend", "");
 }
 
 static void offer_sources(const Completion *c)
 {
-        offer_names(c, "source", "Name", "");
+        offer_names(c, "source", "");
 }
 
 static void offer_objects(const Completion *c)
 {
-        offer_names(c, "certificate", "Id", "certificate/");
-        offer_names(c, "backend", "Name", "backend/");
+        offer_names(c, "certificate", "certificate/");
+        offer_names(c, "backend", "backend/");
 }
 
 static const char *const key_types[] = { "rsa-2048", "rsa-3072", "rsa-4096", "ec-p256",

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Completion in bash, as bash asks for it: commands, options, and ids and names of the running daemon."""
 
+import contextlib
 import pathlib
+import socket
 import subprocess
+import threading
 
 import pytest
 
-from broker import CLI
+from broker import CLI, ROOT
 
 FILE = pathlib.Path(__file__).parents[2] / "client/cli/certbroker.bash"
 
@@ -77,6 +80,51 @@ def test_ids_and_names_of_the_running_daemon(stopped, complete):
     assert complete("certificate rollback other ") == ["1"]
     assert complete("policy check --user root use certificate/oth") == ["certificate/other"]
     assert complete("policy check --user root use back") == ["backend/api"]
+
+
+@contextlib.contextmanager
+def overheard(path, target):
+    """A socket at `path` that hands on to `target`; gives what clients have sent through it."""
+    sent = bytearray()
+
+    def hand_on(source, sink, copy):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                copy += data
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                client, daemon = listener.accept()[0], socket.socket(socket.AF_UNIX)
+                daemon.connect(target)
+                for arguments in ((client, daemon, sent), (daemon, client, bytearray())):
+                    threading.Thread(target=hand_on, args=arguments, daemon=True).start()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        threading.Thread(target=accept, daemon=True).start()
+        yield sent
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_one_question_however_many_there_are(stopped, complete):
+    """Not one for each of them: whoever presses TAB does not wait for all."""
+    stopped.start()
+    stopped.import_new("client")
+    backends = ["0-b", "a.b", "a_b", "b-0"]
+    for name in backends:
+        stopped.create_backend(name, "client")
+    channel = str(stopped.get(ROOT, "Manager", "ChannelAddress")).split(";")[0].removeprefix("unix:path=").split(",")[0]
+    path = stopped.folder / "overheard"
+    with overheard(path, channel) as sent:
+        for line, names in (("backend check ", backends), ("certificate show ", ["client"]), ("source show ", ["hsm"])):
+            del sent[:]
+            assert complete(f"--bus unix:path={path} {line}", bus=False) == names
+            assert sent.count(b"Introspect\0") == 1, "the one question"
+            assert sent.count(b"org.freedesktop.DBus.Properties") == sent.count(b"ListCertificates") == 0
 
 
 def test_no_daemon_no_wait(complete, stopped):
