@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -192,6 +193,21 @@ int ask_names(Cli *cli, const char *kind, int (*on_name)(void *userdata, const c
                         r = on_name(userdata, name);
         }
         return r;
+}
+
+static int count_name(void *userdata, const char *name)
+{
+        size_t *n = userdata;
+
+        ++*n;
+        return 0;
+}
+
+bool ask_may_manage(Cli *cli)
+{
+        size_t n = 0;
+
+        return geteuid() == 0 || ask_names(cli, "source", count_name, &n) != 0 || n > 0;
 }
 
 typedef struct Adding {

@@ -56,6 +56,11 @@ int ask_objects(Cli *cli, const char *kind, Objects *objects);
 /* Their names alone, in one question; what on_name() gives but 0 ends it. */
 int ask_names(Cli *cli, const char *kind, int (*on_name)(void *userdata, const char *name),
               void *userdata);
+/*
+ * Whether the caller may be one who may manage everything, and so read the metrics: who sees no source may not, and
+ * is not to ask for them, as each refusal is a record in the audit log. True, too, if nobody answers.
+ */
+bool ask_may_manage(Cli *cli);
 /* A method of an object; the answer may not matter (NULL). */
 int ask_object(Cli *cli, const char *kind, const char *name, const char *member,
                cb_value **ret_reply, const char *signature, ...);

@@ -128,11 +128,12 @@ static void warn_unless_in_force(Cli *cli, const char *hash)
 {
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *why = NULL;
-        cb_error error = { 0 };
-        int r;
+        cb_error error = { .text = "It is told to those who may manage everything." };
+        int r = CB_ACCESS_DENIED;
 
-        r = cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true }, &reply,
-                    &error, "");
+        if (ask_may_manage(cli))
+                r = cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true },
+                            &reply, &error, "");
         why = r ? text_escape(error.text) : NULL;
         if (r)
                 (void)fprintf(stderr,

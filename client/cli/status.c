@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "show.h"
 #include "text.h"
@@ -242,15 +241,6 @@ static int show_status(Cli *cli, const Status *status)
         return 0;
 }
 
-/*
- * Whoever sees a source may manage something, and may be one who may read the metrics. Nobody else asks: each
- * refusal is a record in the audit log.
- */
-static bool may_be_told(const Everything *all)
-{
-        return all->of[KIND_SOURCE].n_dicts > 0 || geteuid() == 0;
-}
-
 /* Only whoever may read the metrics is told: for all others there is no audit log. */
 static int look_at_audit(Cli *cli, Status *status)
 {
@@ -297,7 +287,7 @@ static int verb_status(Cli *cli, const Arguments *arguments)
                 r = ask_everything(cli, &all);
         if (r)
                 return r;
-        if ((may_be_told(&all) && look_at_audit(cli, &status)) || look_at_all(&status, &all))
+        if ((ask_may_manage(cli) && look_at_audit(cli, &status)) || look_at_all(&status, &all))
                 return cli_out_of_memory(cli);
         return show_status(cli, &status);
 }
