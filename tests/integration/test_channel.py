@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The private channel: the same objects, peer to peer, on a path and on an abstract socket."""
 
+import contextlib
 import functools
 import os
 import socket
@@ -164,37 +165,61 @@ def test_a_log_in_that_does_not_end_is_ended(broker):
     idle.call_blocking(None, ROOT, PEER, "Ping", "", ())
 
 
-def test_many_silent_connections_keep_nobody_out(stopped, root):
-    """Of one user, or of several: others, and root, still get in."""
-    stopped.spawn = functools.partial(stopped.spawn, command=("prlimit", "--nofile=512:512"))
-    stopped.start()
-    crowd = f"""
-import socket, time
-kept = []
-for _ in range(200):
-    s = socket.socket(socket.AF_UNIX)
-    s.connect({path_of(stopped)!r})
-    kept.append(s)
+CROWD = """
+import select, socket, sys
+kept = select.poll()
+sockets = [socket.socket(socket.AF_UNIX) for _ in range(200)]
+for s in sockets:
+    s.connect(sys.argv[1])
+    kept.register(s, select.POLLIN)
 print("all", flush=True)
-time.sleep(600)
+for _ in sys.stdin:
+    print(len(sockets) - len(kept.poll(0)), flush=True)
 """
 
-    def gather(user):
-        process = subprocess.Popen(["setpriv", f"--reuid={user}", "--clear-groups", PYTHON, "-c", crowd],
-                                   stdout=subprocess.PIPE, preexec_fn=die_with_parent)
-        assert process.stdout.readline() == b"all\n"
-        return process
 
+class Crowd:
+    """A user's connections that never log in."""
+
+    def __init__(self, broker, user):
+        self.process = subprocess.Popen(
+            ["setpriv", f"--reuid={user}", "--clear-groups", PYTHON, "-c", CROWD, path_of(broker)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+        assert self.process.stdout.readline() == b"all\n"
+
+    def remaining(self):
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def end(self):
+        self.process.kill()
+        self.process.communicate()
+
+
+def test_many_silent_connections_keep_nobody_out(stopped, root):
+    """Of one user, or of several: others, and root, still get in while they are there."""
+    stopped.spawn = functools.partial(stopped.spawn, command=("prlimit", "--nofile=512:512"))
+    stopped.start()
     ping = [ROOT, PEER, "Ping", ""]
-    crowds = [gather("nobody")]
-    try:
+
+    def among(users, get_in):
+        """How many had a place, and have it still when that is done: none, where it took longer than logging in may."""
+        with contextlib.ExitStack() as stack:
+            crowds = []
+            for user in users:
+                crowds.append(Crowd(stopped, user))
+                stack.callback(crowds[-1].end)
+            get_in()
+            return [crowd.remaining() for crowd in crowds]
+
+    def other_gets_in():
         assert words(stopped.as_user("www-data", ping, address="p2p:" + addresses(stopped)[0])) == ["ok"]
-        crowds += [gather("daemon"), gather("mail")]
-        peer(addresses(stopped)[0])
-    finally:
-        for process in crowds:
-            process.kill()
-            process.wait()
+
+    # of 64 places one user has half at most, and root 16 alone
+    wait_until(lambda: among(["nobody"], other_gets_in) == [32], "a crowd that stays")
+    wait_until(lambda: among(["nobody", "daemon", "mail"], lambda: peer(addresses(stopped)[0])) == [32, 16, 0],
+               "crowds that stay")
 
 
 def test_signals_on_the_channel(stopped, root):
