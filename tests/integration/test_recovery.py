@@ -152,14 +152,24 @@ def test_random_moments(broker):
     """Broker or source, at any time of imports and generations: in the end each object is some certificate's."""
     seed = int(time.time())
     moments = random.Random(seed)
-    done = []
     bundles = pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")))
-    for round in range(12):
+
+    def begin(pool, name):
+        return [pool.submit(outcome, generate, broker, f"generated-{name}", connection=broker.connect()),
+                pool.submit(outcome, lambda: broker.import_bundle(f"imported-{name}", bundles, b"secret",
+                                                                  connection=broker.connect()))]
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        began = time.monotonic()
+        results = begin(pool, "undisturbed")
+        assert [r.result() for r in results] == ["ok", "ok"]
+        took = time.monotonic() - began
+    done = []
+    while len(done) < 24 or not {"ok", "SourceUnavailable"} <= set(done):  # else they were all too early, or too late
+        assert len(done) < 120, (seed, took, done)
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            results = [pool.submit(outcome, generate, broker, f"generated-{round}", connection=broker.connect()),
-                       pool.submit(outcome, lambda: broker.import_bundle(f"imported-{round}", bundles, b"secret",
-                                                                         connection=broker.connect()))]
-            time.sleep(moments.uniform(0, 0.08))
+            results = begin(pool, len(done))
+            time.sleep(moments.uniform(0, took))
             if moments.random() < 0.5:
                 broker.kill()
                 broker.start()
