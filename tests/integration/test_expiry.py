@@ -128,7 +128,7 @@ def jumping(stopped):
         preload = os.environ["CERTBROKER_PRELOAD"] + ":" + FAKETIME
     stopped.extra_environment = {
         "LD_PRELOAD": preload, "FAKETIME_TIMESTAMP_FILE": path, "FAKETIME_NO_CACHE": "1",
-        "NO_FAKE_STAT": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1",
     }
     stopped.clock = clock
     return stopped
