@@ -133,6 +133,7 @@ static void on_committed(void *userdata, const Failure *committed)
         int r = 0;
 
         if (failure.status == 0) {
+                intent_stored(change->manage, change->forgotten_note);
                 if (change->certificate)
                         r = change_apply_certificate(change->manage, TAKE(change->certificate));
                 if (r == 0 && change->backend)

@@ -22,7 +22,8 @@ struct Intent {
         char note[sizeof(NOTE_PREFIX) + (size_t)2 * WIRE_MARK_LENGTH]; /* its key in the store */
         uint8_t mark[WIRE_MARK_LENGTH];
         char *source;
-        bool busy; /* a job is at it, or it is being taken back */
+        bool busy;   /* a job is at it, or it is being taken back */
+        bool stored; /* its certificate is, and the note is gone: not to be taken back */
 };
 
 static Intent *intent_free(Intent *intent)
@@ -210,6 +211,21 @@ const char *intent_note(const Intent *intent)
         return intent ? intent->note : NULL;
 }
 
+void intent_stored(Manage *manage, const char *note)
+{
+        Intent *intent = note ? map_find(&manage->intents, note) : NULL;
+
+        if (intent)
+                intent->stored = true;
+}
+
+bool intent_is_stored(const Manage *manage, const char *note)
+{
+        const Intent *intent = note ? map_find(&manage->intents, note) : NULL;
+
+        return intent && intent->stored;
+}
+
 /* The source may still be at it: what it makes is taken back when it serves again. */
 static bool is_open(int status)
 {
@@ -225,7 +241,7 @@ void intent_end(Job *job, const Failure *failure)
                 return;
 
         intent->busy = false;
-        if (failure->status == 0) /* the note went with the commit */
+        if (failure->status == 0 || intent->stored) /* the note went with the commit */
                 intent_remove(intent);
         else if (!job->asked)
                 forget(intent);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Publishing a generation. The invariant: what becomes current has a leaf for its key, has lost no name that
- * its predecessor had (unless forced), and has signed a random value that its leaf verifies. Whatever fails, a key
- * that was made for this call is destroyed again before the failure is answered.
+ * its predecessor had (unless forced), and has signed a random value that its leaf verifies. Whatever fails
+ * before it is in the store, a key that was made for this call is destroyed again before the failure is
+ * answered.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -73,10 +74,10 @@ static void on_stored(void *userdata, const Failure *failure)
 {
         Publication *publication = userdata;
 
-        if (failure->status != 0)
-                abandon(publication, failure);
-        else
+        if (failure->status == 0 || intent_is_stored(publication->manage, publication->note))
                 finish(publication, failure);
+        else
+                abandon(publication, failure);
 }
 
 static void store(Publication *publication)

@@ -157,6 +157,9 @@ void intent_begin(Job *job, int (*submit)(Job *job, Failure *failure));
 /* What the source is to mark the key with. */
 Bytes intent_mark(Intent *intent);
 const char *intent_note(const Intent *intent);
+/* The note went with a certificate into the store; whatever fails from here on, the key is that one's. */
+void intent_stored(Manage *manage, const char *note);
+bool intent_is_stored(const Manage *manage, const char *note); /* note NULL: no */
 /* The job is over: with success the certificate was stored and the note is gone. */
 void intent_end(Job *job, const Failure *failure);
 
