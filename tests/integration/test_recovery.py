@@ -142,6 +142,23 @@ def test_a_refused_import_leaves_no_intent(faulty, refused):
     assert settled(faulty)
 
 
+@pytest.mark.parametrize("rv, answer", [("0x1b", "SourceDenied"), ("0x31", "SourceUnavailable")])
+def test_tried_again_while_the_source_serves(faulty, refused, rv, answer):
+    """Refused at once, or left open, for the source may still have been at it."""
+    pids = faulty.helper_pids()
+    faulty.calls.write_text("")
+    faulty.rules(f"C_Sign rv={rv}\nC_DestroyObject rv=0x1b\n")
+    refused(answer, faulty.import_new, "client")
+    if answer == "SourceDenied":
+        wait_until(lambda: faulty.calls.read_text().count("C_DestroyObject") >= 2, "it was to be taken back")
+    assert len(without_certificate(faulty)) > 0
+    assert len(notes(faulty)) == 1
+    faulty.rules("")
+    wait_until(lambda: not notes(faulty), "it is tried again", 60)
+    assert without_certificate(faulty) == []
+    assert faulty.helper_pids() == pids
+
+
 def is_back(broker):
     """A person asks for it: after so many deaths the broker by itself waits longer and longer."""
     outcome(broker.source_call, "hsm", "Refresh")

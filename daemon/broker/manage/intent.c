@@ -1,29 +1,38 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Intents: a key that a source is about to make gets its mark (a PKCS#11 token's CKA_ID) here, and the mark is in the
- * store before the source is asked. Invariant: a key that was made and that no certificate has also has its intent, for
- * that is forgotten in the transaction which stores the certificate, or when the source has taken the key back. So
- * whoever was killed meanwhile, broker or source, nothing stays behind: intents that no job is at are taken back when
- * their source begins to serve. What a certificate uses is never taken back, whatever the store says.
+ * Intents: a key that a source is about to make gets its mark (a PKCS#11 token's CKA_ID) here, and
+ * the mark is in the store before the source is asked. Invariant: a key that was made and that no
+ * certificate has also has its intent, for that is forgotten in the transaction which stores the
+ * certificate, or when the source has taken the key back. So whoever was killed meanwhile, broker or
+ * source, nothing stays behind: intents that no job is at are taken back when their source begins to
+ * serve, and where it did not then, again while it serves. What a certificate uses is never taken
+ * back, whatever the store says.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/hex.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
 #define NOTE_PREFIX "making/"
 
+/* More than a source is given beyond a deadline before it is killed: it is at nothing by then. */
+#define RETRY_FIRST_SEC 5
+#define RETRY_MAX_SEC   600
+
 struct Intent {
         Manage *manage;
         char note[sizeof(NOTE_PREFIX) + (size_t)2 * WIRE_MARK_LENGTH]; /* its key in the store */
         uint8_t mark[WIRE_MARK_LENGTH];
         char *source;
-        bool busy;   /* a job is at it, or it is being taken back */
-        bool stored; /* its certificate is, and the note is gone: not to be taken back */
+        bool busy;          /* a job is at it, or it is being taken back */
+        bool stored;        /* its certificate is, and the note is gone: not to be taken back */
+        uint64_t pause_sec; /* before it is tried again, */
+        uint64_t retry_sec; /* which is due then, unless busy */
 };
 
 static Intent *intent_free(Intent *intent)
@@ -120,30 +129,47 @@ static bool is_used(const Intent *intent)
         return false;
 }
 
+/* What cannot be taken back now is a little later, or when the source begins to serve the next time. */
+static void wait_a_little(Intent *intent)
+{
+        intent->busy = false;
+        intent->pause_sec = MIN(MAX(2 * intent->pause_sec, RETRY_FIRST_SEC), RETRY_MAX_SEC);
+        intent->retry_sec = clock_realtime_sec() + intent->pause_sec;
+        notice_rearm_at(intent->manage, intent->retry_sec);
+}
+
 static void on_taken_back(void *userdata, WireReply *reply)
 {
         Intent *intent = userdata;
 
-        intent->busy = false;
         /* A vault cannot: what it was given has a name there, and can be registered by it. */
         if (reply->failure.status == 0 || reply->failure.status == CB_NOT_SUPPORTED)
                 forget(intent);
+        else
+                wait_a_little(intent);
 }
 
-/* What cannot be taken back now is, when the source begins to serve the next time. */
 static void take_back(Intent *intent)
 {
         Source *source = sources_find(intent->manage->sources, intent->source);
         Failure ignored = { 0 };
         WireRequest request;
 
-        if (!source)
-                return;
-
         wire_request_init(&request, WIRE_TAKE_BACK);
         request.timeout_usec = intent->manage->timeout_usec;
         request.input = (Bytes){ intent->mark, sizeof(intent->mark) };
-        intent->busy = source_submit(source, &request, on_taken_back, intent, &ignored) == 0;
+        if (source && source_submit(source, &request, on_taken_back, intent, &ignored) == 0)
+                intent->busy = true;
+        else
+                wait_a_little(intent);
+}
+
+static void recover(Intent *intent)
+{
+        if (is_used(intent))
+                forget(intent);
+        else
+                take_back(intent);
 }
 
 void intents_recover(Manage *manage, const char *source)
@@ -153,13 +179,42 @@ void intents_recover(Manage *manage, const char *source)
         for (size_t i = intents->n; i-- > 0;) {
                 Intent *intent = intents->entries[i].value;
 
-                if (intent->busy || !string_equal(intent->source, source))
-                        continue;
-                if (is_used(intent))
-                        forget(intent);
-                else
-                        take_back(intent);
+                if (!intent->busy && string_equal(intent->source, source))
+                        recover(intent);
         }
+}
+
+/* One whose source does not serve is taken back when that begins to. */
+static bool can_be_tried(const Intent *intent)
+{
+        Source *source = sources_find(intent->manage->sources, intent->source);
+
+        return !intent->busy && source && source_state_serves(source_state(source));
+}
+
+void intents_retry(Manage *manage, uint64_t now_sec)
+{
+        Map *intents = &manage->intents;
+
+        for (size_t i = intents->n; i-- > 0;) {
+                Intent *intent = intents->entries[i].value;
+
+                if (intent->retry_sec <= now_sec && can_be_tried(intent))
+                        recover(intent);
+        }
+}
+
+uint64_t intents_next(const Manage *manage)
+{
+        uint64_t next = 0;
+
+        MAP_FOREACH (&manage->intents, entry) {
+                const Intent *intent = entry->value;
+
+                if (can_be_tried(intent) && (next == 0 || intent->retry_sec < next))
+                        next = intent->retry_sec;
+        }
+        return next;
 }
 
 /* --- a job's --- */
@@ -226,7 +281,7 @@ bool intent_is_stored(const Manage *manage, const char *note)
         return intent && intent->stored;
 }
 
-/* The source may still be at it: what it makes is taken back when it serves again. */
+/* The source may still be at it: what it makes is taken back later, or when it serves again. */
 static bool is_open(int status)
 {
         return status == CB_TIMED_OUT || status == CB_SOURCE_UNAVAILABLE ||
@@ -240,11 +295,12 @@ void intent_end(Job *job, const Failure *failure)
         if (!intent)
                 return;
 
-        intent->busy = false;
         if (failure->status == 0 || intent->stored) /* the note went with the commit */
                 intent_remove(intent);
         else if (!job->asked)
                 forget(intent);
-        else if (!is_open(failure->status))
+        else if (is_open(failure->status))
+                wait_a_little(intent);
+        else
                 take_back(intent);
 }

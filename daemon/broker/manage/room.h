@@ -152,6 +152,9 @@ int intent_read_note(Manage *manage, const char *key, const char *value);
 void intents_deinit(Map *intents);
 /* The source serves: what was begun there and never became a generation is taken back. */
 void intents_recover(Manage *manage, const char *source);
+/* The same for what a source that serves did not take back yet, where its time has come. */
+void intents_retry(Manage *manage, uint64_t now_sec);
+uint64_t intents_next(const Manage *manage); /* when that is; 0: never */
 /* Stores what the job is about to have made, then calls submit(); answers every failure itself. */
 void intent_begin(Job *job, int (*submit)(Job *job, Failure *failure));
 /* What the source is to mark the key with. */
