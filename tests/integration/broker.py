@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -244,10 +245,11 @@ class Broker:
         objects = []
         for line in self.pkcs11_tool("--list-objects", token=token).splitlines():
             if line.startswith(" ") and objects and ":" in line:
-                field, value = line.split(":", 1)
-                objects[-1][field.strip()] = value.strip()
-            elif " Object" in line:
-                objects.append({"kind": line.split(" Object")[0].strip(), "type": line.split(";")[-1].strip()})
+                field, value = [part.strip() for part in line.split(":", 1)]
+                if value != "<empty>":
+                    objects[-1][field] = value
+            elif re.search(" [Oo]bject", line):
+                objects.append({"kind": re.split(" [Oo]bject", line)[0], "type": line.split(";")[-1].strip()})
         return [o for o in objects if kind is None or o["kind"].startswith(kind)]
 
     # configuration
