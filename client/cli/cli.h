@@ -57,8 +57,9 @@ int ask_objects(Cli *cli, const char *kind, Objects *objects);
 int ask_names(Cli *cli, const char *kind, int (*on_name)(void *userdata, const char *name),
               void *userdata);
 /*
- * Whether the caller may be one who may manage everything, and so read the metrics: who sees no source may not, and
- * is not to ask for them, as each refusal is a record in the audit log. True, too, if nobody answers.
+ * Whether the caller may be one who may manage everything, and so read the metrics: who sees no source may
+ * not, and is not to ask for them, as each refusal is a record in the audit log. True, too, if nobody
+ * answers.
  */
 bool ask_may_manage(Cli *cli);
 /* A method of an object; the answer may not matter (NULL). */

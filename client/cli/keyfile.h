@@ -19,6 +19,9 @@ int keyfile_encode(const char *uri, X509 *leaf, const char *comment, char **ret_
 /* What a certificate's key file says before its BEGIN. -ENOMEM. */
 int keyfile_comment(const char *id, const char *uri, char **ret_comment);
 
-/* The two files of a credential that has a chain. The caller frees the text. -EBADMSG: no certificate; -ENOMEM. */
+/*
+ * The two files of a credential that has a chain. The
+ * caller frees the text. -EBADMSG: no certificate; -ENOMEM.
+ */
 int keyfile_of(const cb_credential *credential, char **ret_text);
 int keyfile_chain(const cb_credential *credential, char **ret_text);

@@ -101,7 +101,10 @@ int broker_sign(Provider *provider, const char *id, uint64_t generation, const c
 
         r = cb_sign(client, id, generation, algorithm, input, n_input, signature, n_signature,
                     &error);
-        /* Who may do `tls` alone is puzzled by a handshake that fails: some programs tell the reason and no more. */
+        /*
+         * Who may do `tls` alone is puzzled by a handshake that
+         * fails: some programs tell the reason and no more.
+         */
         if (r == CB_ACCESS_DENIED)
                 r = REASON_DENIED_SIGN;
         return broker_answer(provider, r, "signing with certificate", id, &error);

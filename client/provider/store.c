@@ -160,7 +160,10 @@ static int store_make_key(Store *store, Key **ret_key)
                 return 0;
         }
 
-        /* libcrypto takes a key with a private half for a private key, and throws it away unless that is wanted. */
+        /*
+         * libcrypto takes a key with a private half for a
+         * private key, and throws it away unless that is wanted.
+         */
         ok = (store->expected == OSSL_STORE_INFO_PUBKEY ? key_new_half : key_new)(
                 store->provider, &store->key, spki, (size_t)n, ret_key);
         OPENSSL_free(spki);

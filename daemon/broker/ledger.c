@@ -29,7 +29,8 @@ struct Ledger {
         bool may_fail;    /* audit-failure = "continue" */
         bool is_failing;  /* and that was logged */
         AuditHead oldest; /* as the store had it at start */
-        bool is_watching; /* for the oldest: begun with the first configuration, for it may write to the store */
+        /* For the oldest: begun with the first configuration, for it may write to the store. */
+        bool is_watching;
 };
 
 /* A record on its way to the disk, and who waits for it. */

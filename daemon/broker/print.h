@@ -13,7 +13,7 @@
  */
 int config_print(const Config *config, FILE *to);
 /*
- * SHA-256 of the grants as they are printed, in hex: what tells whether those of a file are those in force. 0, -ENOMEM
- * or -EIO.
+ * SHA-256 of the grants as they are printed, in hex: what tells whether those of a file are those in force.
+ * 0, -ENOMEM or -EIO.
  */
 int config_hash_grants(const Config *config, char ret_hash[THUMBPRINT_TEXT]);

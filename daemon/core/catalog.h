@@ -42,5 +42,5 @@ typedef bool (*catalog_visible)(void *userdata, const Certificate *certificate);
 int catalog_select(const Catalog *catalog, const char *selector, catalog_visible visible,
                    void *userdata, Certificate **ret_certificate, Failure *failure);
 
-/* The backends that use it, sorted: the first one after `after` ("": of all), NULL: there is no more. The catalog's. */
+/* The name of the first backend after `after` ("": of all) that uses it, NULL: none. The catalog's. */
 const char *catalog_next_user(const Catalog *catalog, const char *id, const char *after);

@@ -95,7 +95,7 @@ const Grant *grants_next(const Grants *grants, const Subject *subject, const Req
                          const Grant *after);
 
 /*
- * Do both let this subject read the same, as far as that can be seen from the grants alone? Costs no look at any object;
- * false may be said of some that do.
+ * Do both let this subject read the same, as far as that can be seen from the grants alone? Costs no look
+ * at any object; false may be said of some that do.
  */
 bool grants_read_alike(const Grants *a, const Grants *b, const Subject *subject);

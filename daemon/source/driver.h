@@ -65,11 +65,10 @@ typedef struct SourceDriver {
         driver_operation install;  /* name, generation, key_uri, chain */
         driver_operation request;  /* key_uri, name, settings → output */
         driver_operation destroy;  /* key_uri */
-        driver_operation
-                take_back;        /* input = the mark of an import or generation, finished or not */
-        driver_operation export;  /* key_uri, name, chain, fds → fds */
-        driver_operation unlock;  /* fds {pin} */
-        driver_operation refresh; /* nothing → 0 when the source serves, else why it does not */
+        driver_operation take_back; /* input = a mark: what was made with it, also half */
+        driver_operation export;    /* key_uri, name, chain, fds → fds */
+        driver_operation unlock;    /* fds {pin} */
+        driver_operation refresh;   /* nothing → 0 when the source serves, else why it does not */
 } SourceDriver;
 
 /* The setting's value, NULL where there is none. Borrowed. */

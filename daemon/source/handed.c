@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading what was handed in. Invariant: it goes straight into locked memory, and the descriptors are closed on every
- * path. It never waits longer than it says, whoever holds the other end; but that long it may wait, so it is no
- * matter for the threads that sign: the host reads first, and a driver is called with what was read.
+ * Reading what was handed in. Invariant: it goes straight into locked memory, and the descriptors are
+ * closed on every path. It never waits longer than it says, whoever holds the other end; but that long it
+ * may wait, so it is no matter for the threads that sign: the host reads first, and a driver is called with
+ * what was read.
  */
 #include "source/handed.h"
 

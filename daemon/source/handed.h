@@ -8,7 +8,9 @@
 
 #define HANDED_MAX (1024 * 1024)
 
-/* What the descriptors of one request held; those that it lacks, or that could not be read, have no secret. */
+/*
+ * What the descriptors of one request held; those that it lacks, or that could not be read, have no secret.
+ */
 typedef struct Handed {
         int status[WIRE_FDS_MAX]; /* as secret_read_fd() says it; -ENOENT: there was none */
         Secret *secrets[WIRE_FDS_MAX];
@@ -20,8 +22,8 @@ void handed_read_worker(int fds[WIRE_FDS_MAX], Handed *handed);
 void handed_deinit(Handed *handed);
 
 /*
- * Takes out what descriptor `index` held. CB_INVALID_ARGUMENT: there was none, it is no regular file, memfd or pipe,
- * did not end in time, or holds more than HANDED_MAX; `what` names it in the sentence.
+ * Takes out what descriptor `index` held. CB_INVALID_ARGUMENT: there was none, it is no regular file, memfd
+ * or pipe, did not end in time, or holds more than HANDED_MAX; `what` names it in the sentence.
  */
 int handed_take(Handed *handed, size_t index, const char *what, Secret **ret_secret,
                 Failure *failure);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Certificates that a caller hands in for a key that is there: read by the source's process, because the broker waits
- * for no descriptor, and sorted by the key. Nothing is written anywhere.
+ * Certificates that a caller hands in for a key that is there: read by the source's process, because the
+ * broker waits for no descriptor, and sorted by the key. Nothing is written anywhere.
  */
 #include "source/read-chain.h"
 

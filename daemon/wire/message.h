@@ -33,12 +33,14 @@ typedef enum WireOperation {
         WIRE_CONFIGURE, /* settings. First, once. Reply when accepted; log-in goes on after it */
         WIRE_SIGN,      /* key_uri, algorithm, key_type, input → output (ECDSA in DER) */
         WIRE_DECRYPT,   /* key_uri, algorithm (text in `name`), input → output */
-        WIRE_IMPORT,    /* name, generation, extractable, fds {bundle, passphrase}, input = mark → key facts, chain */
+        WIRE_IMPORT,    /* name, generation, extractable, fds {bundle, passphrase}, input = mark → key
+                           facts, chain */
         WIRE_GENERATE,  /* name, generation, key_type, extractable, input = mark → key facts */
         WIRE_LOOKUP,    /* name, uri → key facts, chain; the key's present state */
         WIRE_INSTALL,   /* name, generation, key_uri, chain: certificates beside the key */
         WIRE_READ_CHAIN, /* fds {certificates}, input = the key's SubjectPublicKeyInfo → chain, sorted */
-        WIRE_REQUEST,   /* key_uri, name = subject, settings = SANs → output (PKCS#10), for drivers whose key cannot sign it by WIRE_SIGN */
+        WIRE_REQUEST,   /* key_uri, name = subject, settings = SANs → output (PKCS#10), for drivers whose
+                           key cannot sign it by WIRE_SIGN */
         WIRE_DESTROY,   /* key_uri: key, and the certificates that belong to it alone */
         WIRE_TAKE_BACK, /* input = mark: whatever an import or generation with it has made, finished or not */
         WIRE_EXPORT,    /* key_uri, name = format, chain, fds {passphrase} → fds {memfd} */

@@ -2,8 +2,8 @@
 /*
  * Decisions: turns a method's access class into what core/grants.h is asked. The invariant is that an
  * object which may not be read and one that does not exist give the same answer, text included. It
- * remembers no decision: each call asks anew, under the grants that are in force then, and one that waited is asked about
- * again where these have changed.
+ * remembers no decision: each call asks anew, under the grants that are in force then, and one that waited
+ * is asked about again where these have changed.
  */
 #include "broker/bus/room.h"
 

@@ -91,7 +91,10 @@ int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **re
 Bus *bus_free(Bus *bus);
 DEFINE_CLEANUP(Bus, bus_free)
 
-/* Who may read other objects than before is told so, in the turns that follow. Keeps a reference of the grants. */
+/*
+ * Who may read other objects than before is told so, in
+ * the turns that follow. Keeps a reference of the grants.
+ */
 void bus_configure(Bus *bus, Grants *grants, unsigned n_in_flight_max);
 /* Listens on RUNTIME/channel and on an abstract address. CB_ALREADY_EXISTS: another broker does. */
 int bus_open_channel(Bus *bus, const char *runtime_directory, Failure *failure);

@@ -153,7 +153,10 @@ static int certificate_algorithms(const Object *object, Value *ret_value)
         return 0;
 }
 
-/* When a generation ends: its grace or its NotAfter, whichever is first. 0: the current one, or one that is pending. */
+/*
+ * When a generation ends: its grace or its NotAfter, whichever
+ * is first. 0: the current one, or one that is pending.
+ */
 static uint64_t usable_until(const Certificate *certificate, const Generation *generation)
 {
         uint64_t until = generation->usable_until_sec;

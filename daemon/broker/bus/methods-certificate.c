@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Methods that change a certificate, and its request, chain and export: arguments in, one call of manage or resolve, and
- * the answer in the shape that the interface has. What uses the key is in methods-key.c.
+ * Methods that change a certificate, and its request, chain and export: arguments in, one call of manage or
+ * resolve, and the answer in the shape that the interface has. What uses the key is in methods-key.c.
  */
 #include "broker/bus/room.h"
 
@@ -58,8 +58,7 @@ static int tell_users(const Call *call, Failure *failure)
                             call->node.name);
         return fail(failure, CB_IN_USE,
                     "certificate '%s' is used by: %.300s%s; bind these backends to another one, or "
-                    "delete "
-                    "them first",
+                    "delete them first",
                     call->node.name, text,
                     strv_length(names) == n_users ? ""
                     : strv_length(names) == 0     ? "backends that you may not read"

@@ -15,9 +15,9 @@ typedef struct Option {
 } Option;
 
 /*
- * `iter` is at an a{sv}. Fills values[i] for options[i] (type VALUE_NONE: not given). An unknown name, the same name
- * twice, or something too long is CB_INVALID_ARGUMENT, naming it; a wrong type, which D-Bus has an error of its own for,
- * is -EINVAL: see call_read_options(). values_deinit() in any case.
+ * `iter` is at an a{sv}. Fills values[i] for options[i] (type VALUE_NONE: not given). An unknown name, the
+ * same name twice, or something too long is CB_INVALID_ARGUMENT, naming it; a wrong type, which D-Bus has
+ * an error of its own for, is -EINVAL: see call_read_options(). values_deinit() in any case.
  */
 int options_read(struct DBusMessageIter *iter, const Option *options, size_t n_options,
                  Value *values, Failure *failure);

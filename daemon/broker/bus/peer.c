@@ -360,7 +360,10 @@ static DBusHandlerResult on_channel_message(DBusConnection *connection, DBusMess
         return DBUS_HANDLER_RESULT_HANDLED;
 }
 
-/* Nobody is shut out by many who connect and do no more: one uid has half of the places at most, and root some alone. */
+/*
+ * Nobody is shut out by many who connect and do no more: one
+ * uid has half of the places at most, and root some alone.
+ */
 static bool has_place(const Bus *bus, uint32_t uid)
 {
         size_t max = bus->n_channel_peers_max;

@@ -30,7 +30,7 @@
 #define ANSWER_SIZE_MAX       (30 * 1024 * 1024) /* a bus disconnects who sends more than 32 MiB */
 #define PEERS_MAX             4096               /* of each kind, bus and channel */
 #define PEERS_PER_UID_MAX     512                /* on the channel; a bus has its own limit */
-#define PEERS_FOR_US          16                 /* of those on the channel, kept for root and for who runs the broker */
+#define PEERS_FOR_US          16                 /* of these, for root and who runs the broker */
 #define LOGIN_USEC            (10 * USEC_PER_SEC) /* on the channel, from the connection on */
 #define WAITING_PER_PEER_MAX  64                 /* or as many as it may have in flight */
 #define WAITING_SIZE_MAX      (8 * 1024 * 1024)  /* of all peers */
@@ -140,8 +140,7 @@ struct Call {
         char *unit;
         char *grant;
         uint64_t generation;
-        const char
-                *certificate; /* whose credential this is; borrowed, until the record is written */
+        const char *certificate; /* whose credential it is; borrowed until the record is written */
         bool forced;
         bool refused;       /* no grant allows it */
         bool mistyped;      /* an option is of a wrong D-Bus type: what call_fail() then says */
@@ -211,8 +210,8 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
                  const char *argument, Failure *failure);
 
 /*
- * The same for a call that has waited, with its operation and algorithm: 0, or what it has to be answered instead. Asked
- * before each step that cannot be taken back, and before what a source gave is handed out.
+ * The same for a call that has waited, with its operation and algorithm: 0, or what it has to be answered
+ * instead. Asked before each step that cannot be taken back, and before what a source gave is handed out.
  */
 int call_decide_again(Call *call, Failure *failure);
 
@@ -258,7 +257,10 @@ extern const ManageEvents signals_of_manage;
 
 /* Does it get signals? */
 bool peer_listens(const Peer *peer);
-/* To this one alone, for what a reload changed: the object, if it may read it; that it is gone; a certificate's Backends. */
+/*
+ * To this one alone, for what a reload changed: the object, if
+ * it may read it; that it is gone; a certificate's Backends.
+ */
 void signal_added_to(Peer *peer, ObjectKind kind, const char *name);
 void signal_removed_to(Peer *peer, ObjectKind kind, const char *name);
 void signal_users_to(Peer *peer, const char *certificate);

@@ -2,10 +2,10 @@
 /*
  * Views: a reload changes what a peer may read without any object changing. Each peer remembers under which
  * grants it was last told what there is; when these are not in force any more it is told the difference,
- * object by object, as InterfacesAdded and InterfacesRemoved, and once for each certificate its Backends. The
- * invariant: what it may not read now is not told, whatever the grants of before were. A turn of the loop ends
- * with the object at which it has decided on DECISIONS_PER_TURN of them, the users of a certificate counted;
- * a peer that does not read its messages is waited for, without the others.
+ * object by object, as InterfacesAdded and InterfacesRemoved, and once for each certificate its Backends.
+ * The invariant: what it may not read now is not told, whatever the grants of before were. A turn of the
+ * loop ends with the object at which it has decided on DECISIONS_PER_TURN of them, the users of a
+ * certificate counted; a peer that does not read its messages is waited for, without the others.
  */
 #include "broker/bus/room.h"
 
@@ -118,7 +118,10 @@ static bool compare_kind(Peer *peer, size_t *budget)
         return true;
 }
 
-/* What it was told of now is what it has; if there was another reload meanwhile, the next difference follows. */
+/*
+ * What it was told of now is what it has; if there was
+ * another reload meanwhile, the next difference follows.
+ */
 static void finish(Peer *peer)
 {
         View *view = &peer->view;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The URI of a token (RFC 7512), checked as text: the broker links no p11-kit. What is taken selects a token and
- * nothing else: no object, for certificates name their keys themselves; no library, file or PIN, for those are settings
- * of the source; and nothing unknown, for it could be what narrows. Matching is the driver's.
+ * The URI of a token (RFC 7512), checked as text: the broker links no p11-kit. What is taken selects a
+ * token and nothing else: no object, for certificates name their keys themselves; no library, file or PIN,
+ * for those are settings of the source; and nothing unknown, for it could be what narrows. Matching is the
+ * driver's.
  */
 #include <string.h>
 
@@ -39,7 +40,10 @@ static const char *word_of(const char *const *words, const char *text, size_t n)
         return NULL;
 }
 
-/* An attribute anywhere in the URI, before the '?' or behind it, that would choose a library, a file or a PIN. */
+/*
+ * An attribute anywhere in the URI, before the '?' or
+ * behind it, that would choose a library, a file or a PIN.
+ */
 static const char *forbidden_attribute(const char *attributes)
 {
         for (const char *p = attributes;; p++) {

@@ -33,9 +33,9 @@ typedef struct ManageEvents {
         void (*expiry_warning)(void *userdata, const char *id, uint64_t not_after_sec,
                                uint64_t left_sec);
         /*
-         * Asked before each step that cannot be taken back, a request to a source or a commit, of what somebody asked
-         * for: `caller` is what came with `done`. Time may have passed since it was allowed; anything but 0 ends it
-         * with this failure.
+         * Asked before each step that cannot be taken back, a request to a source or a commit, of what
+         * somebody asked for: `caller` is what came with `done`. Time may have passed since it was allowed;
+         * anything but 0 ends it with this failure.
          */
         int (*may_go_on)(void *userdata, void *caller, Failure *failure);
         /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */
@@ -50,15 +50,18 @@ void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
 int manage_load(Manage *manage, Failure *failure);
 /* The clock has moved: states that follow from it are told, and wake_at is called with the next time. */
 void manage_tick(Manage *manage);
-/* A source is there: what was noted of it in an earlier life is told to it. Call it for each SourcesEvents.added. */
+/*
+ * A source is there: what was noted of it in an earlier
+ * life is told to it. Call it for each SourcesEvents.added.
+ */
 void manage_source_added(Manage *manage, Source *source);
 /* A source's state has changed: if it serves now, its keys are looked up again. Call it for each SourcesEvents.changed. */
 void manage_source_changed(Manage *manage, Source *source);
 DEFINE_CLEANUP(Manage, manage_free)
 
 /*
- * failure->status 0: done. Called exactly once, maybe from within. `path` object of it: kind and name. Its userdata is
- * the caller of ManageEvents.may_go_on.
+ * failure->status 0: done. Called exactly once, maybe from within. `path` object of it: kind and name. Its
+ * userdata is the caller of ManageEvents.may_go_on.
  */
 typedef void (*manage_done)(void *userdata, const Failure *failure);
 
@@ -119,8 +122,9 @@ void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_don
                         void *userdata);
 void manage_refresh(Manage *manage, const char *id, manage_done done, void *userdata);
 /*
- * What a source made of a use of this generation's key: 0, or its failure's status. Where that does not fit what is known
- * of the current one, it is looked up at once, for a source that misses a key may be asked too early, or wrongly.
+ * What a source made of a use of this generation's key: 0, or its failure's status. Where that does not fit
+ * what is known of the current one, it is looked up at once, for a source that misses a key may be asked
+ * too early, or wrongly.
  */
 void manage_key_used(Manage *manage, const char *id, uint64_t generation, int status);
 void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done,

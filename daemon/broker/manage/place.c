@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a URI says that its key is: the token of a pkcs11: URI (RFC 7512), the host of a vault's identifier. A source
- * that is somewhere else for certain need not be asked, so that one which is away does not hide what another says. In
- * doubt it is asked: only a source knows what it serves.
+ * Where a URI says that its key is: the token of a pkcs11: URI (RFC 7512), the host of a vault's
+ * identifier. A source that is somewhere else for certain need not be asked, so that one which is away does
+ * not hide what another says. In doubt it is asked: only a source knows what it serves.
  */
 #include <string.h>
 #include <strings.h>

@@ -109,7 +109,10 @@ static void mark(Job *job, KeyVerdict verdict, const Failure *why)
         conclude(job, TAKE(next), on_marked);
 }
 
-/* What is said of another version than the current one's, a newer one that is to be switched on later, says nothing of it. */
+/*
+ * What is said of another version than the current one's, a
+ * newer one that is to be switched on later, says nothing of it.
+ */
 static bool concerns_current(const Job *job, const WireReply *reply)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
@@ -233,7 +236,10 @@ static int submit(Job *job, Failure *failure)
         return source_submit(source, &request, on_reply, job, failure);
 }
 
-/* What is due and could not even be asked for waits its turn as after a failure: not every look at the clock asks. */
+/*
+ * What is due and could not even be asked for waits its turn
+ * as after a failure: not every look at the clock asks.
+ */
 static void put_off_due(Job *job)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);

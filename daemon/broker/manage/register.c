@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Registering a key that is there already. The sources of the URI's scheme that may have it are asked one after the
- * other; exactly one must know the key. Which scheme belongs to which driver is the one fact about drivers that is known here.
+ * Registering a key that is there already. The sources of the URI's scheme that may have it are asked one
+ * after the other; exactly one must know the key. Which scheme belongs to which driver is the one fact
+ * about drivers that is known here.
  */
 #include <errno.h>
 #include <string.h>
@@ -152,7 +153,10 @@ static int add_candidates(Job *job, const char *driver, bool everywhere)
         return 0;
 }
 
-/* A place that is no source's: those of the driver are asked nevertheless, for they can tell what is wrong with the URI. */
+/*
+ * A place that is no source's: those of the driver are asked
+ * nevertheless, for they can tell what is wrong with the URI.
+ */
 static int find_candidates(Job *job, const char *driver)
 {
         int r;

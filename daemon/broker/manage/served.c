@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When did a source last serve? What max-stale is counted from, also over a restart: a note in the store, behind the
- * truth by ten minutes or an eighth of max-stale at most. A certificate's own LastRefresh would not do, for one that is
- * pinned is looked up when its source begins to serve, and then no more. It decides nothing.
+ * When did a source last serve? What max-stale is counted from, also over a restart: a note in the store,
+ * behind the truth by ten minutes or an eighth of max-stale at most. A certificate's own LastRefresh would
+ * not do, for one that is pinned is looked up when its source begins to serve, and then no more. It decides
+ * nothing.
  */
 #include <errno.h>
 #include <inttypes.h>

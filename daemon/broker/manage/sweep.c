@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sweep: when a source serves again, its certificates are looked up one after the other, so that a token of
- * thousands is never asked more than one thing at a time by us. One that the source has no room for is asked for again
- * a little later, so that none is gone past. It ends when the source stops serving, and starts anew with the next time
- * it does.
+ * thousands is never asked more than one thing at a time by us. One that the source has no room for is
+ * asked for again a little later, so that none is gone past. It ends when the source stops serving, and
+ * starts anew with the next time it does.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -94,8 +94,8 @@ static const Certificate *next_of(const Sweep *sweep, bool same)
 static void step(Sweep *sweep);
 
 /*
- * A busy source had no room for it, or did not come to it in time: one that it cannot answer at all does not stop the
- * others. Any other failure is in the certificate's LastError, or the source's.
+ * A busy source had no room for it, or did not come to it in time: one that it cannot answer at all does
+ * not stop the others. Any other failure is in the certificate's LastError, or the source's.
  */
 static bool was_refused(Sweep *sweep, const Failure *failure)
 {

@@ -36,18 +36,17 @@ static bool may_lock_all(void)
 }
 
 /*
- * An access token, a client secret or a key on its way to the vault is copied by libcurl and what is below it
- * into their own memory. So none of this process's is swapped out, where that may be; only what is used of it is
- * locked, not what is merely mapped.
+ * An access token, a client secret or a key on its way to the vault is copied by libcurl and what is below
+ * it into their own memory. So none of this process's is swapped out, where that may be; only what is used
+ * of it is locked, not what is merely mapped.
  */
 static void lock_memory(void)
 {
         if (may_lock_all() && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) == 0)
                 return;
         log_info("not all memory can be locked (LimitMEMLOCK=infinity would let it): while a "
-                 "request is "
-                 "sent, its secrets are also in memory that may be swapped out, unless "
-                 "MemorySwapMax=0");
+                 "request is sent, its secrets are also in memory that may be swapped out, "
+                 "unless MemorySwapMax=0");
 }
 
 static int akv_configure(char *const *settings, const DriverHost *host, void **ret_instance,

@@ -321,7 +321,10 @@ static void set_times(CURL *easy, const HttpRequest *request, uint64_t left_usec
         uint64_t connect_usec = request->connect_usec ? request->connect_usec : CONNECT_USEC;
 
         curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-        /* Else a transfer whose time is over waits for its name server, and the thread, with all others, with it. */
+        /*
+         * Else a transfer whose time is over waits for its name
+         * server, and the thread, with all others, with it.
+         */
         curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
         curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)(left_usec / USEC_PER_MSEC) + 1);
         curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,

@@ -201,8 +201,9 @@ static bool knows_newest(Vault *vault, const char *name)
 }
 
 /*
- * A process that has just begun has seen no version yet, but its broker has: where that is another one than the vault says
- * now, the vault is asked when it was made. A version that cannot be looked at any more stops nobody.
+ * A process that has just begun has seen no version yet, but its broker has: where that is another one than
+ * the vault says now, the vault is asked when it was made. A version that cannot be looked at any more
+ * stops nobody.
  */
 static int recall_newest(Vault *vault, const char *current, const Found *found,
                          uint64_t deadline_usec, Failure *failure)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What was begun is taken back by its CKA_ID, not by handles: a call that failed may have made objects without telling
- * their handles, and a process that was killed has told nothing. The id is random and of one import or generation
- * alone, so nothing else can have it. Done again, it does no harm.
+ * What was begun is taken back by its CKA_ID, not by handles: a call that failed may have made objects
+ * without telling their handles, and a process that was killed has told nothing. The id is random and of
+ * one import or generation alone, so nothing else can have it. Done again, it does no harm.
  */
 #include "source/pkcs11/take-back.h"
 
