@@ -289,17 +289,19 @@ def test_v10_forbidden(orders, refused, inner):
     orders.check_signature()
 
 
+@pytest.mark.parametrize("object", ["certificates", "keys"])
 @pytest.mark.parametrize("fault", ["V11.not-found", "V11.html", "V11.empty"])
-def test_v11_not_found_once_is_no_end(orders, fault):
-    orders.vault.fault(fault, match="^GET /certificates/", times=1)
+def test_v11_not_found_once_is_no_end(orders, object, fault):
+    orders.vault.fault(fault, match=f"^GET /{object}/", times=1)
     orders.refresh("orders")
     assert orders.certificate_properties("orders")["State"] == "active"
     assert orders.last_error() == ""
 
 
+@pytest.mark.parametrize("object", ["certificates", "keys"])
 @pytest.mark.parametrize("fault", ["V11.not-found", "V11.html", "V11.empty"])
-def test_v11_not_found_twice(orders, fault):
-    orders.vault.fault(fault, match="^GET /certificates/", times=2)
+def test_v11_not_found_twice(orders, object, fault):
+    orders.vault.fault(fault, match=f"^GET /{object}/", times=2)
     orders.refresh("orders")
     assert orders.certificate_properties("orders")["State"] == "unavailable"
     assert "twice" in orders.last_error()

@@ -92,6 +92,17 @@ static int confirm_gone(Vault *vault, const Identifier *identifier, uint64_t dea
                     *identifier->version ? " of version " : "", identifier->version);
 }
 
+/* What is said once may be a replica that lags. CB_NOT_FOUND: it can be asked again now. */
+static int wait_to_confirm(const char *what, const char *name, uint64_t deadline_usec,
+                           Failure *failure)
+{
+        if (vault_sleep(CONFIRM_USEC + vault_random() % CONFIRM_USEC, deadline_usec))
+                return CB_NOT_FOUND;
+        return fail(failure, CB_SOURCE_UNAVAILABLE,
+                    "the vault says that there is no %s %s; there was no time to ask it again",
+                    what, name);
+}
+
 int lookup_certificate(Vault *vault, const Identifier *identifier, uint64_t deadline_usec,
                        CertificateAnswer *ret_certificate, Failure *failure)
 {
@@ -103,13 +114,10 @@ int lookup_certificate(Vault *vault, const Identifier *identifier, uint64_t dead
         if (!uri)
                 return -ENOMEM;
         r = get_certificate(vault, uri, deadline_usec, ret_certificate, failure);
+        if (r == CB_NOT_FOUND)
+                r = wait_to_confirm("certificate", identifier->name, deadline_usec, failure);
         if (r != CB_NOT_FOUND)
                 return r;
-        if (!vault_sleep(CONFIRM_USEC + vault_random() % CONFIRM_USEC, deadline_usec))
-                return fail(failure, CB_SOURCE_UNAVAILABLE,
-                            "the vault says that there is no certificate %s; there was no time to "
-                            "ask it again",
-                            identifier->name);
         r = get_certificate(vault, uri, deadline_usec, ret_certificate, failure);
         return r == CB_NOT_FOUND ? confirm_gone(vault, identifier, deadline_usec, failure) : r;
 }
@@ -279,6 +287,24 @@ static int judge_key(Vault *vault, const KeyAnswer *key, Found *found, Failure *
         return 0;
 }
 
+static int call_twice(Vault *vault, const VaultCall *call, const Identifier *key,
+                      HttpAnswer *answer, Failure *failure)
+{
+        int r;
+
+        r = vault_call(vault, call, answer, failure);
+        if (r == CB_NOT_FOUND)
+                r = wait_to_confirm("key", key->name, call->deadline_usec, failure);
+        if (r != CB_NOT_FOUND)
+                return r;
+        http_answer_deinit(answer);
+        r = vault_call(vault, call, answer, failure);
+        return r == CB_NOT_FOUND ? fail(failure, r,
+                                        "the vault has no key %s of version %s; it was asked twice",
+                                        key->name, key->version)
+                                 : r;
+}
+
 /* Where the identity may not read keys, the certificate says all that is needed. */
 static int take_key(Vault *vault, uint64_t deadline_usec, Found *found, Failure *failure)
 {
@@ -295,7 +321,7 @@ static int take_key(Vault *vault, uint64_t deadline_usec, Found *found, Failure 
         found->known.cost = vault_keys_cost(found->known.type, false);
         r = bytes_set(&found->known.spki, found->facts.spki.data, found->facts.spki.n);
         if (r == 0)
-                r = vault_call(vault, &call, &answer, failure);
+                r = call_twice(vault, &call, &found->key, &answer, failure);
         if (r == CB_SOURCE_DENIED) {
                 *failure = (Failure){ 0 };
                 return 0;
