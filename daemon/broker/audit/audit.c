@@ -112,8 +112,6 @@ static void answer_waiters(Audit *audit, uint64_t seq, int r)
         }
 }
 
-static int append_line(Audit *audit, const AuditRecord *record);
-
 /* A sync that succeeds says nothing of what an earlier one failed on: the kernel gives up such pages. */
 static void append_unsure(Audit *audit)
 {
