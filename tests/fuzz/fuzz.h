@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -14,3 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
                 if (!(condition))                                                                  \
                         abort();                                                                   \
         } while (0)
+
+/* The input as a string that ends where its memory does; owned. What follows a NUL is left out. */
+static inline char *fuzz_string(const uint8_t *data, size_t n)
+{
+        char *text = n > 0 ? strndup((const char *)data, n) : strdup("");
+
+        FUZZ_CHECK(text);
+        return text;
+}
