@@ -219,7 +219,8 @@ static void on_written(void *userdata, int r)
         Ledger *ledger = entry->ledger;
 
         note_health(ledger);
-        entry->done(entry->call, ledger->may_fail ? 0 : r);
+        /* Without memory it is out of its turn, so it is no success even where the log may fail. */
+        entry->done(entry->call, ledger->may_fail && r != -ENOMEM ? 0 : r);
 }
 
 void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, void *call)

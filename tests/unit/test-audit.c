@@ -260,6 +260,58 @@ static void test_always_waits_for_the_disk(void **state)
         assert_int_equal(log->stored.seq, 2);
 }
 
+typedef struct Turn {
+        char *order; /* of all: a letter for each that was answered */
+        char letter;
+        int r;
+} Turn;
+
+static void on_turn(void *userdata, int r)
+{
+        Turn *turn = userdata;
+
+        turn->r = r;
+        strncat(turn->order, &turn->letter, 1);
+}
+
+static void append_turn(Log *log, Turn *turn)
+{
+        audit_append(log->audit, &(AuditRecord){ .event = "Sign", .object = "/o", .result = "ok" },
+                     on_turn, turn);
+}
+
+/* What is recorded first is answered first, also where the later one would not have to wait. */
+static void test_answers_keep_the_order_of_their_records(void **state)
+{
+        struct rlimit before, small;
+        char order[8] = "";
+        Turn turns[] = { { order, 'a', 1 }, { order, 'b', 1 }, { order, 'c', 1 } };
+        Log *log = *state;
+        struct stat status;
+
+        open_log(log, 1 << 20, 0);
+        append_turn(log, &turns[0]);
+        audit_configure(log->audit, &(AuditSettings){ log->path, 1 << 20, 100000, NULL });
+        append_turn(log, &turns[1]);
+
+        assert_int_equal(stat(log->path, &status), 0);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        small = (struct rlimit){ (rlim_t)status.st_size, before.rlim_max };
+        signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        append_turn(log, &turns[2]);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+
+        assert_string_equal(order, "");
+        lane_drain(log->lane);
+        assert_string_equal(order, "abc");
+        assert_int_equal(turns[0].r, 0);
+        assert_int_equal(turns[1].r, 0);
+        assert_true(turns[2].r < 0);
+        append_turn(log, &turns[2]);
+        assert_string_equal(order, "abcc");
+}
+
 /* The line that has n_after lines after it. */
 static bool line_says(const Log *log, unsigned n_after, const char *event, const char *object)
 {
@@ -414,6 +466,7 @@ int main(void)
                 CASE(test_rotation),
                 CASE(test_rotation_that_fails_is_done_later),
                 CASE(test_always_waits_for_the_disk),
+                CASE(test_answers_keep_the_order_of_their_records),
                 CASE(test_full_disk_fails_and_leaves_whole_lines),
                 CASE(test_a_sync_that_fails),
                 CASE(test_always_tells_of_a_sync_that_fails),

@@ -107,7 +107,7 @@ static void answer_waiters(Audit *audit, uint64_t seq, int r)
                 audit->waiters = waiter->next;
                 if (!audit->waiters)
                         audit->waiters_end = &audit->waiters;
-                waiter->done(waiter->userdata, r);
+                waiter->done(waiter->userdata, waiter->r < 0 ? waiter->r : r);
                 free(waiter);
         }
 }
@@ -204,18 +204,12 @@ void audit_sync(Audit *audit)
                 start_sync(audit);
 }
 
-static int wait_for_disk(Audit *audit, audit_done done, void *userdata)
+/* Behind those that wait, whatever became of the record itself. */
+static void wait_for_disk(Audit *audit, Waiter *waiter)
 {
-        Waiter *waiter = calloc(1, sizeof(*waiter));
-
-        if (!waiter)
-                return -ENOMEM;
-
-        *waiter = (Waiter){ NULL, audit->head.seq, done, userdata };
         *audit->waiters_end = waiter;
         audit->waiters_end = &waiter->next;
         start_sync(audit);
-        return 0;
 }
 
 /* --- rotation --- */
@@ -303,17 +297,27 @@ static int append(Audit *audit, const AuditRecord *record)
         return r;
 }
 
+/*
+ * Replies go out in the order of their records: one that could go at once waits behind those that wait for the disk. So a
+ * signature that was recorded before its key was retired goes out before the answer that it is retired, or not at all.
+ */
 void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata)
 {
-        int r = append(audit, record);
-
-        if (r == 0 && audit->sync_usec == 0 && wait_for_disk(audit, done, userdata) == 0)
-                return;
+        bool may_wait = audit->sync_usec == 0 || audit->waiters;
+        Waiter *waiter = may_wait ? calloc(1, sizeof(*waiter)) : NULL;
+        int r = may_wait && !waiter ? -ENOMEM : append(audit, record);
 
         if (r < 0)
                 audit->n_lost++;
-        else
+        else if (audit->sync_usec != 0)
                 plan_sync(audit, audit->sync_usec);
+
+        if (waiter && (r == 0 || audit->waiters)) {
+                *waiter = (Waiter){ NULL, audit->head.seq, r, done, userdata };
+                wait_for_disk(audit, waiter);
+                return;
+        }
+        free(waiter);
         done(userdata, r);
 }
 

@@ -77,7 +77,7 @@ void audit_watch_oldest(Audit *audit, const AuditHead *stored);
 
 /*
  * Writes one record; `done` is called when its reply may go out: from within, or, with audit-sync = "always", when it is
- * on the disk. r below 0: it could not be written.
+ * on the disk; always in the order of the calls, but for -ENOMEM. r below 0: it could not be written.
  */
 typedef void (*audit_done)(void *userdata, int r);
 void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata);

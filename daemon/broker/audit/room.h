@@ -11,6 +11,7 @@ typedef struct Waiter Waiter;
 struct Waiter {
         Waiter *next;
         uint64_t seq;
+        int r; /* below 0: it could not be written, and only waits for its turn */
         audit_done done;
         void *userdata;
 };
