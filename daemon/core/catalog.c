@@ -25,6 +25,7 @@ struct Catalog {
         Map backends;
         Map thumbprints; /* "THUMBPRINT/ID" → nothing */
         Map users;       /* "ID/BACKEND" → nothing */
+        uint64_t n_lives;
 };
 
 int catalog_new(Catalog **ret_catalog)
@@ -166,6 +167,14 @@ static int index_certificate(Catalog *catalog, const Certificate *certificate)
         return 0;
 }
 
+/* What was begun in one life of a certificate is not handed out in the next: an end is an end. */
+static uint64_t life_of(Catalog *catalog, const Certificate *before, const Certificate *after)
+{
+        if (before && (after->enabled || !before->enabled))
+                return before->life;
+        return ++catalog->n_lives;
+}
+
 int catalog_set_certificate(Catalog *catalog, Certificate *certificate)
 {
         Certificate *before = map_find(&catalog->certificates, certificate->id);
@@ -184,6 +193,7 @@ int catalog_set_certificate(Catalog *catalog, Certificate *certificate)
                 return r;
         }
         unindex_certificate(catalog, before, certificate);
+        certificate->life = life_of(catalog, before, certificate);
         certificate_free(before);
         return 0;
 }

@@ -188,6 +188,7 @@ int certificate_copy(const Certificate *certificate, Certificate **ret_copy)
         copy->current = certificate->current;
         copy->last_refresh_sec = certificate->last_refresh_sec;
         copy->next_refresh_sec = certificate->next_refresh_sec;
+        copy->life = certificate->life;
         if (string_set(&copy->registered_uri, certificate->registered_uri) < 0 ||
             string_set(&copy->last_error, certificate->last_error) < 0)
                 return -ENOMEM;
@@ -271,17 +272,21 @@ static uint64_t grace_end(const Certificate *certificate, const Generation *gene
         return generation->number == certificate->current ? 0 : generation->usable_until_sec;
 }
 
+int certificate_may_use_key(const Certificate *certificate, const Generation *generation)
+{
+        return !certificate->enabled || (generation && generation->retired) ? CB_DISABLED : 0;
+}
+
 int certificate_may_sign(const Certificate *certificate, const Generation *generation,
                          uint64_t now_sec)
 {
+        int r = certificate_may_use_key(certificate, generation);
         uint64_t end_sec;
 
-        if (!certificate->enabled)
-                return CB_DISABLED;
+        if (r != 0)
+                return r;
         if (!generation)
                 return certificate->current == 0 ? CB_PENDING : CB_NOT_FOUND;
-        if (generation->retired)
-                return CB_DISABLED;
 
         end_sec = grace_end(certificate, generation);
         if (end_sec != 0 && now_sec >= end_sec)

@@ -86,6 +86,7 @@ typedef struct Certificate {
         char *last_error; /* NULL: none */
         uint64_t last_refresh_sec;
         uint64_t next_refresh_sec; /* 0: never */
+        uint64_t life; /* the catalog's: another once it has been disabled, or made anew under its id */
 } Certificate;
 
 int certificate_new(const char *id, const char *source, Certificate **ret_certificate);
@@ -102,6 +103,11 @@ Generation *certificate_newest(const Certificate *certificate); /* pending or no
 Generation *certificate_newest_key(const Certificate *certificate);
 /* Disabled before all; then pending, expired, unavailable, active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
+/*
+ * May this generation's key be used for anything, pending and expired ones included? 0, or CB_DISABLED where the
+ * certificate is disabled or the generation retired.
+ */
+int certificate_may_use_key(const Certificate *certificate, const Generation *generation);
 /*
  * May this generation sign now? 0, or
  *   CB_DISABLED   the certificate is disabled, or this generation is retired

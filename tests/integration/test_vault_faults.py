@@ -38,11 +38,13 @@ V28  an older version than before                                     test_vault
 import pathlib
 import time
 
+import dbus
 import pytest
 
 import pki
+from test_reload import Calls
 from vaulted import *  # noqa: F401,F403
-from vaulted import Failure, PATIENCE, answered, still_served, wait_until
+from vaulted import Failure, PATIENCE, answered, certificate_path, still_served, wait_until
 
 
 def recovers(broker, within=5.0):
@@ -92,6 +94,23 @@ def test_v2_another_source_is_not_delayed(vaulted):
         start = time.monotonic()
         broker.try_sign("token-key")
         assert time.monotonic() - start < 1 * PATIENCE
+
+
+@pytest.mark.parametrize("end", ["disabled", "deleted"])
+def test_a_slow_vaults_signature_comes_too_late(broker, end):
+    """What the vault has signed when its certificate was disabled or deleted meanwhile is kept."""
+    broker.add()
+    broker.check_signature()
+    broker.vault.set(latency={"POST /keys": 1.5 * PATIENCE})
+    before, calls = broker.asked("POST", "/keys/"), Calls(broker)
+    calls.send(certificate_path("orders"), "org.certbroker1.Certificate", "Sign", "tsay", dbus.UInt64(0), "ecdsa-sha256",
+               dbus.ByteArray(bytes(32)))
+    wait_until(lambda: broker.asked("POST", "/keys/") > before, "the vault is asked")
+    if end == "disabled":
+        broker.certificate("orders", "SetEnabled", "b", False)
+    else:
+        broker.delete_certificate("orders")
+    assert calls.end() == {"Sign": {"disabled": "Disabled", "deleted": "NotFound"}[end]}
 
 
 # ---- V3: it is somebody else

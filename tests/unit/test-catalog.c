@@ -268,6 +268,42 @@ static void index_agrees_with_a_search(void **state)
         }
 }
 
+static void set_enabled(Catalog *catalog, const char *id, bool enabled)
+{
+        Certificate *next = NULL;
+
+        assert_int_equal(certificate_copy(catalog_find_certificate(catalog, id), &next), 0);
+        next->enabled = enabled;
+        assert_int_equal(catalog_set_certificate(catalog, next), 0);
+}
+
+/* Whoever remembers a certificate's life can tell that it was disabled or deleted since, whatever came after that. */
+static void an_end_begins_another_life(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        uint64_t lives[4];
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        put(catalog, "a", "1", "CN=a");
+        lives[0] = catalog_find_certificate(catalog, "a")->life;
+        put(catalog, "a", "12", "CN=a");
+        set_enabled(catalog, "a", true);
+        assert_int_equal(catalog_find_certificate(catalog, "a")->life, lives[0]);
+
+        set_enabled(catalog, "a", false);
+        lives[1] = catalog_find_certificate(catalog, "a")->life;
+        set_enabled(catalog, "a", true);
+        assert_int_equal(catalog_find_certificate(catalog, "a")->life, lives[1]);
+
+        catalog_remove_certificate(catalog, "a");
+        put(catalog, "a", "12", "CN=a");
+        lives[2] = catalog_find_certificate(catalog, "a")->life;
+        put(catalog, "b", "1", "CN=b");
+        lives[3] = catalog_find_certificate(catalog, "b")->life;
+        for (size_t i = 1; i < ELEMENTSOF(lives); i++)
+                assert_true(lives[i] > lives[i - 1]);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -278,6 +314,7 @@ int main(void)
                 cmocka_unit_test(users_are_walked),
                 cmocka_unit_test(refuses_what_would_break_an_index),
                 cmocka_unit_test(index_agrees_with_a_search),
+                cmocka_unit_test(an_end_begins_another_life),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

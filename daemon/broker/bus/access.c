@@ -7,6 +7,9 @@
  */
 #include "broker/bus/room.h"
 
+#include "base/clock.h"
+#include "broker/resolve/refusal.h"
+
 /* What a class asks of the object that is called. */
 static const Operation class_operations[_ACCESS_CLASS_N] = {
         [ACCESS_READ] = OPERATION_READ,     [ACCESS_TLS] = OPERATION_TLS,
@@ -123,6 +126,47 @@ int call_decide_again(Call *call, Failure *failure)
                 call->grants_version = call->bus->grants->version;
         else
                 call_note_grant(call, NULL); /* none allows it any more */
+        return r;
+}
+
+/* A request may be signed by a key that has no certificate yet, and an expired one may be exported. */
+static int may_be_used(const Call *call, const Certificate *certificate,
+                       const Generation *generation)
+{
+        if (call->method == METHOD_CERTIFICATE_EXPORT ||
+            call->method == METHOD_CERTIFICATE_CREATE_REQUEST)
+                return certificate_may_use_key(certificate, generation);
+        return certificate_may_sign(certificate, generation, clock_realtime_sec());
+}
+
+static int check_key(const Call *call, uint64_t number, Failure *failure)
+{
+        const char *id = call->node.name;
+        const Certificate *certificate = catalog_find_certificate(call->bus->rooms.catalog, id);
+        const Generation *generation;
+        int r;
+
+        if (!certificate)
+                return object_not_found(failure, OBJECT_CERTIFICATE, id);
+        if (certificate->life != call->life && certificate->enabled)
+                return fail(failure, CB_DISABLED,
+                            "certificate '%s' was disabled or deleted while its key was used, and "
+                            "is back since; call again",
+                            id);
+
+        generation = certificate_find_generation(certificate, number);
+        r = may_be_used(call, certificate, generation);
+        return r == 0 ? 0 : certificate_refusal(certificate, generation, r, failure);
+}
+
+int call_may_hand_out(Call *call, uint64_t generation, Failure *failure)
+{
+        int r = call_decide_again(call, failure);
+
+        if (generation != 0)
+                call->generation = generation;
+        if (r == 0 && generation != 0)
+                r = check_key(call, generation, failure);
         return r;
 }
 

@@ -166,10 +166,22 @@ static bool may_be_recorded(Call *call)
         return false;
 }
 
+/* Which certificate is meant is known now: another may have its id when the call is answered. */
+static void note_life(Call *call)
+{
+        const Certificate *certificate = NULL;
+
+        if (call->node.type == NODE_OBJECT && call->node.kind == OBJECT_CERTIFICATE)
+                certificate = catalog_find_certificate(call->bus->rooms.catalog, call->node.name);
+        if (certificate)
+                call->life = certificate->life;
+}
+
 static void run(Call *call, DBusMessage *message)
 {
         MethodHandler handler = method_handlers[call->method];
 
+        note_life(call);
         if (method_is_recorded(call->method))
                 call_note_grant(call, deciding_grant(call->bus, call_subject(call), &call->node,
                                                      call->method, first_text(message)));

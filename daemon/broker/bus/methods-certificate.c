@@ -128,11 +128,12 @@ void manager_generate_key(Call *call, DBusMessage *message)
         manage_generate(call->bus->rooms.manage, &request, call_on_done, call);
 }
 
-static void on_request(void *userdata, const Failure *failure, const Bytes *der)
+static void on_request(void *userdata, const Failure *failure, uint64_t generation,
+                       const Bytes *der)
 {
         Failure denied = { 0 };
 
-        if (call_decide_again(userdata, &denied) != 0)
+        if (call_may_hand_out(userdata, generation, &denied) != 0)
                 call_fail(userdata, &denied);
         else if (failure->status != 0)
                 call_fail(userdata, failure);
@@ -224,13 +225,13 @@ void certificate_get_chain(Call *call, DBusMessage *message)
         call_answer_value(call, &chain);
 }
 
-static void on_exported(void *userdata, const Failure *failure, int fd)
+static void on_exported(void *userdata, const Failure *failure, uint64_t generation, int fd)
 {
         Call *call = userdata;
         Failure denied = { 0 };
         DBusMessage *reply;
 
-        if (call_decide_again(call, &denied) != 0) {
+        if (call_may_hand_out(call, generation, &denied) != 0) {
                 call_fail(call, &denied);
                 return;
         }

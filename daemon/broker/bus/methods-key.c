@@ -56,9 +56,7 @@ static void on_used(void *userdata, const Failure *failure, uint64_t generation,
         Call *call = userdata;
         Failure denied = { 0 };
 
-        if (generation != 0)
-                call->generation = generation;
-        if (call_decide_again(call, &denied) != 0)
+        if (call_may_hand_out(call, generation, &denied) != 0)
                 call_fail(call, &denied);
         else if (failure->status != 0)
                 call_fail(call, failure);

@@ -135,6 +135,7 @@ struct Call {
         Operation operation;     /* 0: the method's class says it all */
         char *bound;             /* the certificate that a backend gets; NULL: none */
         uint64_t grants_version; /* under which it was allowed */
+        uint64_t life;           /* of the certificate that it was called on */
         /* for the audit log: kept here, for the peer may go before the answer */
         uint32_t uid, pid;
         char *unit;
@@ -214,6 +215,12 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
  * instead. Asked before each step that cannot be taken back, and before what a source gave is handed out.
  */
 int call_decide_again(Call *call, Failure *failure);
+/*
+ * Asked right before anything is handed out that this generation's key made, and before its own key: is it still
+ * allowed, and is the key still one that may be used? What was begun before a Retire, SetEnabled(false) or Delete was
+ * answered ends here. generation 0: no key was used.
+ */
+int call_may_hand_out(Call *call, uint64_t generation, Failure *failure);
 
 /* --- objects.c: what is there, as one subject sees it --- */
 

@@ -10,8 +10,10 @@
 
 #include "base/strings.h"
 #include "broker/manage/room.h"
+#include "broker/resolve/refusal.h"
 
 typedef struct Export {
+        uint64_t generation;
         manage_fd_done done;
         void *userdata;
 } Export;
@@ -23,7 +25,8 @@ static void on_exported(void *userdata, WireReply *reply)
 
         if (failure.status == 0 && reply->fds[0] < 0)
                 fail(&failure, CB_FAILED, "the source exported nothing");
-        job->done(job->userdata, &failure, failure.status == 0 ? reply->fds[0] : -1);
+        job->done(job->userdata, &failure, job->generation,
+                  failure.status == 0 ? reply->fds[0] : -1);
 }
 
 /* What is exported is the current generation. */
@@ -31,6 +34,7 @@ static int check(const ExportRequest *request, const Certificate *certificate, F
 {
         const Generation *generation =
                 certificate ? certificate_find_generation(certificate, 0) : NULL;
+        int r;
 
         if (!certificate)
                 return object_not_found(failure, OBJECT_CERTIFICATE, request->id);
@@ -41,6 +45,9 @@ static int check(const ExportRequest *request, const Certificate *certificate, F
                 return fail(failure, CB_PENDING,
                             "certificate '%s' has no certificate for its key yet; install one",
                             request->id);
+        r = certificate_may_use_key(certificate, generation);
+        if (r != 0)
+                return certificate_refusal(certificate, generation, r, failure);
         if (!generation->extractable)
                 return fail(failure, CB_NOT_SUPPORTED,
                             "the key of certificate '%s' (generation %" PRIu64
@@ -74,6 +81,7 @@ static int submit(Manage *manage, const ExportRequest *request, const Export *en
         *job = *ends;
 
         generation = certificate_find_generation(certificate, 0);
+        job->generation = generation->number;
         wire_request_init(&wire, WIRE_EXPORT);
         wire.timeout_usec = manage->timeout_usec + IMPORT_EXTRA_USEC;
         wire.name = format;
@@ -91,7 +99,7 @@ void manage_export(Manage *manage, const ExportRequest *request, manage_fd_done 
                    void *userdata)
 {
         Failure failure = { 0 };
-        int r = submit(manage, request, &(Export){ done, userdata }, &failure);
+        int r = submit(manage, request, &(Export){ 0, done, userdata }, &failure);
 
         if (r == 0)
                 return;
@@ -99,5 +107,5 @@ void manage_export(Manage *manage, const ExportRequest *request, manage_fd_done 
         if (failure.status == 0)
                 fail(&failure, r, "certificate '%s' could not be exported: %s", request->id,
                      strerror(-r));
-        done(userdata, &failure, -1);
+        done(userdata, &failure, 0, -1);
 }

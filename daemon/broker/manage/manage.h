@@ -101,7 +101,9 @@ typedef struct RequestRequest {
         const char *subject; /* RFC 4514 */
         char **alt_names;    /* "DNS:…", "IP:…", "URI:…", "email:…" */
 } RequestRequest;
-typedef void (*manage_bytes_done)(void *userdata, const Failure *failure, const Bytes *der);
+/* generation: whose key made it; 0: none was asked. */
+typedef void (*manage_bytes_done)(void *userdata, const Failure *failure, uint64_t generation,
+                                  const Bytes *der);
 void manage_request(Manage *manage, const RequestRequest *request, manage_bytes_done done,
                     void *userdata);
 
@@ -110,8 +112,8 @@ typedef struct ExportRequest {
         const char *format; /* "pkcs12", "pem" */
         int passphrase_fd;  /* borrowed during the call */
 } ExportRequest;
-/* fd: a sealed memfd, borrowed; -1 on failure. */
-typedef void (*manage_fd_done)(void *userdata, const Failure *failure, int fd);
+/* fd: a sealed memfd, borrowed; -1 on failure. generation: as above. */
+typedef void (*manage_fd_done)(void *userdata, const Failure *failure, uint64_t generation, int fd);
 void manage_export(Manage *manage, const ExportRequest *request, manage_fd_done done,
                    void *userdata);
 

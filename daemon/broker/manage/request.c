@@ -10,12 +10,14 @@
 
 #include "base/strings.h"
 #include "broker/manage/room.h"
+#include "broker/resolve/refusal.h"
 #include "pki/request.h"
 #include "pki/signature.h"
 
 typedef struct RequestJob {
         Manage *manage;
         char *id;
+        uint64_t generation; /* whose key is asked */
         char *subject;
         char **alt_names;
         PkiRequest *request;
@@ -43,7 +45,7 @@ DEFINE_CLEANUP(RequestJob, request_job_free)
 
 static void finish(RequestJob *job, const Failure *failure, const Bytes *der)
 {
-        job->done(job->userdata, failure, der);
+        job->done(job->userdata, failure, job->generation, der);
         request_job_free(job);
 }
 
@@ -58,6 +60,8 @@ static void give_up(RequestJob *job, int r, Failure *failure)
 static int find_key(RequestJob *job, const Certificate **ret_certificate,
                     const Generation **ret_generation, Source **ret_source, Failure *failure)
 {
+        int r;
+
         *ret_certificate = catalog_find_certificate(job->manage->catalog, job->id);
         if (!*ret_certificate)
                 return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
@@ -67,6 +71,11 @@ static int find_key(RequestJob *job, const Certificate **ret_certificate,
                 return fail(failure, CB_DISABLED,
                             "every key of certificate '%s' is retired; generate another", job->id);
 
+        r = certificate_may_use_key(*ret_certificate, *ret_generation);
+        if (r != 0)
+                return certificate_refusal(*ret_certificate, *ret_generation, r, failure);
+
+        job->generation = (*ret_generation)->number;
         return manage_find_source(job->manage, (*ret_certificate)->source, ret_source, failure);
 }
 
@@ -260,7 +269,7 @@ void manage_request(Manage *manage, const RequestRequest *request, manage_bytes_
 
         if (!job) {
                 fail(&failure, -ENOMEM, "no memory for a request");
-                done(userdata, &failure, NULL);
+                done(userdata, &failure, 0, NULL);
                 return;
         }
 
