@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 
@@ -13,7 +14,7 @@ import dbus.lowlevel
 import pki
 import pytest
 
-from broker import BUILD, ERROR, GRANT_ALL, ME, NAME, PATIENCE, ROOT, SANITIZED, certificate_path, wait_until
+from broker import BUILD, ERROR, GRANT_ALL, ME, NAME, PATIENCE, PYTHON, ROOT, SANITIZED, certificate_path, wait_until
 from test_grants import get, sign, words
 
 LABEL = "system_u:system_r:httpd_t:s0"
@@ -49,45 +50,69 @@ def ways(broker):
 
 # unit
 
+def unit_of(command):
+    """The unit of a process that is begun so, as libsystemd has it: another that asks than the daemon."""
+    ask = ("import ctypes; unit = ctypes.c_char_p(); ctypes.CDLL('libsystemd.so.0').sd_pid_get_unit(0, "
+           "ctypes.byref(unit)); print((unit.value or b'').decode())")
+    return subprocess.run([*command, PYTHON, "-c", ask], capture_output=True, text=True, check=True).stdout.strip()
+
+
 class Units:
-    """Makes cgroups, each with the name of a unit; where the kernel lets nobody, it says them by peer-facts."""
+    """Makes cgroups as systemd does; where the kernel lets nobody, it says them by peer-facts."""
 
     def __init__(self, folder):
         self.made, self.told = [], folder / "cgroups"
-        self.root = next((path for path in map(pathlib.Path, ("/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified",
-                                                              "/sys/fs/cgroup")) if self._is_ours(path)), None)
+        self.slice = f"certbrokertest{os.getpid()}.slice"
+        self.root = next((path for path in map(pathlib.Path, ("/sys/fs/cgroup/unified", "/sys/fs/cgroup",
+                                                              "/sys/fs/cgroup/systemd")) if self._is_ours(path)), None)
         self.facts = {}
         if not self.root:
             self.told.mkdir()
+            (self.told / "1").write_text("0::/init.scope\n")
             self.facts = {"PEER_CGROUPS": str(self.told)}
 
     def _is_ours(self, path):
-        """May a process be moved into a cgroup there, and is that what the kernel tells then?"""
+        """May a process be moved into a cgroup there, and is that where systemd looks?"""
         try:
-            probe = self._make(path, "certbroker-test-probe.service")
-            seen = subprocess.run([*self._enter(probe), "cat", "/proc/self/cgroup"], capture_output=True, text=True,
-                                  check=True).stdout
-            return "certbroker-test-probe.service" in seen
+            return unit_of(self._enter(self._make(path, "certbroker-test-probe.service"))) == \
+                "certbroker-test-probe.service"
         except (OSError, subprocess.CalledProcessError):
             return False
 
-    def _make(self, root, unit):
-        group = root / f"certbroker-test-{os.getpid()}" / unit
-        for each in (group.parent, group):
+    def _make(self, root, path):
+        group = root / self.slice
+        for part in ("", *path.split("/")):
+            group = group / part
             with contextlib.suppress(FileExistsError):
-                each.mkdir()
-                self.made.insert(0, each)
+                group.mkdir()
+                self.made.insert(0, group)
         return group
 
     @staticmethod
     def _enter(group):
         return ["sh", "-c", f'echo $$ >"{group}/cgroup.procs" || exit 99; exec "$@"', "sh"]
 
-    def enter(self, unit):
-        """What is to stand before a command that is to run in it."""
+    def enter(self, path):
+        """What is to stand before a command that is to run there: in a unit, or further below."""
         if self.root:
-            return self._enter(self._make(self.root, unit))
-        return ["sh", "-c", f'echo "0::/system.slice/{unit}" >"{self.told}/$$"; exec "$@"', "sh"]
+            return self._enter(self._make(self.root, path))
+        return ["sh", "-c", f'echo "0::/{self.slice}/{path}" >"{self.told}/$$"; exec "$@"', "sh"]
+
+    def delegate(self, path, user):
+        """As `enter`, where the user has made what is below its first part, as systemd lets a user's manager."""
+        unit, _, below = path.partition("/")
+        if not self.root:
+            return self.enter(path)
+        group = self._make(self.root, unit)
+        for each in (group, group / "cgroup.procs"):
+            shutil.chown(each, user, user)
+        steps = "; ".join(f'mkdir -p "{group}/{"/".join(below.split("/")[:n + 1])}"' for n in range(below.count("/") + 1))
+        made = subprocess.run([*self._enter(group), "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "sh",
+                               "-c", f'{steps}; echo $$ >"{group}/{below}/cgroup.procs"'], check=False)
+        assert made.returncode == 0, "a user could not move itself within what is delegated to it"
+        for n in range(below.count("/") + 1):
+            self.made.insert(0, group / "/".join(below.split("/")[:n + 1]))
+        return self._enter(group / below)
 
     def close(self):
         for group in self.made:
@@ -116,6 +141,50 @@ def test_unit(house, units):
         assert words(house.as_user("nobody", *calls, address=address, before=inside)) == ["NotFound"] * 2
     records = [json.loads(line) for line in (house.state / "audit.jsonl").read_text().splitlines()]
     assert {record["unit"] for record in records if record["grant"] == "gateway"} == {UNIT}
+
+
+# path of a cgroup below a slice: the unit that it is of; sd_pid_get_unit(3) tells which
+CGROUPS = {
+    "nginx.service": "nginx.service",
+    "nginx.service/worker": "nginx.service",
+    "nginx.service/other.service": "nginx.service",
+    "certbrokertest-inner.slice/at@1.service": "at@1.service",
+    "session-7.scope": "session-7.scope",
+    "session-7.scope/nginx.service": "session-7.scope",
+    "user@33.service/app.slice/nginx.service": "user@33.service",
+    "user@33.service/session.slice/app-x.slice/nginx.service/sub": "user@33.service",
+    "_cpu.service": "cpu.service",  # a controller's name is escaped
+    "container/nginx.service": None,
+    "nginx.service.d/nginx.service": None,
+}
+
+
+def test_unit_is_the_first_that_is_no_slice(house, units):
+    house = house("", **units.facts)
+    for path, unit in CGROUPS.items():
+        before = units.enter(path)
+        assert not units.root or unit_of(before) == (unit or "")
+        for address in ways(house):
+            assert words(house.as_user(ME, sign("orders"), address=address, before=before)) == ["ok"]
+            record = json.loads((house.state / "audit.jsonl").read_text().splitlines()[-1])
+            assert (record["event"], record["unit"]) == ("Sign", unit), path
+
+
+@pytest.mark.parametrize("below", ["nginx.service", "app.slice/nginx.service", "nginx.service/nginx.service"])
+def test_no_user_makes_himself_a_unit(house, units, below):
+    """What is delegated to a user's manager holds units of any name: they are none of the system's."""
+    house = house("""
+      gateway = { user = "www-data"; unit = "nginx.service"; allow = "use"; certificate = "*"; };
+      manager = { user = "www-data"; unit = "user@33.service"; allow = "read"; certificate = "orders"; };""",
+                  **units.facts)
+    inside, own = units.enter("nginx.service"), units.delegate(f"user@33.service/{below}", "www-data")
+    for address in ways(house):
+        assert words(house.as_user("www-data", sign("orders"), address=address, before=inside)) == ["ok"]
+        assert words(house.as_user("www-data", sign("orders"), address=address, before=own)) == ["AccessDenied"]
+        assert words(house.as_user("www-data", get("orders"), address=address, before=own)) == ["ok"]
+    records = [json.loads(line) for line in (house.state / "audit.jsonl").read_text().splitlines()]
+    denied = [record for record in records if record["result"] == "AccessDenied"]
+    assert denied and {record["unit"] for record in denied} == {"user@33.service"}
 
 
 # label

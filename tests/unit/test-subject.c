@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who is behind a connection: the bus's answer, a socket, and the unit in a cgroup's path. */
+/* Who is behind a connection: the bus's answer, a socket, and whose unit is believed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,14 +8,30 @@
 #include <cmocka.h>
 
 #include <dbus/dbus.h>
+#include <errno.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <systemd/sd-login.h>
 #include <unistd.h>
 
 #include "base/macro.h"
 #include "broker/bus/subject.h"
+
+#define UNIT "nginx.service"
+
+/* In place of libsystemd's: every process is in this unit, and nobody asks for himself. */
+int sd_pid_get_unit(pid_t pid, char **ret_unit)
+{
+        assert_true(pid > 0);
+        *ret_unit = strdup(UNIT);
+        return *ret_unit ? 0 : -ENOMEM;
+}
 
 /* --- the bus's answer --- */
 
@@ -40,6 +56,18 @@ static void answer_u32(Answer *answer, const char *key, dbus_uint32_t number)
         dbus_message_iter_append_basic(&entry, DBUS_TYPE_STRING, &key);
         dbus_message_iter_open_container(&entry, DBUS_TYPE_VARIANT, "u", &variant);
         dbus_message_iter_append_basic(&variant, DBUS_TYPE_UINT32, &number);
+        dbus_message_iter_close_container(&entry, &variant);
+        dbus_message_iter_close_container(&answer->dictionary, &entry);
+}
+
+static void answer_fd(Answer *answer, const char *key, int fd)
+{
+        DBusMessageIter entry, variant;
+
+        dbus_message_iter_open_container(&answer->dictionary, DBUS_TYPE_DICT_ENTRY, NULL, &entry);
+        dbus_message_iter_append_basic(&entry, DBUS_TYPE_STRING, &key);
+        dbus_message_iter_open_container(&entry, DBUS_TYPE_VARIANT, "h", &variant);
+        assert_true(dbus_message_iter_append_basic(&variant, DBUS_TYPE_UNIX_FD, &fd));
         dbus_message_iter_close_container(&entry, &variant);
         dbus_message_iter_close_container(&answer->dictionary, &entry);
 }
@@ -167,39 +195,133 @@ static void test_no_socket(void **state)
         close(fds[1]);
 }
 
-/* --- the unit --- */
+/* --- the unit: of whom it is believed; what it is of a cgroup, tests/integration/test_subject.py tells --- */
 
-static void test_unit(void **state)
+static void test_unit_of_the_bus(void **state)
 {
-        static const struct {
-                const char *text, *unit;
+        const pid_t gone = fork();
+        int of_gone, of_me;
+
+        if (gone == 0)
+                _exit(0);
+        of_gone = pidfd_open(gone, 0);
+        of_me = pidfd_open(getpid(), 0);
+        assert_true(gone > 0 && of_gone >= 0 && of_me >= 0);
+        assert_int_equal(waitpid(gone, NULL, 0), gone);
+
+        const struct {
+                dbus_uint32_t pid;
+                int pidfd; /* -1: the bus says none */
+                bool has_unit;
         } rows[] = {
-                { "0::/system.slice/nginx.service\n", "nginx.service" },
-                { "0::/system.slice/nginx.service", "nginx.service" },
-                { "0::/system.slice/nginx.service/worker\n", "nginx.service" },
-                { "0::/user.slice/user-1.slice/session-2.scope\n", "session-2.scope" },
-                { "0::/a.service/b.service\n", "b.service" },
-                { "12:pids:/x.service\n1:name=systemd:/system.slice/a.service\n", "a.service" },
-                { "0::/\n", NULL },
-                { "0::/user.slice\n", NULL },
-                { "0::/.service\n", NULL },
-                { "12:pids:/x.service\n", NULL },
-                { "0::/name=systemd:/a.slice\n", NULL },
-                { "nonsense", NULL },
-                { ":", NULL },
-                { "::", NULL },
-                { "", NULL },
-                { "0::/system.slice/\xff.service\n", NULL },
+                { (dbus_uint32_t)getpid(), -1, true },
+                { (dbus_uint32_t)getpid(), of_me, true },
+                { (dbus_uint32_t)getpid(), of_gone, false }, /* its number is another's now */
+                { 0, -1, false },
+                { UINT32_MAX, -1, false },
         };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-                CLEANUP(freep) char *unit = unit_from_cgroup(rows[i].text);
+                CLEANUP(subject_deinit) Subject subject = { .uid = SUBJECT_UID_UNKNOWN };
+                Answer answer;
 
-                if (rows[i].unit)
-                        assert_string_equal(unit, rows[i].unit);
+                answer_open(&answer);
+                answer_u32(&answer, "UnixUserID", 33);
+                answer_u32(&answer, "ProcessID", rows[i].pid);
+                if (rows[i].pidfd >= 0)
+                        answer_fd(&answer, "ProcessFD", rows[i].pidfd);
+                assert_int_equal(answer_read(&answer, &subject), 0);
+                assert_int_equal(subject.uid, 33);
+                if (rows[i].has_unit)
+                        assert_string_equal(subject.unit, UNIT);
                 else
-                        assert_null(unit);
+                        assert_null(subject.unit);
         }
+        close(of_gone);
+        close(of_me);
+}
+
+static void test_unit_of_a_wrong_type(void **state)
+{
+        Subject subject = { .uid = 4711 };
+        Answer answer;
+
+        answer_open(&answer);
+        answer_u32(&answer, "UnixUserID", 33);
+        answer_u32(&answer, "ProcessFD", 1);
+        assert_true(answer_read(&answer, &subject) < 0);
+        assert_int_equal(subject.uid, 4711);
+}
+
+static int listen_at(struct sockaddr_un *address)
+{
+        socklen_t n = sizeof(*address);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        /* Without a name: the kernel gives it an abstract one. */
+        *address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+        assert_int_equal(bind(fd, (struct sockaddr *)address, sizeof(sa_family_t)), 0);
+        assert_int_equal(listen(fd, 1), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *)address, &n), 0);
+        return fd;
+}
+
+/* Who is said to have connected, and has ended, or not, when it is asked about. */
+static void connect_from_child(bool ends, Subject *ret_subject)
+{
+        struct sockaddr_un address;
+        int listener = listen_at(&address), fd;
+        pid_t child = fork();
+
+        if (child == 0) {
+                fd = socket(AF_UNIX, SOCK_STREAM, 0);
+                if (connect(fd, (struct sockaddr *)&address, sizeof(sa_family_t) + 6) < 0)
+                        _exit(1);
+                if (!ends)
+                        pause();
+                _exit(0);
+        }
+        if (ends)
+                assert_int_equal(waitpid(child, NULL, 0), child);
+        fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(subject_from_socket(fd, ret_subject), 0);
+        assert_int_equal(ret_subject->pid, child);
+        if (!ends) {
+                kill(child, SIGKILL);
+                assert_int_equal(waitpid(child, NULL, 0), child);
+        }
+        close(fd);
+        close(listener);
+}
+
+static bool kernel_tells_processes(void)
+{
+        int fds[2], pidfd = -1;
+        socklen_t n = sizeof(pidfd);
+        bool tells;
+
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+        tells = getsockopt(fds[0], SOL_SOCKET, 77, &pidfd, &n) == 0;
+        if (tells)
+                close(pidfd);
+        close(fds[0]);
+        close(fds[1]);
+        return tells;
+}
+
+/* Before Linux 6.5 nobody can tell that the number may be another's. */
+static void test_unit_of_a_socket(void **state)
+{
+        CLEANUP(subject_deinit) Subject there = { .uid = SUBJECT_UID_UNKNOWN };
+        CLEANUP(subject_deinit) Subject gone = { .uid = SUBJECT_UID_UNKNOWN };
+
+        connect_from_child(false, &there);
+        assert_string_equal(there.unit, UNIT);
+        connect_from_child(true, &gone);
+        assert_int_equal(gone.uid, geteuid());
+        if (kernel_tells_processes())
+                assert_null(gone.unit);
 }
 
 int main(void)
@@ -211,7 +333,9 @@ int main(void)
                 cmocka_unit_test(test_error_is_no_subject),
                 cmocka_unit_test(test_socket),
                 cmocka_unit_test(test_no_socket),
-                cmocka_unit_test(test_unit),
+                cmocka_unit_test(test_unit_of_the_bus),
+                cmocka_unit_test(test_unit_of_a_wrong_type),
+                cmocka_unit_test(test_unit_of_a_socket),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

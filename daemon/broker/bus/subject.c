@@ -2,17 +2,18 @@
 /*
  * Subjects. The invariant is that a subject is filled whole or not at all: its uid is unknown until it
  * is proven, and nothing but the bus's own answer or the kernel's about the socket proves it. The pid
- * identifies nobody (it is used again): the unit that is read through it can only narrow a grant.
+ * identifies nobody (it is used again): the unit that is read through it can only narrow a grant, and is
+ * believed only of a process that is still there, where kernel or bus gives a descriptor of it.
  */
 #include "broker/bus/subject.h"
 
 #include <dbus/dbus.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <systemd/sd-login.h>
 #include <unistd.h>
 
 #include "base/macro.h"
@@ -20,80 +21,53 @@
 
 #define GROUPS_MAX 65536 /* NGROUPS_MAX */
 #define LABEL_MAX  4096
-#define CGROUP_MAX 8192
-#define UNIT_MAX   255
+
+/* Linux 6.5; the number is that of all architectures but two. */
+#if !defined(SO_PEERPIDFD) && !defined(__hppa__) && !defined(__sparc__)
+#define SO_PEERPIDFD 77
+#endif
+
+#define PIDFD_UNKNOWN (-1) /* neither kernel nor bus has such a thing */
+#define PIDFD_GONE    (-2) /* they have, and there is none of this process */
+
+/* What the bus says of a connection. */
+typedef struct Credentials {
+        Subject subject;
+        int pidfd;
+} Credentials;
+
+static void credentials_deinit(Credentials *credentials)
+{
+        subject_deinit(&credentials->subject);
+        close_fd(credentials->pidfd);
+}
 
 /* --- the unit --- */
 
-static bool ends_in(const char *text, size_t n, const char *end)
+/* A pidfd can be read once its process has ended. */
+static bool is_alive(int pidfd)
 {
-        size_t n_end = strlen(end);
+        struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 
-        return n > n_end && memcmp(text + n - n_end, end, n_end) == 0;
+        return poll(&ended, 1, 0) == 0;
 }
 
-/* The last label of one path that names a unit: NAME.service in /system.slice/NAME.service/sub. */
-static bool find_unit(const char *path, size_t n, const char **ret_unit, size_t *ret_n)
+/*
+ * As sd_pid_get_unit(3) has it, which reads it by the number. PIDFD_UNKNOWN: nobody can say whether the number is still
+ * that of the process that connected.
+ */
+static char *read_unit(uint32_t pid, int pidfd)
 {
-        size_t end = n;
+        CLEANUP(freep) char *unit = NULL;
 
-        while (end > 0) {
-                size_t start = end;
-
-                while (start > 0 && path[start - 1] != '/')
-                        start--;
-                if (end - start <= UNIT_MAX && (ends_in(path + start, end - start, ".service") ||
-                                                ends_in(path + start, end - start, ".scope"))) {
-                        *ret_unit = path + start;
-                        *ret_n = end - start;
-                        return true;
-                }
-                end = start > 0 ? start - 1 : 0;
-        }
-        return false;
-}
-
-char *unit_from_cgroup(const char *text)
-{
-        const char *unit;
-        size_t n_unit;
-
-        while (*text != '\0') {
-                size_t n = strcspn(text, "\n");
-                const char *path = memchr(text, ':', n);
-
-                /* "0::/path" is the unified hierarchy, "1:name=systemd:/path" the old one. */
-                if (path)
-                        path = memchr(path + 1, ':', n - (size_t)(path + 1 - text));
-                if (path &&
-                    (strncmp(text, "0::", 3) == 0 ||
-                     strstr(text, "name=systemd:") == strchr(text, ':') + 1) &&
-                    find_unit(path + 1, n - (size_t)(path + 1 - text), &unit, &n_unit))
-                        return utf8_is_valid(unit, n_unit) ? strndup(unit, n_unit) : NULL;
-                text += n;
-                if (*text == '\n')
-                        text++;
-        }
-        return NULL;
-}
-
-static char *read_unit(uint32_t pid)
-{
-        char path[64], text[CGROUP_MAX];
-        CLEANUP(closep) int fd = -1;
-        ssize_t n;
-
-        if (pid == 0)
+        /* 0 is who asks: us. It is also what the kernel says of a process in no namespace of ours. */
+        if (pid == 0 || pid > INT32_MAX || pidfd == PIDFD_GONE)
                 return NULL;
-        snprintf(path, sizeof(path), "/proc/%u/cgroup", pid);
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
+        if (sd_pid_get_unit((pid_t)pid, &unit) < 0)
                 return NULL;
-        n = read(fd, text, sizeof(text) - 1);
-        if (n <= 0)
+        if (pidfd != PIDFD_UNKNOWN && !is_alive(pidfd))
                 return NULL;
-        text[n] = '\0';
-        return unit_from_cgroup(text);
+        return TAKE(unit);
 }
 
 /* --- from the bus --- */
@@ -129,7 +103,7 @@ static int take_label(Subject *subject, const char *label, size_t n)
         return subject->label ? 0 : -ENOMEM;
 }
 
-static int read_number(DBusMessageIter *variant, Subject *subject, uint32_t *ret_number)
+static int read_number(DBusMessageIter *variant, uint32_t *ret_number)
 {
         if (dbus_message_iter_get_arg_type(variant) != DBUS_TYPE_UINT32)
                 return -EBADMSG;
@@ -137,14 +111,27 @@ static int read_number(DBusMessageIter *variant, Subject *subject, uint32_t *ret
         return 0;
 }
 
-static int read_uid(DBusMessageIter *variant, Subject *subject)
+static int read_uid(DBusMessageIter *variant, Credentials *credentials)
 {
-        return read_number(variant, subject, &subject->uid);
+        return read_number(variant, &credentials->subject.uid);
 }
 
-static int read_pid(DBusMessageIter *variant, Subject *subject)
+static int read_pid(DBusMessageIter *variant, Credentials *credentials)
 {
-        return read_number(variant, subject, &subject->pid);
+        return read_number(variant, &credentials->subject.pid);
+}
+
+/* dbus 1.15.8 and later. It is our own duplicate, or none for want of descriptors. */
+static int read_pidfd(DBusMessageIter *variant, Credentials *credentials)
+{
+        int fd = -1;
+
+        if (dbus_message_iter_get_arg_type(variant) != DBUS_TYPE_UNIX_FD)
+                return -EBADMSG;
+        dbus_message_iter_get_basic(variant, &fd);
+        close_fd(credentials->pidfd);
+        credentials->pidfd = fd >= 0 ? fd : PIDFD_GONE;
+        return 0;
 }
 
 static int read_array(DBusMessageIter *variant, int type, const void **ret_data, size_t *ret_n)
@@ -161,37 +148,38 @@ static int read_array(DBusMessageIter *variant, int type, const void **ret_data,
         return 0;
 }
 
-static int read_groups(DBusMessageIter *variant, Subject *subject)
+static int read_groups(DBusMessageIter *variant, Credentials *credentials)
 {
         const void *gids = NULL;
         size_t n;
         int r;
 
         r = read_array(variant, DBUS_TYPE_UINT32, &gids, &n);
-        return r < 0 ? r : take_groups(subject, gids, n);
+        return r < 0 ? r : take_groups(&credentials->subject, gids, n);
 }
 
-static int read_label(DBusMessageIter *variant, Subject *subject)
+static int read_label(DBusMessageIter *variant, Credentials *credentials)
 {
         const void *label = NULL;
         size_t n;
         int r;
 
         r = read_array(variant, DBUS_TYPE_BYTE, &label, &n);
-        return r < 0 ? r : take_label(subject, label, n);
+        return r < 0 ? r : take_label(&credentials->subject, label, n);
 }
 
 static const struct {
         const char *key;
-        int (*read)(DBusMessageIter *variant, Subject *subject);
-} credentials[] = {
+        int (*read)(DBusMessageIter *variant, Credentials *credentials);
+} credential_rows[] = {
         { "UnixUserID", read_uid },
         { "ProcessID", read_pid },
+        { "ProcessFD", read_pidfd },
         { "UnixGroupIDs", read_groups },
         { "LinuxSecurityLabel", read_label },
 };
 
-static int read_entry(DBusMessageIter *dictionary, Subject *subject)
+static int read_entry(DBusMessageIter *dictionary, Credentials *credentials)
 {
         DBusMessageIter entry, variant;
         const char *key;
@@ -200,16 +188,18 @@ static int read_entry(DBusMessageIter *dictionary, Subject *subject)
         dbus_message_iter_get_basic(&entry, &key);
         dbus_message_iter_next(&entry);
         dbus_message_iter_recurse(&entry, &variant);
-        for (size_t i = 0; i < ELEMENTSOF(credentials); i++) {
-                if (strcmp(credentials[i].key, key) == 0)
-                        return credentials[i].read(&variant, subject);
+        for (size_t i = 0; i < ELEMENTSOF(credential_rows); i++) {
+                if (strcmp(credential_rows[i].key, key) == 0)
+                        return credential_rows[i].read(&variant, credentials);
         }
         return 0; /* a newer bus says more */
 }
 
 int subject_from_credentials(DBusMessage *reply, Subject *ret_subject)
 {
-        CLEANUP(subject_deinit) Subject subject = { .uid = SUBJECT_UID_UNKNOWN };
+        CLEANUP(credentials_deinit)
+        Credentials credentials = { { .uid = SUBJECT_UID_UNKNOWN }, PIDFD_UNKNOWN };
+        Subject *subject = &credentials.subject;
         DBusMessageIter iter, dictionary;
         int r;
 
@@ -220,15 +210,15 @@ int subject_from_credentials(DBusMessage *reply, Subject *ret_subject)
         dbus_message_iter_recurse(&iter, &dictionary);
         for (; dbus_message_iter_get_arg_type(&dictionary) == DBUS_TYPE_DICT_ENTRY;
              dbus_message_iter_next(&dictionary)) {
-                r = read_entry(&dictionary, &subject);
+                r = read_entry(&dictionary, &credentials);
                 if (r < 0)
                         return r;
         }
-        if (subject.uid == SUBJECT_UID_UNKNOWN)
+        if (subject->uid == SUBJECT_UID_UNKNOWN)
                 return -EACCES;
-        subject.unit = read_unit(subject.pid);
-        *ret_subject = subject;
-        subject = (Subject){ 0 };
+        subject->unit = read_unit(subject->pid, credentials.pidfd);
+        *ret_subject = *subject;
+        *subject = (Subject){ 0 };
         return 0;
 }
 
@@ -280,6 +270,27 @@ static int read_peer_label(int fd, Subject *subject)
         return errno == ENOPROTOOPT || errno == EOPNOTSUPP ? 0 : -errno;
 }
 
+static int peer_pidfd(int fd)
+{
+#ifdef SO_PEERPIDFD
+        int pidfd = -1;
+        socklen_t n = sizeof(pidfd);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &n) == 0)
+                return pidfd;
+        return errno == ENOPROTOOPT ? PIDFD_UNKNOWN : PIDFD_GONE;
+#else
+        return PIDFD_UNKNOWN;
+#endif
+}
+
+static char *read_peer_unit(int fd, uint32_t pid)
+{
+        CLEANUP(closep) int pidfd = peer_pidfd(fd);
+
+        return read_unit(pid, pidfd);
+}
+
 int subject_from_socket(int fd, Subject *ret_subject)
 {
         CLEANUP(subject_deinit) Subject subject = { .uid = SUBJECT_UID_UNKNOWN };
@@ -299,7 +310,7 @@ int subject_from_socket(int fd, Subject *ret_subject)
         if (r < 0)
                 return r;
         subject.pid = (uint32_t)MAX(peer.pid, 0);
-        subject.unit = read_unit(subject.pid);
+        subject.unit = read_peer_unit(fd, subject.pid);
         subject.uid = peer.uid;
         *ret_subject = subject;
         subject = (Subject){ 0 };

@@ -13,8 +13,5 @@ struct DBusMessage;
  * Without groups in it the subject has none: the database is no substitute for the process.
  */
 int subject_from_credentials(struct DBusMessage *reply, Subject *ret_subject);
-/* SO_PEERCRED, SO_PEERGROUPS, SO_PEERSEC of a connected unix socket. */
+/* SO_PEERCRED, SO_PEERGROUPS, SO_PEERSEC of a connected unix socket; SO_PEERPIDFD, where there is one, for its unit. */
 int subject_from_socket(int fd, Subject *ret_subject);
-
-/* The last label of the form NAME.service or NAME.scope in what /proc/PID/cgroup says; owned; NULL: none. */
-char *unit_from_cgroup(const char *text);
