@@ -86,15 +86,56 @@ static ASN1_OBJECT *attribute_type(const struct berval *attribute)
         return object ? object : OBJ_txt2obj(text, 0);
 }
 
+static bool is_text(const ASN1_TYPE *value)
+{
+        const ASN1_STRING *string = value->value.asn1_string;
+
+        return (value->type == V_ASN1_UTF8STRING || value->type == V_ASN1_PRINTABLESTRING ||
+                value->type == V_ASN1_IA5STRING) &&
+               ASN1_STRING_length(string) > 0 &&
+               utf8_is_valid((const char *)ASN1_STRING_get0_data(string),
+                             (size_t)ASN1_STRING_length(string));
+}
+
+/*
+ * A value given as `#` and its encoding in hex (RFC 4514, 2.4), which libldap has decoded: text alone is taken. Of a type
+ * that OpenSSL does not know it is written as it came, so that it reads the same again.
+ */
+static int add_encoded(X509_NAME *name, const ASN1_OBJECT *type, const struct berval *value,
+                       int set)
+{
+        const unsigned char *p = (const unsigned char *)value->bv_val, *end = p + value->bv_len;
+        ASN1_TYPE *encoded = d2i_ASN1_TYPE(NULL, &p, (long)value->bv_len);
+        int added = 0;
+
+        if (encoded && p == end && is_text(encoded)) {
+                const ASN1_STRING *string = encoded->value.asn1_string;
+                bool known = OBJ_obj2nid(type) != NID_undef;
+
+                added = X509_NAME_add_entry_by_OBJ(name, type,
+                                                   known ? MBSTRING_UTF8 : encoded->type,
+                                                   ASN1_STRING_get0_data(string),
+                                                   ASN1_STRING_length(string), 0, set);
+        }
+        ASN1_TYPE_free(encoded);
+        return added;
+}
+
+static int add_plain(X509_NAME *name, const ASN1_OBJECT *type, const struct berval *value, int set)
+{
+        return X509_NAME_add_entry_by_OBJ(name, type, MBSTRING_UTF8,
+                                          (const unsigned char *)value->bv_val, (int)value->bv_len,
+                                          0, set);
+}
+
 static int add_attribute(X509_NAME *name, const LDAPAVA *ava, bool is_first, Failure *failure)
 {
         ASN1_OBJECT *type = attribute_type(&ava->la_attr);
         int added = 0;
 
         if (type && ava->la_value.bv_len > 0)
-                added = X509_NAME_add_entry_by_OBJ(name, type, MBSTRING_UTF8,
-                                                   (const unsigned char *)ava->la_value.bv_val,
-                                                   (int)ava->la_value.bv_len, 0, is_first ? 0 : 1);
+                added = (ava->la_flags & LDAP_AVA_BINARY ? add_encoded : add_plain)(
+                        name, type, &ava->la_value, is_first ? 0 : 1);
         ASN1_OBJECT_free(type);
         ERR_clear_error();
         if (added == 1)

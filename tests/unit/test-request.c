@@ -138,6 +138,33 @@ static void test_refused(void **state)
         assert_refused("CN=a", "email:a@b@example.org", "alternative name");
 }
 
+static void assert_normal(const char *text, const char *expected)
+{
+        CLEANUP(freep) char *normal = pki_name_normal(text);
+        CLEANUP(freep) char *again = normal ? pki_name_normal(normal) : NULL;
+
+        assert_non_null(normal);
+        assert_string_equal(normal, expected);
+        assert_non_null(again);
+        assert_string_equal(again, expected);
+}
+
+/* A value by its encoding means what is encoded; so a name that was written reads as the same name. */
+static void test_encoded_values(void **state)
+{
+        assert_normal("CN=#0c03c3bc62", "CN=üb");
+        assert_normal("C=#13024445+O=a", "C=DE+O=a");
+        assert_normal("1.2.3.4=#0C0161,CN=b", "1.2.3.4=#0C0161,CN=b");
+        assert_normal("1.2.3.4=#130161", "1.2.3.4=#130161");
+        assert_normal("1.2.3.4=a", "1.2.3.4=#0C0161");
+        assert_refused("C=#0c074765726d616e79", NULL, "attribute"); /* Germany */
+        assert_refused("CN=#0c01ff", NULL, "attribute");
+        assert_refused("CN=#0c00", NULL, "attribute");
+        assert_refused("CN=#020101", NULL, "attribute");
+        assert_refused("CN=#0c0161ff", NULL, "attribute");
+        assert_refused("CN=#ff", NULL, "attribute");
+}
+
 static void test_algorithm(void **state)
 {
         assert_int_equal(pki_request_algorithm(0), ALGORITHM_NONE);
@@ -152,6 +179,7 @@ int main(void)
                 cmocka_unit_test(test_subject_and_names),
                 cmocka_unit_test(test_names_alone_are_enough),
                 cmocka_unit_test(test_refused),
+                cmocka_unit_test(test_encoded_values),
                 cmocka_unit_test(test_algorithm),
         };
 
