@@ -74,7 +74,7 @@ def test_what_a_uri_may_not_say(prepared, refused):
 def test_uris_that_are_wrong(prepared):
     for uri in ("", "pkcs11", "pkcs11:object=%zz", "pkcs11:object=%", "PKCS11;x", "file:/etc/passwd",
                 "pkcs11:object=a;object=b", "pkcs11:" + "a" * 100000, "pkcs11:object=%00", "certbroker:certificate/x",
-                "pkcs11:object=\x7f", "pkcs11:slot-id=x"):
+                "pkcs11:object=\x7f", "pkcs11:slot-id=x", "pkcs11:object=a?;id=%01"):
         with pytest.raises(Failure) as caught:
             register(prepared, "bad", uri)
         assert caught.value.name in ("InvalidArgument", "NotSupported", "NotFound"), (uri, str(caught.value))

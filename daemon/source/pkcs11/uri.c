@@ -69,10 +69,8 @@ int uri_parse(const char *text, P11KitUri **ret_uri, Failure *failure)
         uri = p11_kit_uri_new();
         if (!uri)
                 return -ENOMEM;
-        r = p11_kit_uri_parse(text, P11_KIT_URI_FOR_ANY, uri);
-        if (r == P11_KIT_URI_NO_MEMORY)
-                return -ENOMEM;
-        if (r != P11_KIT_URI_OK)
+        /* P11_KIT_URI_NO_MEMORY is the same number as P11_KIT_URI_UNEXPECTED, and never what is meant. */
+        if (p11_kit_uri_parse(text, P11_KIT_URI_FOR_ANY, uri) != P11_KIT_URI_OK)
                 return refuse(text, "is no pkcs11: URI (RFC 7512)", failure);
         r = refuse_foreign_attributes(text, uri, failure);
         if (r != 0)
