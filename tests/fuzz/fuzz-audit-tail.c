@@ -11,7 +11,7 @@
 
 #include "broker/audit/tail.h"
 
-/* Found again by its own head, and by no other. */
+/* A log that is whole is found again by its own head; none is by another. */
 static void check_head(int fd, const AuditTail *tail)
 {
         AuditHead other = tail->head;
@@ -20,7 +20,8 @@ static void check_head(int fd, const AuditTail *tail)
         FUZZ_CHECK(strlen(tail->head.hash) == sizeof(tail->head.hash) - 1);
         if (tail->head.seq == 0)
                 return;
-        FUZZ_CHECK(audit_tail_read(fd, &tail->head, &again) == 0 && again.has_expected);
+        FUZZ_CHECK(audit_tail_read(fd, &tail->head, &again) == 0);
+        FUZZ_CHECK(again.has_expected || !tail->has_expected);
         other.hash[0] = other.hash[0] == '0' ? '1' : '0';
         FUZZ_CHECK(audit_tail_read(fd, &other, &again) == 0 && !again.has_expected);
 }
