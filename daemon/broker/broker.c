@@ -127,7 +127,6 @@ static int make_all(Broker *broker, Config *config, Failure *failure)
         return manage_load(broker->manage, failure);
 }
 
-/* First the channel: whoever holds it is another broker of the same directories. */
 static int open_doors(Broker *broker, Failure *failure)
 {
         const Config *config = broker->config;
@@ -136,7 +135,7 @@ static int open_doors(Broker *broker, Failure *failure)
 
         r = bus_open_channel(broker->bus, config->runtime_directory, failure);
         if (r != 0)
-                return r == CB_ALREADY_EXISTS ? BROKER_EXIT_BUS : BROKER_EXIT_INTERNAL;
+                return BROKER_EXIT_INTERNAL;
         return bus_connect(broker->bus, bus, failure) == 0 ? 0 : BROKER_EXIT_BUS;
 }
 
@@ -154,9 +153,9 @@ int broker_new(const BrokerOptions *options, Broker **ret_broker, Failure *failu
                 return BROKER_EXIT_INTERNAL;
         }
         broker->options = *options;
-        broker->lock_fd = -1;
+        broker->locks = NO_LOCKS;
         r = directories_prepare(config->state_directory, config->runtime_directory,
-                                &broker->lock_fd, failure);
+                                &broker->locks, failure);
         if (r != 0)
                 return r == CB_ALREADY_EXISTS ? BROKER_EXIT_BUS : BROKER_EXIT_INTERNAL;
         if (make_all(broker, config, failure) != 0 ||
@@ -212,7 +211,7 @@ Broker *broker_free(Broker *broker)
         wake_free(broker->tick);
         sd_event_unref(broker->event);
         config_free(broker->config);
-        close_fd(broker->lock_fd);
+        locks_deinit(&broker->locks);
         free(broker);
         return NULL;
 }

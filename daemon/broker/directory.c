@@ -8,10 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/strings.h"
 
 /* 0755 for what is above: only the last one is ours. */
@@ -65,40 +65,43 @@ int directory_prepare(const char *path, mode_t mode, Failure *failure)
         return 0;
 }
 
-int directory_lock(const char *path, int *ret_fd, Failure *failure)
+int directory_lock(const char *path, const char *name, int *ret_fd, Failure *failure)
 {
         CLEANUP(closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = fd < 0 ? -errno : aside_lock(fd, name, ret_fd);
 
-        if (fd < 0)
-                return fail(failure, -errno, "directory %s cannot be opened: %s", path,
-                            strerrordesc_np(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-                if (errno == EWOULDBLOCK)
-                        return fail(failure, CB_ALREADY_EXISTS,
-                                    "another certbrokerd has the directory %s; give each its own",
-                                    path);
-                return fail(failure, -errno, "directory %s cannot be locked: %s", path,
-                            strerrordesc_np(errno));
-        }
-        *ret_fd = fd;
-        fd = -1;
+        if (r == -EWOULDBLOCK)
+                return fail(failure, CB_ALREADY_EXISTS,
+                            "another certbrokerd has the directory %s; give each its own", path);
+        if (r < 0)
+                return fail(failure, r, "directory %s cannot be locked: %s", path,
+                            strerrordesc_np(-r));
         return 0;
 }
 
-int directories_prepare(const char *state, const char *runtime, int *ret_lock_fd, Failure *failure)
+void locks_deinit(DirectoryLocks *locks)
 {
-        CLEANUP(closep) int lock_fd = -1;
+        locks->state_fd = close_fd(locks->state_fd);
+        locks->runtime_fd = close_fd(locks->runtime_fd);
+}
+
+int directories_prepare(const char *state, const char *runtime, DirectoryLocks *ret_locks,
+                        Failure *failure)
+{
+        CLEANUP(locks_deinit) DirectoryLocks locks = NO_LOCKS;
         int r;
 
         r = directory_prepare(state, 0700, failure);
         /* Before anything else: a second broker must touch neither store nor token of the one that runs. */
         if (r == 0)
-                r = directory_lock(state, &lock_fd, failure);
+                r = directory_lock(state, "broker.lock", &locks.state_fd, failure);
         if (r == 0)
                 r = directory_prepare(runtime, 0755, failure);
+        if (r == 0)
+                r = directory_lock(runtime, "channel.lock", &locks.runtime_fd, failure);
         if (r != 0)
                 return r;
-        *ret_lock_fd = lock_fd;
-        lock_fd = -1;
+        *ret_locks = locks;
+        locks = NO_LOCKS;
         return 0;
 }

@@ -5,6 +5,7 @@
 #include "broker/broker.h"
 #include "broker/bus/bus.h"
 #include "broker/config/config.h"
+#include "broker/directory.h"
 #include "broker/ledger.h"
 #include "broker/manage/manage.h"
 #include "broker/metrics/metrics.h"
@@ -31,7 +32,7 @@ struct Broker {
         Bus *bus;
         Wake *tick; /* when manage wants to be woken */
         Shutdown shutdown;
-        int lock_fd; /* of the state directory: one broker to each */
+        DirectoryLocks locks; /* one broker to each */
 };
 
 extern const SourcesEvents broker_sources_events;

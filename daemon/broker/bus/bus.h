@@ -96,7 +96,7 @@ DEFINE_CLEANUP(Bus, bus_free)
  * the turns that follow. Keeps a reference of the grants.
  */
 void bus_configure(Bus *bus, Grants *grants, unsigned n_in_flight_max);
-/* Listens on RUNTIME/channel and on an abstract address. CB_ALREADY_EXISTS: another broker does. */
+/* Listens on RUNTIME/channel, whatever lies there, and on an abstract address where that is free. */
 int bus_open_channel(Bus *bus, const char *runtime_directory, Failure *failure);
 /* "system", "session" or an address; connects in the background and says ready() or ended(). */
 int bus_connect(Bus *bus, const char *address, Failure *failure);

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The private channel: two peer-to-peer servers, one on a path below the runtime directory and one on an
- * abstract address that is made of the same path, for clients in a chroot. Everybody may connect: grants
- * decide on each call, by the socket's credentials. A socket that a dead broker left is replaced, one that
- * answers is another broker's, and is left alone.
+ * The private channel: two peer-to-peer servers, one on a path below the runtime directory and one on an abstract
+ * address that is made of the same path, for clients in a chroot. Everybody may connect: grants decide on each call,
+ * by the socket's credentials.
+ *
+ * The invariant is that nobody else keeps the broker from starting. What lies at the path is put aside: the directory
+ * is ours, and locked, so it is no live broker's. The abstract address is anybody's to take, before us or while we are
+ * down: then the channel is the path alone, says so, and takes the address when it comes free.
  */
 #include "broker/bus/room.h"
 
@@ -12,12 +15,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/log.h"
+
+#define SOCKET              "channel" /* in the runtime directory */
+#define ABSTRACT_AGAIN_USEC (5 * USEC_PER_SEC)
+
+enum { BY_PATH, ABSTRACT, _SERVER_N };
 
 typedef struct Server {
         DBusServer *server;
@@ -26,7 +34,9 @@ typedef struct Server {
 
 struct Channel {
         Bus *bus;
-        Server servers[2];
+        Server servers[_SERVER_N];
+        char *addresses[_SERVER_N];
+        sd_event_source *again; /* the abstract address was taken: it is tried again */
 };
 
 static void server_stop(Server *server)
@@ -40,7 +50,8 @@ static void server_stop(Server *server)
 
 void channel_stop(Channel *channel)
 {
-        for (size_t i = 0; i < ELEMENTSOF(channel->servers); i++)
+        channel->again = sd_event_source_disable_unref(channel->again);
+        for (size_t i = 0; i < _SERVER_N; i++)
                 server_stop(&channel->servers[i]);
 }
 
@@ -49,6 +60,8 @@ Channel *channel_free(Channel *channel)
         if (!channel)
                 return NULL;
         channel_stop(channel);
+        for (size_t i = 0; i < _SERVER_N; i++)
+                free(channel->addresses[i]);
         free(channel);
         return NULL;
 }
@@ -63,18 +76,17 @@ static void on_connection(DBusServer *server, DBusConnection *connection, void *
         peer_on_channel_connection(userdata, connection);
 }
 
-static int listen_at(Channel *channel, Server *server, const char *address, Failure *failure)
+static int listen_at(Channel *channel, int which, Failure *failure)
 {
         static const char *mechanisms[] = { "EXTERNAL", NULL };
+        Server *server = &channel->servers[which];
         DBusError error = DBUS_ERROR_INIT;
         int r;
 
-        server->server = dbus_server_listen(address, &error);
+        server->server = dbus_server_listen(channel->addresses[which], &error);
         if (!server->server) {
-                r = fail(failure,
-                         dbus_error_has_name(&error, DBUS_ERROR_ADDRESS_IN_USE) ? CB_ALREADY_EXISTS
-                                                                                : CB_FAILED,
-                         "the channel cannot listen at %s: %s", address, error.message);
+                r = fail(failure, CB_FAILED, "the channel cannot listen at %s: %s",
+                         channel->addresses[which], error.message);
                 dbus_error_free(&error);
                 return r;
         }
@@ -87,63 +99,132 @@ static int listen_at(Channel *channel, Server *server, const char *address, Fail
         return 0;
 }
 
-/* libdbus unlinks whatever socket is there before it binds: so this asks first whether it is alive. */
-static int check_dead(const char *path, Failure *failure)
-{
-        struct sockaddr_un address = { .sun_family = AF_UNIX };
-        CLEANUP(closep) int fd = -1;
-        struct stat st;
+/* --- the path --- */
 
-        if (strlen(path) >= sizeof(address.sun_path))
-                return fail(failure, CB_INVALID_ARGUMENT,
-                            "the runtime directory's name is too long: %s has more than %zu bytes",
-                            path, sizeof(address.sun_path) - 1);
-        if (lstat(path, &st) < 0)
-                return errno == ENOENT ? 0 : fail(failure, -errno, "%s cannot be looked at", path);
-        if (!S_ISSOCK(st.st_mode))
-                return fail(failure, CB_FAILED, "%s is in the way, and is no socket; remove it",
-                            path);
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return fail(failure, -errno, "no socket to look at %s with", path);
-        memcpy(address.sun_path, path, strlen(path) + 1);
-        if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 &&
-            (errno == ECONNREFUSED || errno == ENOENT))
+static int check_length(const char *path, Failure *failure)
+{
+        struct sockaddr_un address;
+
+        if (strlen(path) < sizeof(address.sun_path))
                 return 0;
-        return fail(failure, CB_ALREADY_EXISTS, "another certbrokerd listens at %s", path);
+        return fail(failure, CB_INVALID_ARGUMENT,
+                    "the runtime directory's name is too long: %s has more than %zu bytes", path,
+                    sizeof(address.sun_path) - 1);
 }
 
-static int channel_listen(Channel *channel, const char *path, Failure *failure)
+/* A socket that a dead broker left, or anything else. */
+static int make_room(const char *directory, const char *path, Failure *failure)
 {
-        CLEANUP(freep) char *by_path = NULL, *abstract = NULL, *both = NULL;
-        char *escaped;
-        int n, r;
+        CLEANUP(closep) int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        struct stat st;
+        int r;
 
-        escaped = dbus_address_escape_value(path);
-        if (!escaped)
-                return fail(failure, -ENOMEM, "no memory for the channel");
-        n = asprintf(&by_path, "unix:path=%s", escaped);
-        if (n >= 0)
-                n = asprintf(&abstract, "unix:abstract=%s", escaped);
-        if (n >= 0)
-                n = asprintf(&both, "%s;%s", by_path, abstract);
-        dbus_free(escaped);
-        if (n < 0)
-                return fail(failure, -ENOMEM, "no memory for the channel");
+        if (fd < 0)
+                return fail(failure, -errno, "directory %s cannot be opened: %s", directory,
+                            strerrordesc_np(errno));
+        if (fstatat(fd, SOCKET, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISSOCK(st.st_mode))
+                log_warning("%s was in the way, and no socket: it has been put aside", path);
+        r = aside_put(fd, SOCKET);
+        if (r < 0)
+                return fail(failure, r, "%s is in the way, and cannot be removed: %s", path,
+                            strerrordesc_np(-r));
+        return 0;
+}
 
-        r = check_dead(path, failure);
-        if (r != 0)
-                return r;
-        /* The abstract one first: it cannot be taken twice, so two brokers cannot both go on. */
-        r = listen_at(channel, &channel->servers[0], abstract, failure);
+static int listen_by_path(Channel *channel, const char *directory, const char *path,
+                          Failure *failure)
+{
+        int r;
+
+        r = check_length(path, failure);
         if (r == 0)
-                r = listen_at(channel, &channel->servers[1], by_path, failure);
+                r = make_room(directory, path, failure);
+        if (r == 0)
+                r = listen_at(channel, BY_PATH, failure);
         if (r != 0)
                 return r;
         if (chmod(path, 0666) < 0)
                 return fail(failure, -errno, "%s cannot be opened to everybody", path);
-        channel->bus->channel_address = TAKE(both);
         return 0;
+}
+
+/* --- the abstract address --- */
+
+static bool publish(Channel *channel, bool both)
+{
+        char *text = NULL;
+
+        if (both && asprintf(&text, "%s;%s", channel->addresses[BY_PATH],
+                             channel->addresses[ABSTRACT]) < 0)
+                return false;
+        if (!both)
+                text = strdup(channel->addresses[BY_PATH]);
+        if (!text)
+                return false;
+        free(channel->bus->channel_address);
+        channel->bus->channel_address = text;
+        return true;
+}
+
+static bool listen_abstract(Channel *channel, Failure *failure)
+{
+        if (listen_at(channel, ABSTRACT, failure) == 0)
+                return true;
+        server_stop(&channel->servers[ABSTRACT]);
+        return false;
+}
+
+static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Channel *channel = userdata;
+        Failure failure = { 0 };
+
+        if (listen_abstract(channel, &failure) && publish(channel, true)) {
+                log_info("the channel listens at %s, too", channel->addresses[ABSTRACT]);
+                signal_channel_address(channel->bus);
+                return 0;
+        }
+        server_stop(&channel->servers[ABSTRACT]);
+        (void)sd_event_source_set_time_relative(source, ABSTRACT_AGAIN_USEC);
+        (void)sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+}
+
+static int try_abstract(Channel *channel, Failure *failure)
+{
+        Failure taken = { 0 };
+        bool both = listen_abstract(channel, &taken);
+        int r;
+
+        if (!publish(channel, both))
+                return fail(failure, -ENOMEM, "no memory for the channel");
+        if (both)
+                return 0;
+        log_warning("%s; clients in a chroot cannot come in until it is free", taken.text);
+        r = sd_event_add_time_relative(channel->bus->rooms.event, &channel->again, CLOCK_MONOTONIC,
+                                       ABSTRACT_AGAIN_USEC, USEC_PER_SEC, on_again, channel);
+        return r < 0 ? fail(failure, r, "there is no timer for the channel") : 0;
+}
+
+/* --- both --- */
+
+static char *new_address(const char *key, const char *escaped)
+{
+        char *address;
+
+        return asprintf(&address, "unix:%s=%s", key, escaped) < 0 ? NULL : address;
+}
+
+static int make_addresses(Channel *channel, const char *path)
+{
+        char *escaped = dbus_address_escape_value(path);
+
+        if (!escaped)
+                return -ENOMEM;
+        channel->addresses[BY_PATH] = new_address("path", escaped);
+        channel->addresses[ABSTRACT] = new_address("abstract", escaped);
+        dbus_free(escaped);
+        return channel->addresses[BY_PATH] && channel->addresses[ABSTRACT] ? 0 : -ENOMEM;
 }
 
 int channel_new(Bus *bus, const char *runtime_directory, Channel **ret_channel, Failure *failure)
@@ -153,10 +234,13 @@ int channel_new(Bus *bus, const char *runtime_directory, Channel **ret_channel, 
         int r;
 
         channel = calloc(1, sizeof(*channel));
-        if (!channel || asprintf(&path, "%s/channel", runtime_directory) < 0)
+        if (!channel || asprintf(&path, "%s/" SOCKET, runtime_directory) < 0 ||
+            make_addresses(channel, path) < 0)
                 return fail(failure, -ENOMEM, "no memory for the channel");
         channel->bus = bus;
-        r = channel_listen(channel, path, failure);
+        r = listen_by_path(channel, runtime_directory, path, failure);
+        if (r == 0)
+                r = try_abstract(channel, failure);
         if (r != 0)
                 return r;
         *ret_channel = TAKE(channel);

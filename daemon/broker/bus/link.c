@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "base/strings.h"
+#include "broker/bus/trust.h"
 #include "core/breaker.h"
 
 #define ANSWER_TIMEOUT_MSEC 10000
@@ -127,16 +127,25 @@ static void ask(Link *link, DBusMessage *question, DBusPendingCallNotifyFunction
                 link_lost(link, "it cannot be asked");
 }
 
+static const char *describe_answer(DBusMessage *answer)
+{
+        if (!answer)
+                return "no answer";
+        if (dbus_message_get_error_name(answer))
+                return dbus_message_get_error_name(answer);
+        return "an answer that is not the bus's own";
+}
+
 /* The answer to what was asked; NULL where it is an error, which has been dealt with. */
 static DBusMessage *take_answer(Link *link)
 {
         DBusMessage *answer = dbus_pending_call_steal_reply(link->pending);
 
         dbus_pending_call_unref(TAKE(link->pending));
-        if (answer && dbus_message_get_type(answer) == DBUS_MESSAGE_TYPE_METHOD_RETURN)
+        if (answer && dbus_message_get_type(answer) == DBUS_MESSAGE_TYPE_METHOD_RETURN &&
+            is_of_bus(answer))
                 return answer;
-        link_lost(link,
-                  answer ? string_or_empty(dbus_message_get_error_name(answer)) : "no answer");
+        link_lost(link, describe_answer(answer));
         if (answer)
                 dbus_message_unref(answer);
         return NULL;
@@ -225,8 +234,7 @@ static void on_name_lost(Link *link, DBusMessage *message)
 
 static bool is_of_driver(DBusMessage *message, const char *member)
 {
-        return dbus_message_is_signal(message, DBUS_INTERFACE_DBUS, member) &&
-               dbus_message_has_sender(message, DBUS_SERVICE_DBUS);
+        return dbus_message_is_signal(message, DBUS_INTERFACE_DBUS, member) && is_of_bus(message);
 }
 
 static DBusHandlerResult on_message(DBusConnection *connection, DBusMessage *message,
@@ -260,6 +268,9 @@ static int link_open(Link *link, Failure *failure)
                 dbus_error_free(&error);
                 return r;
         }
+        r = check_bus_owner(link->connection, link->address, failure);
+        if (r != 0)
+                return r;
         dbus_connection_set_exit_on_disconnect(link->connection, FALSE);
         /* Peer is answered as any call is: who pings us has called us, and gets signals. */
         dbus_connection_set_route_peer_messages(link->connection, TRUE);

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/bus/subject.h"
+#include "broker/bus/trust.h"
 
 #define CREDENTIALS_TIMEOUT_MSEC 10000
 #define COMPLAINT_USEC           (10 * USEC_PER_SEC)
@@ -229,7 +230,7 @@ static void on_credentials(DBusPendingCall *pending, void *userdata)
         int r;
 
         dbus_pending_call_unref(TAKE(peer->asking));
-        r = reply ? subject_from_credentials(reply, &peer->subject) : -EIO;
+        r = reply && is_of_bus(reply) ? subject_from_credentials(reply, &peer->subject) : -EIO;
         if (reply)
                 dbus_message_unref(reply);
         if (r < 0) {

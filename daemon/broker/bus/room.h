@@ -272,6 +272,9 @@ void signal_added_to(Peer *peer, ObjectKind kind, const char *name);
 void signal_removed_to(Peer *peer, ObjectKind kind, const char *name);
 void signal_users_to(Peer *peer, const char *certificate);
 
+/* The channel's address has changed. */
+void signal_channel_address(Bus *bus);
+
 /* --- views.c: what each peer may see, after a reload --- */
 
 /* The grants in force have replaced these. */

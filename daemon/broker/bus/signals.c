@@ -432,6 +432,15 @@ const ManageEvents signals_of_manage = {
         .wake_at = on_wake_at,
 };
 
+/* --- what the channel says --- */
+
+void signal_channel_address(Bus *bus)
+{
+        const Object object = object_of(bus, OBJECT_MANAGER, "");
+
+        tell_one(bus, &object, PROPERTY_MANAGER_CHANNEL_ADDRESS, NULL);
+}
+
 /* --- what the owner says of sources --- */
 
 static bool find_source(Bus *bus, const char *name, Object *ret_object)

@@ -13,9 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
+#include "base/aside.h"
 #include "base/strings.h"
 #include "broker/store/database.h"
 #include "broker/store/room.h"
@@ -24,28 +24,20 @@
 
 static int take_lock(const char *directory, int *ret_fd, Failure *failure)
 {
-        CLEANUP(freep) char *path = NULL;
-        CLEANUP(closep) int fd = -1;
+        CLEANUP(closep) int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r = directory_fd < 0 ? -errno : aside_lock(directory_fd, "lock", ret_fd);
 
-        if (asprintf(&path, "%s/lock", directory) < 0)
-                return -ENOMEM;
-        fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
-        if (fd < 0)
+        if (r == -EWOULDBLOCK)
+                return fail(failure, CB_IN_USE,
+                            "another certbrokerd is using the state directory %s; stop it, or give "
+                            "this one a state-directory of its own",
+                            directory);
+        if (r < 0)
                 return fail(
                         failure, CB_FAILED,
                         "the state directory %s cannot be used: %s; it must exist and be writable "
                         "for certbrokerd",
-                        directory, strerror(errno));
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-                return fail(
-                        failure, errno == EWOULDBLOCK ? CB_IN_USE : CB_FAILED,
-                        errno == EWOULDBLOCK
-                                ? "another certbrokerd is using the state directory %s; stop it, "
-                                  "or give this one a state-directory of its own"
-                                : "the state directory %s cannot be locked",
-                        directory);
-        *ret_fd = fd;
-        fd = -1;
+                        directory, strerrordesc_np(-r));
         return 0;
 }
 
