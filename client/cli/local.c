@@ -12,10 +12,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <spawn.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 #include "build-config.h"
@@ -45,55 +42,6 @@ static void running_deinit(Running *running)
 }
 
 /* --- the daemon that runs --- */
-
-static int connect_to(const char *address)
-{
-        struct sockaddr_un name = { .sun_family = AF_UNIX };
-        const bool is_path = strncmp(address, "unix:path=", 10) == 0;
-        const char *text = address + (is_path ? 10 : 14);
-        size_t n;
-        int fd;
-
-        if (!is_path && strncmp(address, "unix:abstract=", 14) != 0)
-                return -EINVAL;
-        n = strcspn(text, ",;");
-        if (n + 2 > sizeof(name.sun_path))
-                return -ENAMETOOLONG;
-        memcpy(name.sun_path + (is_path ? 0 : 1), text, n);
-        fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd >= 0 && connect(fd, (struct sockaddr *)&name,
-                               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1)) < 0) {
-                (void)close(fd);
-                return -errno;
-        }
-        return fd < 0 ? -errno : fd;
-}
-
-/* The process at the other end of the private channel; 0: not to be found. */
-static pid_t running_pid(Cli *cli)
-{
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        struct ucred peer = { 0 };
-        socklen_t n_peer = sizeof(peer);
-        cb_error ignored = { 0 };
-        const char *address;
-        int fd;
-
-        if (cb_call(cli->client,
-                    &(cb_method){ .interface = "org.freedesktop.DBus.Properties",
-                                  .member = "Get",
-                                  .repeatable = true },
-                    &reply, &ignored, "ss", "org.certbroker1.Manager", "ChannelAddress"))
-                return 0;
-        address = cb_value_string(cb_value_at(reply, 0), "");
-        fd = connect_to(address);
-        if (fd < 0)
-                return 0;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer) < 0)
-                peer.pid = 0;
-        (void)close(fd);
-        return peer.pid;
-}
 
 /* A file of strings that end with a zero each; NULL: it cannot be read. */
 static char *read_proc(pid_t pid, const char *name, size_t *ret_n)
@@ -130,15 +78,12 @@ static int take_config(Running *running, pid_t pid, const char *file)
         return r < 0 ? -ENOMEM : 0;
 }
 
-static int find_running(Cli *cli, Running *running)
+static int read_running(pid_t pid, Running *running)
 {
-        pid_t pid = running_pid(cli);
         CLEANUP(free_text) char *arguments = NULL;
         const char *file = NULL;
         size_t n = 0;
 
-        if (pid <= 0)
-                return 0;
         arguments = read_proc(pid, "cmdline", &n);
         if (!arguments)
                 return 0;
@@ -151,6 +96,22 @@ static int find_running(Cli *cli, Running *running)
         }
         running->environment = read_proc(pid, "environ", &running->n_environment);
         return file ? take_config(running, pid, file) : 0;
+}
+
+/* Whoever answers before and after is the process that was looked at in between. */
+static int find_running(Cli *cli, Running *running)
+{
+        pid_t pid = 0, still = 0;
+        int r;
+
+        if (cb_broker_pid(cli->client, &pid, NULL))
+                return 0;
+        r = read_running(pid, running);
+        if (r == 0 && (cb_broker_pid(cli->client, &still, NULL) || still != pid)) {
+                running_deinit(running);
+                *running = (Running){ 0 };
+        }
+        return r;
 }
 
 /* Ours, with what the daemon has of directories in place of what we have. */

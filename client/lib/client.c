@@ -8,7 +8,6 @@
 #include "client.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,31 +19,16 @@
 #define CONNECT_USEC_DEFAULT (250 * USEC_PER_MSEC)
 #define CALL_USEC_DEFAULT    (25 * USEC_PER_SEC)
 
-/* Where the broker that ships with its unit listens: for those who cannot ask the system bus. */
-#define FALLBACK_ADDRESSES "unix:path=/run/certbroker/channel;unix:abstract=/run/certbroker/channel"
-#define BROKER_USER        "certbroker"
-
 struct cb_client {
         Place place;
         _Atomic uint64_t connect_usec, call_usec;
         _Atomic(Pool *) pool;
 };
 
-static uid_t broker_user_uid(void)
-{
-        struct passwd entry, *found = NULL;
-        char buffer[4096];
-
-        if (getpwnam_r(BROKER_USER, &entry, buffer, sizeof(buffer), &found) == 0 && found)
-                return entry.pw_uid;
-        return 0;
-}
-
 int cb_client_new(const char *bus, cb_client **ret_client)
 {
         cb_client *client;
         Pool *pool = NULL;
-        bool is_system;
         int r;
 
         if (!ret_client)
@@ -52,7 +36,7 @@ int cb_client_new(const char *bus, cb_client **ret_client)
         client = calloc(1, sizeof(*client));
         if (!client)
                 return -ENOMEM;
-        r = connect_address(bus, &client->place.bus, &is_system);
+        r = connect_place(bus, &client->place);
         if (r == 0)
                 r = pool_new(&pool);
         if (r) {
@@ -60,8 +44,6 @@ int cb_client_new(const char *bus, cb_client **ret_client)
                 free(client);
                 return r;
         }
-        client->place.fallback = is_system ? FALLBACK_ADDRESSES : NULL;
-        client->place.broker_uid = broker_user_uid();
         atomic_init(&client->connect_usec, CONNECT_USEC_DEFAULT);
         atomic_init(&client->call_usec, CALL_USEC_DEFAULT);
         atomic_init(&client->pool, pool);
@@ -144,34 +126,50 @@ typedef enum Again {
         AGAIN_ALWAYS,        /* it reached nobody */
 } Again;
 
-/* One attempt; ret_again is set only with CB_UNREACHABLE. */
-static int attempt(cb_client *client, const Message *call, uint64_t deadline, cb_value **ret_body,
-                   Again *ret_again, cb_error *error)
+/* fresh: made now. Where one idle link on a bus had no addressee, the others have none either. */
+static int take_link(cb_client *client, bool fresh, uint64_t deadline, Pool **ret_pool,
+                     Link **ret_link, cb_error *error)
 {
-        Pool *pool;
+        uint64_t connect = link_deadline(client_connect_usec(client));
         Link *link;
         int r;
 
-        *ret_again = AGAIN_NEVER;
-        r = client_pool(client, &pool, error);
+        r = client_pool(client, ret_pool, error);
         if (r)
                 return r;
-        link = pool_take(pool);
-        if (!link) {
-                uint64_t connect = link_deadline(client_connect_usec(client));
+        link = fresh ? NULL : pool_take(*ret_pool);
+        if (!link)
+                return connect_broker(&client->place, *ret_pool, earlier(connect, deadline),
+                                      ret_link, error);
+        *ret_link = link;
+        return 0;
+}
 
-                r = connect_broker(&client->place, pool, earlier(connect, deadline), &link, error);
-                if (r)
-                        return r;
-        }
-
-        r = client_call_on(link, call, deadline, ret_body, error);
-        if (r == CB_UNREACHABLE)
-                *ret_again = link_reached_nobody(link) ? AGAIN_ALWAYS : AGAIN_IF_REPEATABLE;
+static void give_link_back(Pool *pool, Link *link, int r)
+{
         if (r < 0 || r == CB_TIMED_OUT || r == CB_UNREACHABLE || !link_is_alive(link))
                 link_free(link);
         else
                 pool_put(pool, link);
+}
+
+/* One attempt; *again is how the one before ended, and is set with CB_UNREACHABLE. */
+static int attempt(cb_client *client, const Message *call, uint64_t deadline, cb_value **ret_body,
+                   Again *again, cb_error *error)
+{
+        bool fresh = *again == AGAIN_ALWAYS;
+        Pool *pool;
+        Link *link;
+        int r;
+
+        *again = AGAIN_NEVER;
+        r = take_link(client, fresh, deadline, &pool, &link, error);
+        if (r)
+                return r;
+        r = client_call_on(link, call, deadline, ret_body, error);
+        if (r == CB_UNREACHABLE)
+                *again = link_reached_nobody(link) ? AGAIN_ALWAYS : AGAIN_IF_REPEATABLE;
+        give_link_back(pool, link, r);
         return r;
 }
 
@@ -179,8 +177,8 @@ int cb_call_v(cb_client *client, const cb_method *method, cb_value **ret_reply, 
               const char *signature, va_list arguments)
 {
         CLEANUP(message_freep) Message *call = NULL;
+        Again again = AGAIN_NEVER;
         uint64_t deadline;
-        Again again;
         int r;
 
         if (!client || !method)
@@ -213,5 +211,23 @@ int cb_call(cb_client *client, const cb_method *method, cb_value **ret_reply, cb
         va_start(arguments, signature);
         r = cb_call_v(client, method, ret_reply, error, signature, arguments);
         va_end(arguments);
+        return r;
+}
+
+int cb_broker_pid(cb_client *client, pid_t *ret_pid, cb_error *error)
+{
+        uint64_t deadline;
+        Pool *pool;
+        Link *link;
+        int r;
+
+        if (!client || !ret_pid)
+                return error_set(error, -EINVAL, "No client, or no place for the process.");
+        deadline = link_deadline(client_call_usec(client));
+        r = take_link(client, false, deadline, &pool, &link, error);
+        if (r)
+                return r;
+        r = client_pid_on(link, deadline, ret_pid, error);
+        give_link_back(pool, link, r);
         return r;
 }

@@ -7,17 +7,18 @@
 
 /* Where the broker is looked for. Immutable. */
 typedef struct Place {
-        char *bus;            /* D-Bus addresses */
+        char *bus; /* D-Bus addresses */
+        PeerKind kind;
         const char *fallback; /* channel addresses for when the bus is out of reach, or NULL */
-        uid_t broker_uid;     /* of the user `certbroker`, or 0 */
+        Trust trust;
 } Place;
 
 /* A new link to the broker itself, or to the bus that it is on. */
 int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret_link,
                    cb_error *error);
 
-/* The address of "system", "session" or an address; NULL: the environment's. Caller frees. */
-int connect_address(const char *bus, char **ret_address, bool *ret_is_system);
+/* Of "system", "session" or an address; NULL: the environment's. The caller frees its bus. */
+int connect_place(const char *bus, Place *ret_place);
 
 const Place *client_place(const cb_client *client);
 uint64_t client_connect_usec(cb_client *client);
@@ -27,3 +28,4 @@ int client_pool(cb_client *client, Pool **ret_pool, cb_error *error);
 /* Sends to the broker on either kind of link. */
 int client_call_on(Link *link, const Message *call, uint64_t deadline, cb_value **ret_body,
                    cb_error *error);
+int client_pid_on(Link *link, uint64_t deadline, pid_t *ret_pid, cb_error *error);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How the broker is found. On a bus: who owns its name, with which uid, and where is its private
- * channel; then the channel is used, if its server has that very uid. Without a bus (a chroot): the
- * channel's usual places, if the server is root or the broker's user. An address that turns out to
- * be no bus is a channel that the caller chose. Nothing of the caller's is sent before the server's
- * uid is known to be right; nothing here ever starts a daemon.
+ * How the broker is found. On a bus: who owns its name, may that uid be the broker (trust.h), and
+ * where is its private channel; then the channel is used, if its server has that very uid, and else
+ * the bus. Without a bus (a chroot): the channel's usual places. An address is a bus or a channel by
+ * what was asked for; nothing here goes by what a server answers, or ever starts a daemon.
  */
 #include "client.h"
 
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "build-config.h"
 #include "error.h"
 #include "message.h"
 #include "value.h"
@@ -24,6 +24,8 @@
 #define DBUS_NAME          "org.freedesktop.DBus"
 #define SYSTEM_BUS_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 #define CHANNEL_RETRY_USEC (10 * USEC_PER_SEC)
+/* Where the broker that ships with its unit listens: for those who cannot ask the system bus. */
+#define FALLBACK_ADDRESSES "unix:path=/run/certbroker/channel;unix:abstract=/run/certbroker/channel"
 
 /* ------------------------------------------------------------------ names of buses */
 
@@ -41,9 +43,10 @@ static int session_address(char **ret_address)
         return *ret_address ? 0 : -ENOMEM;
 }
 
-int connect_address(const char *bus, char **ret_address, bool *ret_is_system)
+int connect_place(const char *bus, Place *ret_place)
 {
         char *address = NULL;
+        bool is_system, is_session;
         int r;
 
         if (!bus || !*bus)
@@ -51,11 +54,13 @@ int connect_address(const char *bus, char **ret_address, bool *ret_is_system)
         if (!bus || !*bus)
                 bus = "system";
 
-        if (strcmp(bus, "session") == 0) {
+        is_system = strcmp(bus, "system") == 0;
+        is_session = strcmp(bus, "session") == 0;
+        if (is_session) {
                 r = session_address(&address);
                 if (r)
                         return r;
-        } else if (strcmp(bus, "system") == 0) {
+        } else if (is_system) {
                 const char *given = secure_getenv("DBUS_SYSTEM_BUS_ADDRESS");
 
                 address = strdup(given && *given ? given : SYSTEM_BUS_ADDRESS);
@@ -68,8 +73,10 @@ int connect_address(const char *bus, char **ret_address, bool *ret_is_system)
                 free(address);
                 return CB_INVALID_ARGUMENT;
         }
-        *ret_is_system = strcmp(bus, "system") == 0;
-        *ret_address = address;
+        *ret_place = (Place){ .bus = address,
+                              .kind = is_system || is_session ? PEER_BUS : PEER_BY_NAME,
+                              .fallback = is_system ? FALLBACK_ADDRESSES : NULL };
+        trust_init(&ret_place->trust);
         return 0;
 }
 
@@ -88,14 +95,11 @@ static int ask_bus(Link *link, const char *member, const char *name, uint64_t de
         return r ? r : link_call(link, call, DBUS_NAME, deadline, ret_body, error);
 }
 
-/* The unique name and the uid of the broker: the name first, so that both are of one process. */
-static int broker_owner(Link *link, uint64_t deadline, cb_value **ret_holder,
-                        const char **ret_owner, uid_t *ret_uid, cb_error *error)
+/* Who owns the broker's name, by its unique name, so that all that is found out is of one process. */
+static int find_owner(Link *link, uint64_t deadline, cb_error *error)
 {
         CLEANUP(cb_value_freep) cb_value *holder = NULL;
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const char *owner;
-        uint64_t uid;
         int r;
 
         r = ask_bus(link, "GetNameOwner", BUS_NAME, deadline, &holder, error);
@@ -103,25 +107,38 @@ static int broker_owner(Link *link, uint64_t deadline, cb_value **ret_holder,
                 return error_not_running(error);
         if (r)
                 return r;
-        owner = cb_value_string(cb_value_at(holder, 0), NULL);
-        if (!owner)
+        owner = cb_value_string(cb_value_at(holder, 0), "");
+        if (*owner != ':')
                 return error_set(error, CB_FAILED, "The bus gave no owner of " BUS_NAME ".");
+        r = link_set_broker(link, owner);
+        return r ? error_set(error, r, "Out of memory.") : 0;
+}
 
-        r = ask_bus(link, "GetConnectionUnixUser", owner, deadline, &reply, error);
+/* On some buses anybody may own any name. */
+static int check_owner(Link *link, const Trust *trust, uint64_t deadline, uid_t *ret_uid,
+                       cb_error *error)
+{
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
+        uint64_t uid;
+        int r;
+
+        r = ask_bus(link, "GetConnectionUnixUser", link_broker(link), deadline, &reply, error);
         if (r)
                 return r;
         uid = cb_value_number(cb_value_at(reply, 0), UINT64_MAX);
         if (uid >= UINT32_MAX)
                 return error_set(error, CB_FAILED, "The bus gave no user of " BUS_NAME ".");
-
+        if (!trust_is_broker(trust, (uid_t)uid))
+                return error_set(error, CB_ACCESS_DENIED,
+                                 "The owner of " BUS_NAME " on the bus is user %u, who is not the "
+                                 "broker: neither root, nor oneself, nor " BROKER_USER
+                                 "; nothing was sent to it.",
+                                 (unsigned)uid);
         *ret_uid = (uid_t)uid;
-        *ret_owner = owner;
-        *ret_holder = TAKE(holder);
         return 0;
 }
 
-static int ask_channel(Link *link, const char *owner, uint64_t deadline, char **ret_addresses,
-                       cb_error *error)
+static int ask_channel(Link *link, uint64_t deadline, char **ret_addresses, cb_error *error)
 {
         CLEANUP(message_freep) Message *call = NULL;
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
@@ -131,7 +148,7 @@ static int ask_channel(Link *link, const char *owner, uint64_t deadline, char **
         r = message_new(&(cb_method){ .interface = DBUS_NAME ".Properties", .member = "Get" },
                         &call, error, "ss", "org.certbroker1.Manager", "ChannelAddress");
         if (r == 0)
-                r = link_call(link, call, owner, deadline, &reply, error);
+                r = link_call(link, call, link_broker(link), deadline, &reply, error);
         if (r)
                 return r;
         addresses = cb_value_string(cb_value_at(reply, 0), "");
@@ -143,46 +160,34 @@ static int ask_channel(Link *link, const char *owner, uint64_t deadline, char **
 
 /* ------------------------------------------------------------------ channels */
 
-static int open_channel(const char *addresses, const uid_t *uids, size_t n_uids, Pool *pool,
+static int open_channel(const char *addresses, const Trust *trust, uid_t only, Pool *pool,
                         uint64_t deadline, Link **ret_link, cb_error *error)
 {
-        CLEANUP(link_freep) Link *link = NULL;
+        const Wanted wanted = { .trust = trust, .kind = PEER_CHANNEL, .only = only };
         LinkRegister fd_register = pool_register(pool);
-        int r;
 
-        r = link_new(addresses, &fd_register, deadline, &link, error);
-        if (r)
-                return r;
-        if (link_is_bus(link))
-                return error_set(error, CB_UNREACHABLE, "There is a bus at the channel's address.");
-        for (size_t i = 0; i < n_uids; i++)
-                if (link_server_uid(link) == uids[i]) {
-                        *ret_link = TAKE(link);
-                        return 0;
-                }
-        return error_set(error, CB_ACCESS_DENIED,
-                         "The server at %s runs as user %u, who is not the broker; not used.",
-                         addresses, (unsigned)link_server_uid(link));
+        return link_new(addresses, &wanted, &fd_register, deadline, ret_link, error);
 }
 
 /* Goes over to the channel, and keeps the bus's link where that cannot be done. */
-static int prefer_channel(Pool *pool, uint64_t deadline, Link **link, cb_error *error)
+static int prefer_channel(const Trust *trust, Pool *pool, uint64_t deadline, Link **link,
+                          cb_error *error)
 {
-        CLEANUP(cb_value_freep) cb_value *holder = NULL;
         CLEANUP(free_text) char *addresses = NULL;
         Link *channel = NULL;
-        const char *owner = NULL;
-        uid_t uid = (uid_t)-1;
+        uid_t uid = TRUST_NO_UID;
         int r;
 
-        r = broker_owner(*link, deadline, &holder, &owner, &uid, error);
+        r = find_owner(*link, deadline, error);
+        if (r == 0)
+                r = check_owner(*link, trust, deadline, &uid, error);
         if (r)
                 return r;
-        r = ask_channel(*link, owner, deadline, &addresses, error);
+        r = ask_channel(*link, deadline, &addresses, error);
         if (r < 0 || r == CB_TIMED_OUT || !link_is_alive(*link))
                 return r;
         if (r == 0)
-                r = open_channel(addresses, &uid, 1, pool, deadline, &channel, NULL);
+                r = open_channel(addresses, trust, uid, pool, deadline, &channel, NULL);
         if (r < 0)
                 return error_set(error, r, "Out of memory.");
         if (r > 0)
@@ -193,16 +198,9 @@ static int prefer_channel(Pool *pool, uint64_t deadline, Link **link, cb_error *
         return pool_set_channel(pool, addresses, uid, 0);
 }
 
-/* An address that the caller gave: he trusts whoever may put a socket there, root and himself. */
-static bool is_trusted_server(const Place *place, const Link *link)
-{
-        uid_t uid = link_server_uid(link);
-
-        return uid == 0 || uid == geteuid() || uid == place->broker_uid;
-}
-
 /* The channel that was learnt before. CB_NOT_FOUND: none, or it is there no longer. */
-static int known_channel(Pool *pool, uint64_t deadline, Link **ret_link, cb_error *error)
+static int known_channel(const Trust *trust, Pool *pool, uint64_t deadline, Link **ret_link,
+                         cb_error *error)
 {
         Channel channel;
         int r;
@@ -212,7 +210,7 @@ static int known_channel(Pool *pool, uint64_t deadline, Link **ret_link, cb_erro
                 return error_set(error, r, "Out of memory.");
         if (!channel.addresses)
                 return CB_NOT_FOUND;
-        r = open_channel(channel.addresses, &channel.server_uid, 1, pool, deadline, ret_link,
+        r = open_channel(channel.addresses, trust, channel.server_uid, pool, deadline, ret_link,
                          error);
         free(channel.addresses);
         if (r <= 0 || r == CB_TIMED_OUT)
@@ -224,33 +222,24 @@ static int known_channel(Pool *pool, uint64_t deadline, Link **ret_link, cb_erro
 int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret_link,
                    cb_error *error)
 {
+        const Wanted wanted = { .trust = &place->trust, .kind = place->kind, .only = TRUST_NO_UID };
         CLEANUP(link_freep) Link *link = NULL;
-        const uid_t fallback_uids[] = { 0, place->broker_uid };
         LinkRegister fd_register = pool_register(pool);
         int r;
 
-        r = known_channel(pool, deadline, ret_link, error);
+        r = known_channel(&place->trust, pool, deadline, ret_link, error);
         if (r != CB_NOT_FOUND)
                 return r;
 
-        r = link_new(place->bus, &fd_register, deadline, &link, error);
-        if (r && r > 0 && place->fallback &&
-            open_channel(place->fallback, fallback_uids, ELEMENTSOF(fallback_uids), pool, deadline,
-                         ret_link, NULL) == 0)
+        r = link_new(place->bus, &wanted, &fd_register, deadline, &link, error);
+        if (r > 0 && place->fallback &&
+            open_channel(place->fallback, &place->trust, TRUST_NO_UID, pool, deadline, ret_link,
+                         NULL) == 0)
                 return 0;
+        if (r == 0 && link_is_bus(link))
+                r = prefer_channel(&place->trust, pool, deadline, &link, error);
         if (r)
                 return r;
-
-        if (link_is_bus(link)) {
-                r = prefer_channel(pool, deadline, &link, error);
-                if (r)
-                        return r;
-        } else if (!is_trusted_server(place, link)) {
-                return error_set(error, CB_ACCESS_DENIED,
-                                 "The server at %s runs as user %u, who is neither root, nor the "
-                                 "broker's user, nor oneself; not used.",
-                                 place->bus, (unsigned)link_server_uid(link));
-        }
         *ret_link = TAKE(link);
         return 0;
 }
@@ -260,6 +249,24 @@ int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret
 int client_call_on(Link *link, const Message *call, uint64_t deadline, cb_value **ret_body,
                    cb_error *error)
 {
-        return link_call(link, call, link_is_bus(link) ? BUS_NAME : NULL, deadline, ret_body,
-                         error);
+        return link_call(link, call, link_broker(link), deadline, ret_body, error);
+}
+
+int client_pid_on(Link *link, uint64_t deadline, pid_t *ret_pid, cb_error *error)
+{
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
+        uint64_t pid = (uint64_t)link_server_pid(link);
+        int r = 0;
+
+        if (link_is_bus(link)) {
+                r = ask_bus(link, "GetConnectionUnixProcessID", link_broker(link), deadline, &reply,
+                            error);
+                pid = cb_value_number(cb_value_at(reply, 0), 0);
+        }
+        if (r)
+                return r;
+        if (pid == 0 || pid > INT32_MAX)
+                return error_set(error, CB_NOT_FOUND, "The broker's process cannot be seen here.");
+        *ret_pid = (pid_t)pid;
+        return 0;
 }

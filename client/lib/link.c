@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "address.h"
 #include "error.h"
 #include "fork.h"
 #include "stream.h"
@@ -28,7 +27,9 @@ struct Link {
         Stream stream;
         LinkRegister fd_register;
         uint32_t serial; /* of the last call */
-        uid_t server_uid, own_uid;
+        uid_t own_uid;
+        pid_t server_pid;
+        char *broker; /* its unique name on the bus; NULL: not known, or no bus */
         bool is_bus, reached_nobody, broken, passes_fds;
 };
 
@@ -167,6 +168,23 @@ static int take_answer(Link *link, const Incoming *answer, cb_value **ret_body, 
                  : 0;
 }
 
+/*
+ * A bus passes on what anybody sends, and writes into it who did. Errors may be the bus's own: that
+ * there is no such addressee, or that it went away; what is no bus writes no sender.
+ */
+static bool is_answer(const Link *link, const Incoming *message, const char *destination)
+{
+        const char *sender = message->sender;
+
+        if (message->reply_serial != link->serial)
+                return false;
+        if (message->type == INCOMING_RETURN)
+                return !link->is_bus || strcmp(sender, destination) == 0;
+        return message->type == INCOMING_ERROR &&
+               (!link->is_bus || strcmp(sender, destination) == 0 || *sender == '\0' ||
+                strcmp(sender, BUS_NAME_DBUS) == 0);
+}
+
 int link_call(Link *link, const Message *call, const char *destination, uint64_t deadline,
               cb_value **ret_body, cb_error *error)
 {
@@ -185,8 +203,7 @@ int link_call(Link *link, const Message *call, const char *destination, uint64_t
                         continue;
                 if (r)
                         return r;
-                if (message->reply_serial == link->serial &&
-                    (message->type == INCOMING_RETURN || message->type == INCOMING_ERROR))
+                if (is_answer(link, message, destination))
                         return take_answer(link, message, ret_body, error);
         }
 }
@@ -300,8 +317,7 @@ static int login_failed(int r, const Address *address, cb_error *error)
         }
 }
 
-/* On a channel nobody knows Hello: that, and nothing else, is how the two are told apart. */
-static int say_hello(Link *link, uint64_t deadline, cb_error *error)
+static int say_hello(Link *link, const Address *address, uint64_t deadline, cb_error *error)
 {
         CLEANUP(message_freep) Message *hello = NULL;
         cb_error answer = { 0 };
@@ -314,29 +330,30 @@ static int say_hello(Link *link, uint64_t deadline, cb_error *error)
         if (r)
                 return r;
         r = link_call(link, hello, BUS_NAME_DBUS, deadline, NULL, &answer);
-        if (!link_is_alive(link) || (r && r != CB_FAILED && r != CB_NOT_FOUND &&
-                                     r != CB_NOT_SUPPORTED && r != CB_UNREACHABLE))
-                return error_set(error, r ? r : CB_UNREACHABLE, "%s", answer.text);
-        link->is_bus = r == 0;
-        return 0;
+        if (r <= 0 || r == CB_UNREACHABLE || r == CB_TIMED_OUT)
+                return r ? error_set(error, r, "%s", answer.text) : 0;
+        return error_set(error, CB_FAILED, "There is no D-Bus message bus at %s: %s",
+                         address->text, answer.text);
 }
 
 /* ------------------------------------------------------------------ opening and closing */
 
-static int note_peer(Link *link)
+static int check_peer(Link *link, const Wanted *wanted, const Address *address, cb_error *error)
 {
         struct ucred peer;
         socklen_t n_peer = sizeof(peer);
 
         if (getsockopt(link->stream.fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer) < 0)
-                return -errno;
-        link->server_uid = peer.uid;
+                return error_set(error, -errno, "Whose the server at %s is cannot be told: %s",
+                                 address->text, strerror(errno));
         link->own_uid = geteuid();
-        return 0;
+        link->server_pid = peer.pid;
+        link->is_bus = trust_is_bus(wanted, address);
+        return trust_check(wanted, address, peer.uid, error);
 }
 
-static int link_open(const Address *address, const LinkRegister *fd_register, uint64_t deadline,
-                     Link **ret_link, cb_error *error)
+static int link_open(const Address *address, const Wanted *wanted, const LinkRegister *fd_register,
+                     uint64_t deadline, Link **ret_link, cb_error *error)
 {
         CLEANUP(link_freep) Link *link = NULL;
         int r;
@@ -354,20 +371,23 @@ static int link_open(const Address *address, const LinkRegister *fd_register, ui
         fork_release();
         if (r)
                 return login_failed(r, address, error);
-        r = note_peer(link);
-        if (r == 0)
-                r = log_in(link, deadline);
+        /* Not a byte before this. */
+        r = check_peer(link, wanted, address, error);
+        if (r)
+                return r;
+        r = log_in(link, deadline);
         if (r)
                 return login_failed(r, address, error);
-        r = say_hello(link, deadline, error);
+        if (link->is_bus)
+                r = say_hello(link, address, deadline, error);
         if (r)
                 return r;
         *ret_link = TAKE(link);
         return 0;
 }
 
-int link_new(const char *addresses, const LinkRegister *fd_register, uint64_t deadline,
-             Link **ret_link, cb_error *error)
+int link_new(const char *addresses, const Wanted *wanted, const LinkRegister *fd_register,
+             uint64_t deadline, Link **ret_link, cb_error *error)
 {
         const char *all = addresses;
         int outcome = CB_INVALID_ARGUMENT;
@@ -386,7 +406,7 @@ int link_new(const char *addresses, const LinkRegister *fd_register, uint64_t de
                 if (r)
                         continue;
                 tried = true;
-                outcome = link_open(&address, fd_register, deadline, ret_link, error);
+                outcome = link_open(&address, wanted, fd_register, deadline, ret_link, error);
                 if (outcome == 0 || link_now() >= deadline)
                         return outcome;
         }
@@ -402,6 +422,7 @@ Link *link_free(Link *link)
                 link->fd_register.closing(link->fd_register.context, link->stream.fd);
         stream_deinit(&link->stream);
         fork_release();
+        free(link->broker);
         free(link);
         return NULL;
 }
@@ -416,9 +437,30 @@ bool link_is_bus(const Link *link)
         return link->is_bus;
 }
 
-uid_t link_server_uid(const Link *link)
+pid_t link_server_pid(const Link *link)
 {
-        return link->server_uid;
+        return link->server_pid;
+}
+
+int link_set_broker(Link *link, const char *name)
+{
+        char *copy = strdup(name);
+
+        if (!copy)
+                return -ENOMEM;
+        free(link->broker);
+        link->broker = copy;
+        return 0;
+}
+
+const char *link_broker(const Link *link)
+{
+        return link->broker;
+}
+
+bool link_is_from_broker(const Link *link, const Incoming *message)
+{
+        return !link->is_bus || (link->broker && strcmp(message->sender, link->broker) == 0);
 }
 
 uid_t link_own_uid(const Link *link)

@@ -12,6 +12,7 @@
 #include "incoming.h"
 #include "macro.h"
 #include "message.h"
+#include "trust.h"
 
 /* Points in time of CLOCK_MONOTONIC, in usec; UINT64_MAX is never. */
 uint64_t link_now(void);
@@ -27,24 +28,35 @@ typedef struct LinkRegister {
 } LinkRegister;
 
 /*
- * Connects to the first of the addresses that answers, logs in, and says Hello where there is a
- * bus. Only unix: addresses. CB_UNREACHABLE, CB_TIMED_OUT, CB_ACCESS_DENIED, CB_INVALID_ARGUMENT.
+ * Connects to the first of the addresses whose server answers and may be talked to (trust.h), logs
+ * in, and says Hello where a bus is wanted. Only unix: addresses. CB_UNREACHABLE, CB_TIMED_OUT,
+ * CB_ACCESS_DENIED, CB_INVALID_ARGUMENT; CB_FAILED: that is no bus.
  */
-int link_new(const char *addresses, const LinkRegister *fd_register, uint64_t deadline,
-             Link **ret_link, cb_error *error);
+int link_new(const char *addresses, const Wanted *wanted, const LinkRegister *fd_register,
+             uint64_t deadline, Link **ret_link, cb_error *error);
 Link *link_free(Link *link);
 DEFINE_CLEANUP(Link *, link_free)
 
 bool link_is_bus(const Link *link); /* else the other end is the broker itself */
-uid_t link_server_uid(const Link *link);
+pid_t link_server_pid(const Link *link);
 uid_t link_own_uid(const Link *link); /* effective, when the connection was made */
+
+/*
+ * On a bus: the broker's unique name. It is never given to another connection, as the well-known
+ * one is, so what was found out about it stays true. NULL until it is set.
+ */
+int link_set_broker(Link *link, const char *name);
+const char *link_broker(const Link *link);
+/* On a bus anybody may send anything, but not as another. */
+bool link_is_from_broker(const Link *link, const Incoming *message);
 
 /* Reads what lies there, drops it; false where the connection is dead. Never waits. */
 bool link_refresh(Link *link);
 bool link_is_alive(const Link *link);
 
 /*
- * Sends a call and waits for its answer; everything else that comes in is dropped. 0 with the
+ * Sends a call and waits for the answer of its destination (on a channel NULL); everything else that
+ * comes in is dropped. 0 with the
  * answer's arguments (ret_body may be NULL); else the outcome. After CB_UNREACHABLE and
  * CB_TIMED_OUT the link is of no use any more.
  */

@@ -2,7 +2,7 @@
 /*
  * cb_watch: tells when a backend's credential has changed. A signal is only a hint to look; what
  * counts is what GetCredential answers on the watch's own connection, compared with what was given
- * last. So a signal that is lost, doubled or forged does no harm, and a change during an outage is
+ * last. So a signal that is lost or doubled does no harm, one that is forged is dropped, and a change during an outage is
  * found by looking after it. The broker sends signals, unicast, to whoever has called it on that
  * connection.
  */
@@ -175,6 +175,15 @@ static void look_later(cb_watch *watch, uint64_t usec)
         watch->look_at = link_deadline(usec);
 }
 
+/* With growing pauses: nobody tells when the way is free again. */
+static void look_after_pause(cb_watch *watch)
+{
+        look_later(watch, watch->pause_usec);
+        watch->pause_usec *= 2;
+        if (watch->pause_usec > PAUSE_MAX_USEC)
+                watch->pause_usec = PAUSE_MAX_USEC;
+}
+
 /* Looks once. -EAGAIN: nothing to tell; error then holds why, where something stands in the way. */
 static int look(cb_watch *watch, cb_credential **ret_credential, cb_error *error)
 {
@@ -186,17 +195,15 @@ static int look(cb_watch *watch, cb_credential **ret_credential, cb_error *error
         if (r == CB_UNREACHABLE || r == CB_TIMED_OUT)
                 drop_link(watch);
         if (is_passing(r)) {
-                look_later(watch, watch->pause_usec);
-                watch->pause_usec *= 2;
-                if (watch->pause_usec > PAUSE_MAX_USEC)
-                        watch->pause_usec = PAUSE_MAX_USEC;
+                look_after_pause(watch);
                 return -EAGAIN;
         }
         if (r < 0)
                 return r;
 
         watch->must_look = false;
-        watch->pause_usec = PAUSE_MIN_USEC;
+        if (watch->link)
+                watch->pause_usec = PAUSE_MIN_USEC;
         if (r == 0) {
                 error->text[0] = '\0';
                 r = give(watch, cb_value_at(answer, 0), ret_credential, error);
@@ -205,7 +212,11 @@ static int look(cb_watch *watch, cb_credential **ret_credential, cb_error *error
                         return r;
                 }
         }
-        look_later(watch, LOOK_AGAIN_USEC);
+        /* Without a connection it is not the broker who refuses: somebody sits in his place. */
+        if (watch->link)
+                look_later(watch, LOOK_AGAIN_USEC);
+        else
+                look_after_pause(watch);
         watch->given = cb_credential_free(watch->given);
         if (r == watch->told)
                 return -EAGAIN;
@@ -224,7 +235,7 @@ static bool is_signal(const Incoming *message, const char *interface, const char
 static void on_message(cb_watch *watch, const Incoming *message)
 {
         if (is_signal(message, BACKEND_INTERFACE, "CredentialChanged") &&
-            strcmp(message->path, watch->path) == 0)
+            strcmp(message->path, watch->path) == 0 && link_is_from_broker(watch->link, message))
                 watch->must_look = true;
         if (is_signal(message, DBUS_NAME, "NameOwnerChanged") &&
             strcmp(message->sender, DBUS_NAME) == 0)

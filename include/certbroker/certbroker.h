@@ -35,6 +35,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <certbroker/status.h>
 
@@ -61,10 +62,16 @@ typedef struct cb_error {
  * set-user-ID.
  *
  * Connects to nothing yet; so it may be made before a fork, a chroot or a change of user. On a bus
- * the client asks for the broker's private channel and uses it from then on, after it has compared
- * the uid of the channel's server with that of the name's owner on the bus. Where the system bus
- * cannot be reached at all, as in a chroot, it tries /run/certbroker/channel, as a path and as an
- * abstract socket, and accepts root or the user `certbroker` (looked up here) as its server.
+ * the client asks for the broker's private channel and uses it from then on, if the channel's server
+ * has the very uid of the name's owner on the bus. Where the system bus cannot be reached at all, as
+ * in a chroot, it tries /run/certbroker/channel, as a path and as an abstract socket.
+ *
+ * Nothing is sent before the kernel has said whose the server is. A bus must be of root, of the
+ * process's effective user, or of `messagebus`; a channel, and the owner of org.certbroker1 on a bus,
+ * of root, of the effective user, or of `certbroker`. Both users are looked up here, for a chroot may
+ * know no names; where there is no such user, the others remain. "system" and "session" are buses.
+ * An address is the broker's channel where the name of its socket ends in "/channel", as the
+ * broker's own does, and else a bus. Whose server is somebody else's is CB_ACCESS_DENIED.
  *
  * Gives the client to the caller, who frees it. 0, -ENOMEM; CB_INVALID_ARGUMENT: not an address.
  */
@@ -82,6 +89,14 @@ CB_API cb_client *cb_client_free(cb_client *client);
  * call it at any time; calls that have begun keep what they began with.
  */
 CB_API void cb_client_set_timeouts(cb_client *client, uint64_t connect_usec, uint64_t call_usec);
+
+/*
+ * The process that answers this client: the one whose channel it is or, on a bus, the name's owner.
+ * It was the broker's when it was asked for; who goes on to look at the process asks again
+ * afterwards, for a number that is free goes to somebody else. CB_NOT_FOUND: it cannot be seen from
+ * here (another namespace of processes).
+ */
+CB_API int cb_broker_pid(cb_client *client, pid_t *ret_pid, cb_error *error);
 
 /* ------------------------------------------------------------------ credentials and signatures */
 

@@ -118,7 +118,8 @@ def test_one_question_however_many_there_are(stopped, complete):
     for name in backends:
         stopped.create_backend(name, "client")
     channel = str(stopped.get(ROOT, "Manager", "ChannelAddress")).split(";")[0].removeprefix("unix:path=").split(",")[0]
-    path = stopped.folder / "overheard"
+    (stopped.folder / "overheard").mkdir()
+    path = stopped.folder / "overheard/channel"
     with overheard(path, channel) as sent:
         for line, names in (("backend check ", backends), ("certificate show ", ["client"]), ("source show ", ["hsm"])):
             del sent[:]

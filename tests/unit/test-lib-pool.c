@@ -118,13 +118,15 @@ typedef struct Caller {
 static void *connect_always(void *argument)
 {
         Caller *caller = argument;
+        const Trust trust = { .sees_all_uids = true };
+        const Wanted wanted = { .trust = &trust, .only = TRUST_NO_UID };
         LinkRegister fd_register = pool_register(caller->pool);
 
         while (!atomic_load(&caller->stop)) {
                 Link *link = NULL;
 
-                (void)link_new(caller->addresses, &fd_register, link_deadline(USEC_PER_SEC), &link,
-                               NULL);
+                (void)link_new(caller->addresses, &wanted, &fd_register,
+                               link_deadline(USEC_PER_SEC), &link, NULL);
                 link_free(link);
                 atomic_fetch_add(&caller->n_made, 1);
         }
