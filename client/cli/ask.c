@@ -203,11 +203,18 @@ static int count_name(void *userdata, const char *name)
         return 0;
 }
 
-bool ask_may_manage(Cli *cli)
+/*
+ * Whoever sees sources watches over them; whoever sees nothing at all may have the one operation that is of
+ * no object. A gateway, which sees its certificates and nothing else, has no use for an answer.
+ */
+bool ask_may_audit(Cli *cli)
 {
-        size_t n = 0;
+        size_t n_sources = 0, n_others = 0;
 
-        return geteuid() == 0 || ask_names(cli, "source", count_name, &n) != 0 || n > 0;
+        if (geteuid() == 0 || ask_names(cli, "source", count_name, &n_sources) != 0 || n_sources > 0)
+                return true;
+        return ask_names(cli, "certificate", count_name, &n_others) != 0 ||
+               ask_names(cli, "backend", count_name, &n_others) != 0 || n_others == 0;
 }
 
 typedef struct Adding {

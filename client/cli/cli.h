@@ -57,11 +57,10 @@ int ask_objects(Cli *cli, const char *kind, Objects *objects);
 int ask_names(Cli *cli, const char *kind, int (*on_name)(void *userdata, const char *name),
               void *userdata);
 /*
- * Whether the caller may be one who may manage everything, and so read the metrics: who sees no source may
- * not, and is not to ask for them, as each refusal is a record in the audit log. True, too, if nobody
- * answers.
+ * Whether the caller may be one who is granted `audit`, and so read the metrics. Who is likely not to be is not
+ * to ask for them, as each refusal is a record in the audit log. True, too, if nobody answers.
  */
-bool ask_may_manage(Cli *cli);
+bool ask_may_audit(Cli *cli);
 /* A method of an object; the answer may not matter (NULL). */
 int ask_object(Cli *cli, const char *kind, const char *name, const char *member,
                cb_value **ret_reply, const char *signature, ...);

@@ -136,7 +136,7 @@ static const char *const algorithms[] = { "rsa-pkcs1-sha256",
                                           "ed25519",
                                           NULL };
 static const char *const operations[] = {
-        "read", "tls", "use", "decrypt", "export", "manage", NULL
+        "read", "tls", "use", "decrypt", "export", "manage", "audit", NULL
 };
 static const char *const gateways[] = { "nginx", "haproxy", NULL };
 static const char *const buses[] = { "system", "session", NULL };

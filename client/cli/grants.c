@@ -80,6 +80,7 @@ static int add_grant(Table *table, const json_t *grant)
                 joined(json_object_get(grant, "allow")),
                 joined(json_object_get(grant, "certificate")),
                 joined(json_object_get(grant, "backend")),
+                joined(json_object_get(grant, "source")),
                 limits_text(grant),
         };
         bool ok = true;
@@ -97,7 +98,7 @@ static int add_grant(Table *table, const json_t *grant)
 static int print_grants(Cli *cli, const json_t *grants)
 {
         static const char *const titles[] = { "GRANT",        "WHO",      "ALLOW",
-                                              "CERTIFICATES", "BACKENDS", "NARROWED TO" };
+                                              "CERTIFICATES", "BACKENDS", "SOURCES", "NARROWED TO" };
         CLEANUP(table_freep) Table *table = NULL;
 
         if (table_new(titles, ELEMENTSOF(titles), &table))
@@ -128,10 +129,10 @@ static void warn_unless_in_force(Cli *cli, const char *hash)
 {
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *why = NULL;
-        cb_error error = { .text = "It is told to those who may manage everything." };
+        cb_error error = { .text = "It is told to those who are granted audit." };
         int r = CB_ACCESS_DENIED;
 
-        if (ask_may_manage(cli))
+        if (ask_may_audit(cli))
                 r = cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true },
                             &reply, &error, "");
         why = r ? text_escape(error.text) : NULL;

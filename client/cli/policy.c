@@ -39,7 +39,7 @@ static int find_user(Cli *cli, const char *name, uint32_t *ret_uid, uint32_t *gi
         return 0;
 }
 
-/* certificate/ID, backend/NAME, source/NAME, or an object's path. */
+/* certificate/ID, backend/NAME, source/NAME, or an object's path; the broker itself has but that. */
 static int find_object(Cli *cli, const char *text, char **ret_path)
 {
         const char *slash = strchr(text, '/');
@@ -52,7 +52,7 @@ static int find_object(Cli *cli, const char *text, char **ret_path)
         }
         if (!slash || (size_t)(slash - text) >= sizeof(kind))
                 return cli_usage(
-                        cli, "The object is certificate/ID, backend/NAME or a path, not %s.", text);
+                        cli, "The object is certificate/ID, backend/NAME, source/NAME or a path, not %s.", text);
         memcpy(kind, text, (size_t)(slash - text));
         kind[slash - text] = '\0';
         r = cb_object_path(kind, slash + 1, ret_path);
@@ -141,10 +141,10 @@ const Verb policy_verbs[] = {
           check_options,
           verb_check,
           "Would this user be allowed to do that?",
-          "OPERATION is read, tls, use, decrypt, export or manage; OBJECT is certificate/ID,\n"
-          "backend/NAME or an object's path. Tells the grant that allows it, or what is missing; "
-          "exit\n"
-          "status 4 when denied.",
+          "OPERATION is read, tls, use, decrypt, export, manage or audit; OBJECT is certificate/ID,\n"
+          "backend/NAME, source/NAME or an object's path: /org/certbroker1 is the broker itself, of\n"
+          "which audit is. Tells the grant that allows it, or what is missing; exit status 4 when\n"
+          "denied.",
           "certbroker policy check --user www-data use certificate/orders" },
         { NULL },
 };

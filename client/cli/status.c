@@ -287,7 +287,7 @@ static int verb_status(Cli *cli, const Arguments *arguments)
                 r = ask_everything(cli, &all);
         if (r)
                 return r;
-        if ((ask_may_manage(cli) && look_at_audit(cli, &status)) || look_at_all(&status, &all))
+        if ((ask_may_audit(cli) && look_at_audit(cli, &status)) || look_at_all(&status, &all))
                 return cli_out_of_memory(cli);
         return show_status(cli, &status);
 }

@@ -40,12 +40,13 @@ static json_t *operations_of(unsigned operations)
         static const struct {
                 unsigned bit, implied_by;
         } rows[] = {
-                { OPERATION_READ, ~(unsigned)OPERATION_READ },
+                { OPERATION_READ, ~(unsigned)(OPERATION_READ | OPERATION_AUDIT) },
                 { OPERATION_TLS, OPERATION_SIGN },
                 { OPERATION_SIGN, 0 },
                 { OPERATION_DECRYPT, 0 },
                 { OPERATION_EXPORT, 0 },
                 { OPERATION_MANAGE, 0 },
+                { OPERATION_AUDIT, 0 },
         };
         json_t *list = json_array();
 
@@ -94,6 +95,7 @@ static json_t *grant_json(const Grant *grant)
         json_object_set_new(json, "allow", operations_of(grant->operations));
         json_object_set_new(json, "certificate", list_of(grant->certificates));
         json_object_set_new(json, "backend", list_of(grant->backends));
+        json_object_set_new(json, "source", list_of(grant->sources));
         if (grant->algorithms)
                 json_object_set_new(json, "algorithm", algorithms_of(grant->algorithms));
         if (grant->rate_per_sec) {

@@ -33,6 +33,7 @@ static const struct {
         { "decrypt", OPERATION_READ | OPERATION_DECRYPT, OPERATION_DECRYPT },
         { "export", OPERATION_READ | OPERATION_EXPORT, OPERATION_EXPORT },
         { "manage", OPERATION_READ | OPERATION_MANAGE, OPERATION_MANAGE },
+        { "audit", OPERATION_AUDIT, OPERATION_AUDIT },
 };
 
 unsigned operation_from_name(const char *name)
@@ -60,6 +61,7 @@ Grant *grant_free(Grant *grant)
         free(grant->label);
         strv_free(grant->certificates);
         strv_free(grant->backends);
+        strv_free(grant->sources);
         free(grant);
         return NULL;
 }
@@ -152,16 +154,15 @@ static bool covers_everything(const Grant *grant)
 
 static bool covers_object(const Grant *grant, const Request *request)
 {
+        if (request->operation == OPERATION_AUDIT)
+                return request->kind == OBJECT_MANAGER;
         switch (request->kind) {
         case OBJECT_CERTIFICATE:
                 return any_glob_matches(grant->certificates, request->name);
         case OBJECT_BACKEND:
                 return any_glob_matches(grant->backends, request->name);
         case OBJECT_SOURCE:
-                if (request->operation == OPERATION_READ)
-                        return any_glob_matches(grant->certificates, NULL) ||
-                               any_glob_matches(grant->backends, NULL);
-                return covers_everything(grant);
+                return any_glob_matches(grant->sources, request->name);
         case OBJECT_MANAGER:
                 return covers_everything(grant);
         case _OBJECT_KIND_N:
@@ -170,10 +171,10 @@ static bool covers_object(const Grant *grant, const Request *request)
         return false;
 }
 
-/* Root and sources are for those who manage; reading a source is theirs too. */
+/* What is asked of the root is to manage it, but for the one operation that is its own. */
 static bool is_managed(const Request *request)
 {
-        return request->kind == OBJECT_MANAGER || request->kind == OBJECT_SOURCE;
+        return request->kind == OBJECT_MANAGER && request->operation != OPERATION_AUDIT;
 }
 
 static unsigned wanted_operations(const Request *request)
@@ -238,7 +239,9 @@ static void describe_lack(const Grant *grant, Lack lack, const Request *request,
                      grant->label);
                 return;
         case LACK_OBJECT:
-                if (is_managed(request))
+                if (request->operation == OPERATION_AUDIT)
+                        fail(ret_text, 0, "'audit' is of the broker itself and of no other object");
+                else if (is_managed(request))
                         fail(ret_text, 0,
                              "that takes certificate = [ \"*\" ], which grant '%.63s' lacks",
                              grant->name);
@@ -346,10 +349,8 @@ bool grants_read_alike(const Grants *a, const Grants *b, const Subject *subject)
 
                 if (!x || !y)
                         return x == y;
-                /* Whoever manages anything reads sources. */
-                if (((x->operations ^ y->operations) & OPERATION_MANAGE) ||
-                    !strv_equal(x->certificates, y->certificates) ||
-                    !strv_equal(x->backends, y->backends))
+                if (!strv_equal(x->certificates, y->certificates) ||
+                    !strv_equal(x->backends, y->backends) || !strv_equal(x->sources, y->sources))
                         return false;
         }
 }

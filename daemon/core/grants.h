@@ -34,9 +34,10 @@ typedef enum Operation {
         OPERATION_DECRYPT = 1 << 3, /* with READ */
         OPERATION_EXPORT = 1 << 4,  /* with READ */
         OPERATION_MANAGE = 1 << 5,  /* with READ */
+        OPERATION_AUDIT = 1 << 6,   /* of the broker itself; without READ: it is of no object */
 } Operation;
 
-/* read, tls, use, decrypt, export, manage → bits, or 0. */
+/* read, tls, use, decrypt, export, manage, audit → bits, or 0. */
 unsigned operation_from_name(const char *name);
 const char *operation_name(Operation operation); /* the word that would grant it: SIGN → "use" */
 
@@ -45,9 +46,10 @@ typedef struct Grant {
         bool has_user, has_group;
         uint32_t uid, gid;
         char *unit, *label;  /* NULL: any */
-        unsigned operations; /* bits, READ included */
-        char **certificates; /* globs */
+        unsigned operations; /* bits, READ included where a word brings it */
+        char **certificates; /* globs; none: no object of that kind */
         char **backends;
+        char **sources;
         uint32_t algorithms;   /* bits; 0: not narrowed (all but the legacy ones) */
         uint64_t rate_per_sec; /* 0: none */
         uint64_t burst;
@@ -70,8 +72,8 @@ void grants_deinit(Grants *grants);              /* of those that are embedded *
 int grants_append(Grants *grants, Grant *grant); /* takes it on success */
 
 /*
- * What is asked. `name` NULL: on any object of this kind (is there one that could match?). The manager
- * needs certificate = [ "*" ].
+ * What is asked. `name` NULL: on any object of this kind (is there one that could match?). Of the manager, AUDIT
+ * needs no object; all else is MANAGE, and needs certificate = [ "*" ].
  */
 typedef struct Request {
         Operation operation;
@@ -82,7 +84,7 @@ typedef struct Request {
 
 /*
  * The grant that allows it, or NULL; then, if failure is given, what was missing is in its text
- * (CB_ACCESS_DENIED). OBJECT_SOURCE with READ: whoever may manage anything.
+ * (CB_ACCESS_DENIED).
  */
 const Grant *grants_decide(const Grants *grants, const Subject *subject, const Request *request,
                            Failure *failure);

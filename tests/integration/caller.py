@@ -2,10 +2,11 @@
 """Calls the broker as whoever runs it: caller.py ADDRESS '[[PATH, INTERFACE, METHOD, SIGNATURE, ARGUMENT...], ...]'
 
 Prints a JSON list: for each call {"value": ...}, or {"error": NAME, "message": TEXT}. Bytes are given as
-{"hex": "..."} and come back as hex. An address that begins with "p2p:" is one without a message bus.
+{"hex": "..."} and come back as hex; a descriptor as {"memfd": "..."}, of a file that holds them. An address that begins with "p2p:" is one without a message bus.
 """
 
 import json
+import os
 import sys
 
 import dbus
@@ -17,12 +18,20 @@ import dbus.exceptions
 def take(value):
     if isinstance(value, dict) and "hex" in value:
         return dbus.ByteArray(bytes.fromhex(value["hex"]))
+    if isinstance(value, dict) and "memfd" in value:
+        fd = os.memfd_create("caller")
+        os.write(fd, bytes.fromhex(value["memfd"]))
+        os.lseek(fd, 0, os.SEEK_SET)
+        return dbus.types.UnixFd(fd)
     if isinstance(value, dict):
         return dbus.Dictionary(value, signature="sv")
     return value
 
 
 def give(value):
+    if isinstance(value, dbus.types.UnixFd):
+        os.close(value.take())
+        return "descriptor"
     if isinstance(value, dbus.ByteArray):
         return bytes(value).hex()
     if isinstance(value, dbus.Array) and value.signature == "y":

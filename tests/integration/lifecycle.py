@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 GRANT_EVERYTHING = f"""
   everything = {{
     user = "{ME}";
-    allow = [ "manage", "use", "decrypt", "export" ];
+    allow = [ "manage", "use", "decrypt", "export", "audit" ];
     certificate = [ "*" ];
     backend = [ "*" ];
+    source = [ "*" ];
   }};
 """
 

@@ -74,7 +74,7 @@ def flipped(line, at):
 def test_a_reader_leaves_no_refusal(stopped, root, verb):
     """Each refusal is a record: the tool does not ask for what the caller will not get."""
     stopped.configure(grants=f"""
-        everything = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; }};
+        everything = {{ user = "{ME}"; allow = [ "manage", "audit" ]; certificate = "*"; source = "*"; }};
         reader = {{ user = "www-data"; allow = "read"; certificate = "*"; }};""")
     broker = stopped.start()
     broker.import_new("client")
@@ -90,7 +90,7 @@ def test_a_reader_leaves_no_refusal(stopped, root, verb):
     events = [json.loads(line) for line in (broker.state / "audit.jsonl").read_text().splitlines()]
     assert not [e for e in events if e["result"] != "ok" or e["event"] == "GetMetrics"]
     assert broker.cli("--json", *verb).returncode == 0
-    assert '"event":"GetMetrics"' in (broker.state / "audit.jsonl").read_text(), "who may manage is told"
+    assert '"event":"GetMetrics"' in (broker.state / "audit.jsonl").read_text(), "who is granted audit is told"
 
 
 def test_a_whole_log(log):
@@ -361,7 +361,7 @@ def test_show_escapes_what_is_in_the_log(log):
 
 
 def test_who_may_not_look(stopped):
-    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "a*"; }};\n')
+    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "*"; }};\n')
     stopped.start(ready=None)
     assert stopped.cli("audit", "verify").returncode == 4
     assert stopped.cli("audit", "show").returncode == 4

@@ -132,13 +132,15 @@ def test_backup_is_for_those_who_may_read_the_store(broker, root):
 def test_policy_list(stopped):
     me = __import__("pwd").getpwuid(os.getuid()).pw_name
     stopped.configure(grants=f'''
-      everything = {{ user = "{me}"; allow = [ "manage", "use" ]; certificate = "*"; backend = "*"; }};
+      everything = {{ user = "{me}"; allow = [ "manage", "use", "audit" ]; certificate = "*"; backend = "*";
+                    source = "*"; }};
       narrow = {{ user = "www-data"; group = "www-data"; unit = "nginx.service"; allow = "tls";
                   certificate = [ "orders-*", "x" ]; backend = "orders*"; algorithm = "ecdsa-sha256";
                   rate = "500/s"; burst = 1000; }};\n''')
     stopped.start()
     grants = {g["name"]: g for g in stopped.cli_json("policy", "list", "--config", str(stopped.config))}
-    assert grants["everything"]["allow"] == ["use", "manage"]
+    assert grants["everything"]["allow"] == ["use", "manage", "audit"]
+    assert grants["everything"]["source"] == ["*"]
     narrow = grants["narrow"]
     assert (narrow["user"], narrow["group"], narrow["unit"]) == ("www-data", "www-data", "nginx.service")
     assert (narrow["allow"], narrow["certificate"], narrow["backend"]) == (["tls"], ["orders-*", "x"], ["orders*"])

@@ -306,7 +306,7 @@ def test_status(broker):
 def test_exit_status_denied(stopped):
     stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "read"; certificate = "*"; }};\n')
     stopped.start(ready=None)
-    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; }};\n')
+    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; source = "*"; }};\n')
     run(stopped, "certificate", "list")
     run(stopped, "source", "refresh", "hsm", status=3)
     stopped.daemon.send_signal(signal.SIGHUP)
@@ -420,7 +420,7 @@ def test_policy_list_says_what_is_not_in_force(broker):
         return done.stdout.decode(), done.stderr.decode()
 
     assert "everything" in listed()[0] and not listed()[1]
-    broker.configure(grants=f'  other = {{ user = "{ME}"; allow = "manage"; certificate = "*"; }};\n')
+    broker.configure(grants=f'  other = {{ user = "{ME}"; allow = [ "manage", "audit" ]; certificate = "*"; source = "*"; }};\n')
     text, warning = listed()
     assert "other" in text and "others in force" in warning
     assert not listed("--config", broker.config)[1], "another configuration is not held against the daemon's"
@@ -428,7 +428,7 @@ def test_policy_list_says_what_is_not_in_force(broker):
     assert not listed()[1]
     broker.configure(grants=f'  less = {{ user = "{ME}"; allow = "manage"; certificate = "a*"; }};\n')
     broker.manager("Reload")
-    assert "not known" in listed()[1], "its metrics are for who may manage everything"
+    assert "not known" in listed()[1], "its metrics are for who is granted audit"
 
 
 def test_policy_check(broker):
@@ -445,6 +445,9 @@ def test_policy_check(broker):
     assert check("--user", str(os.getuid()), "tls", "/org/certbroker1/backend/x", status=0)
     assert "export" in check("--user", ME, "export", "certificate/x", status=4)
     assert check("--user", "nobody", "read", "backend/x", status=4).startswith("denied: ")
+    assert check("--user", ME, "manage", "source/hsm", status=0).startswith("allowed: ")
+    assert check("--user", ME, "audit", "/org/certbroker1", status=0).startswith("allowed: ")
+    assert "broker itself" in check("--user", ME, "audit", "certificate/x", status=4)
     check("--user", "no.such.user", "read", "backend/x", status=3)
     check("--user", ME, "read", "x", status=2)
     check("read", "certificate/x", status=2)

@@ -100,7 +100,7 @@ def test_from_generate_to_destroy(world, key_type):
 def test_export(stopped):
     me = __import__("pwd").getpwuid(__import__("os").getuid()).pw_name
     stopped.configure(grants=f'  x = {{ user = "{me}"; allow = [ "manage", "use", "export" ];'
-                             ' certificate = "*"; backend = "*"; };\n')
+                             ' certificate = "*"; backend = "*"; source = "*"; };\n')
     stopped.start()
     cert = pki.certificate(pki.key("ec-p256"))
     bundle, out = stopped.folder / "in.p12", stopped.folder / "out.p12"

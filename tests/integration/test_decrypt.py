@@ -162,7 +162,7 @@ def test_a_grant_narrows_decryption_too(stopped, refused):
     for named, allowed in (("rsa-pss-sha256", ()), ("rsa-oaep-sha256", ("rsa-oaep-sha256",)),
                            ('rsa-oaep-sha1", "ed25519', ("rsa-oaep-sha1",))):
         stopped.configure(grants=f"""
-          keepers = {{ user = "{ME}"; allow = "manage"; certificate = "*"; }};
+          keepers = {{ user = "{ME}"; allow = "manage"; certificate = "*"; source = "*"; }};
           narrow = {{ user = "{ME}"; allow = "decrypt"; certificate = "*"; algorithm = [ "{named}" ]; }};
         """)
         stopped.start(ready=None)

@@ -4,7 +4,7 @@
 import pki
 import pytest
 
-from broker import ERROR, GRANT_ALL, ME, NAME, OBJECT_MANAGER, INTROSPECTABLE, ROOT, backend_path, certificate_path, \
+from broker import ERROR, GRANT_ALL, ME, NAME, OBJECT_MANAGER, INTROSPECTABLE, PIN, ROOT, backend_path, certificate_path, \
     source_path
 
 MANAGER = "org.certbroker1.Manager"
@@ -24,6 +24,10 @@ def get(id, name="Subject"):
 
 def credential(name):
     return [backend_path(name), BACKEND, "GetCredential", ""]
+
+
+AUDITING = [[ROOT, MANAGER, "OpenAudit", ""], [ROOT, MANAGER, "GetMetrics", ""],
+            [ROOT, MANAGER, "CheckAccess", "a{sv}so", {}, "read", ROOT]]
 
 
 def words(results):
@@ -137,14 +141,15 @@ def test_operations(house):
 
 def test_manage_is_not_use(house):
     house = house("""
-      admin = { user = "www-data"; allow = "manage"; certificate = "*"; backend = "*"; };
+      admin = { user = "www-data"; allow = "manage"; certificate = "*"; backend = "*"; source = "*"; };
     """)
     calls = [get("billing"), sign("billing"), credential("billing-backend"),
              [certificate_path("billing"), CERTIFICATE, "SetEnabled", "b", False],
              [certificate_path("billing"), CERTIFICATE, "SetEnabled", "b", True],
              [source_path("hsm"), PROPERTIES, "GetAll", "s", "org.certbroker1.Source"],
-             [ROOT, MANAGER, "Reload", ""]]
-    assert words(house.as_user("www-data", *calls)) == ["ok", "AccessDenied", "AccessDenied", "ok", "ok", "ok", "ok"]
+             [ROOT, MANAGER, "Reload", ""], *AUDITING]
+    assert words(house.as_user("www-data", *calls)) == \
+        ["ok", "AccessDenied", "AccessDenied", "ok", "ok", "ok", "ok"] + ["AccessDenied"] * 3
 
 
 def test_tls_is_not_sign(house):
@@ -168,14 +173,16 @@ def test_credential_needs_both(house):
 def test_partial_manage(house):
     """manage on some ids: creating needs it on the new id, binding needs read on the certificate."""
     house = house("""
-      team = { user = "www-data"; allow = "manage"; certificate = "orders-*"; backend = "orders-*"; };
+      team = { user = "www-data"; allow = "manage"; certificate = "orders-*"; backend = "orders-*"; source = "hsm"; };
     """)
 
     def create(name, certificate):
         return [ROOT, MANAGER, "CreateBackend", "sa{sv}", name, {"Url": "https://x/", "Certificate": certificate}]
 
     def register(id):
-        return [ROOT, MANAGER, "RegisterCertificate", "ssa{sv}", id, "pkcs11:token=test;object=billing", {}]
+        return [ROOT, MANAGER, "RegisterCertificate", "ssa{sv}", id, "pkcs11:token=test;object=loose", {}]
+
+    house.pkcs11_tool("--keypairgen", "--key-type", "EC:prime256v1", "--label", "loose", "--id", "77")
 
     results = words(house.as_user(
         "www-data", create("orders-new", "orders-a"), create("billing-new", "orders-a"),
@@ -183,7 +190,7 @@ def test_partial_manage(house):
         [ROOT, MANAGER, "Reload", ""],
         [source_path("hsm"), PROPERTIES, "GetAll", "s", "org.certbroker1.Source"],
         [source_path("hsm"), "org.certbroker1.Source", "Refresh", ""]))
-    assert results == ["ok", "AccessDenied", "NotFound", "ok", "AccessDenied", "AccessDenied", "ok", "AccessDenied"]
+    assert results == ["ok", "AccessDenied", "NotFound", "ok", "AccessDenied", "AccessDenied", "ok", "ok"]
 
 
 def test_algorithms_narrow(house):
@@ -222,7 +229,7 @@ def test_bad_input_is_judged_after_access(house):
 
 
 def test_check_access(house):
-    """Says which grant allows, or what was missing; for those who may manage everything."""
+    """Says which grant allows, or what was missing; for those who are granted audit."""
     import dbus
     import pwd
     house = house("""
@@ -252,7 +259,7 @@ def test_manager_is_seen_by_all(house):
 
 
 def test_shipped_grants(stopped, root):
-    """The configuration that ships: manage on everything to root, and nothing to anyone else."""
+    """The configuration that ships: manage and audit on everything to root, and nothing to anyone else."""
     import os
     import pathlib
     shipped = pathlib.Path(__file__).parents[2] / "policy/certbroker.conf"
@@ -264,7 +271,89 @@ def test_shipped_grants(stopped, root):
     assert os.getuid() == 0
     assert stopped.list_ids() == []
     stopped.manager("Reload")
-    assert words(stopped.as_user("www-data", [ROOT, MANAGER, "Reload", ""])) == ["AccessDenied"]
+    for method in ("OpenAudit", "GetMetrics"):
+        stopped.manager(method)
+    assert words(stopped.as_user("www-data", [ROOT, MANAGER, "Reload", ""], *AUDITING)) == ["AccessDenied"] * 4
+    [grant] = stopped.cli_json("policy", "list", "--config", str(stopped.config))
+    assert (grant["user"], grant["allow"]) == ("root", ["manage", "audit"])
+    assert grant["certificate"] == grant["backend"] == grant["source"] == ["*"]
+
+
+def test_audit_is_of_no_object(house):
+    """It lets the log, the metrics and decisions be seen, needs no object, and shows none."""
+    house = house('  auditor = { user = "www-data"; allow = [ "audit" ]; };\n')
+    calls = [*AUDITING, get("billing"), [ROOT, MANAGER, "Reload", ""],
+             [source_path("hsm"), PROPERTIES, "GetAll", "s", "org.certbroker1.Source"],
+             [ROOT, MANAGER, "RegisterCertificate", "ssa{sv}", "new", "pkcs11:object=x", {}]]
+    assert words(house.as_user("www-data", *calls)) == ["ok"] * 3 + ["NotFound", "AccessDenied", "NotFound", "AccessDenied"]
+    [listing] = house.as_user("www-data", [ROOT, OBJECT_MANAGER, "GetManagedObjects", ""])
+    assert listing["value"] == {}
+    assert "auditor" not in house.log_text(), "nothing about it is worth a warning"
+
+
+def test_sources_are_granted_by_name(stopped, root):
+    """A source is read by whoever has a grant that covers it, and managed by who may manage it."""
+    stopped.init_token("other")
+    stopped.configure(
+        sources=stopped.source("hsm") + stopped.source("spare", uri="pkcs11:token=other"), grants=GRANT_ALL.format(me=ME) + """
+      reader = { user = "www-data"; allow = "read"; certificate = "x-*"; source = "h*"; };
+      keeper = { user = "nobody"; allow = "manage"; source = [ "spare" ]; };
+      blind = { user = "games"; allow = "manage"; certificate = "*"; backend = "*"; };
+    """)
+    stopped.start().wait_source("spare", "ready")
+
+    def read(name):
+        return [source_path(name), PROPERTIES, "GetAll", "s", "org.certbroker1.Source"]
+
+    def refresh(name):
+        return [source_path(name), "org.certbroker1.Source", "Refresh", ""]
+
+    def unlock(name):
+        return [source_path(name), "org.certbroker1.Source", "Unlock", "h", {"memfd": PIN.encode().hex()}]
+
+    calls = [read("hsm"), read("spare"), refresh("hsm"), refresh("spare"), unlock("hsm"), unlock("spare")]
+    assert words(stopped.as_user("www-data", *calls)) == ["ok", "NotFound", "AccessDenied", "NotFound", "AccessDenied", "NotFound"]
+    assert words(stopped.as_user("nobody", *calls)) == ["NotFound", "ok"] * 3
+    assert words(stopped.as_user("games", *calls)) == ["NotFound"] * 6
+    hidden, absent = stopped.as_user("games", read("hsm"), read("gone"))
+    assert hidden["message"].replace("hsm", "X") == absent["message"].replace("gone", "X")
+
+
+def test_making_a_certificate_needs_its_source(stopped, root):
+    """Import, GenerateKey and RegisterCertificate: manage on the id, and on the source, hidden or not."""
+    stopped.init_token("other")
+    stopped.configure(
+        sources=stopped.source("hsm") + stopped.source("spare", uri="pkcs11:token=other"), grants=GRANT_ALL.format(me=ME) + """
+      here = { user = "www-data"; allow = "manage"; certificate = "orders-*"; source = "spare"; };
+      seen = { user = "www-data"; allow = "read"; source = "hsm"; };
+      blind = { user = "nobody"; allow = "manage"; certificate = "orders-*"; };
+    """)
+    for token in ("test", "other"):
+        stopped.pkcs11_tool("--keypairgen", "--key-type", "EC:prime256v1", "--label", "loose", "--id", "77", token=token)
+    stopped.start().wait_source("spare", "ready")
+    bundle = pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256"), "orders.example"))
+
+    def making(source, tag, token=None):
+        options = {"source": source} if token is None else {}
+        return [[ROOT, MANAGER, "ImportCertificate", "sshha{sv}", f"orders-i-{tag}", source, {"memfd": bundle.hex()},
+                 {"memfd": b"secret".hex()}, {}],
+                [ROOT, MANAGER, "GenerateKey", "sssa{sv}", f"orders-g-{tag}", source, "ec-p256", {}],
+                [ROOT, MANAGER, "RegisterCertificate", "ssa{sv}", f"orders-r-{tag}",
+                 f"pkcs11:token={token or 'other'};object=loose", options]]
+
+    made = stopped.as_user("www-data", *making("spare", "a"))
+    assert words(made) == ["ok"] * 3, made
+    assert words(stopped.as_user("www-data", *making("hsm", "b"))) == ["AccessDenied"] * 3
+    hidden = stopped.as_user("nobody", *making("hsm", "c"))
+    absent = stopped.as_user("nobody", *making("gone", "c"))
+    assert words(hidden) == words(absent) == ["NotFound"] * 3
+    assert [r["message"].replace("hsm", "X") for r in hidden] == [r["message"].replace("gone", "X") for r in absent]
+    # the source is found by the URI: of those that he may manage, and of no others
+    [denied] = stopped.as_user("www-data", making("", "d", "test")[2])
+    [missing] = stopped.as_user("nobody", making("", "e", "test")[2])
+    assert (denied["error"], missing["error"]) == (ERROR + "AccessDenied", ERROR + "NotFound")
+    assert "hsm" in denied["message"] and "hsm" not in missing["message"]
+    assert words(stopped.as_user("www-data", making("", "f", "other")[2])) == ["ok"]
 
 
 def test_in_use_names_only_readable_backends(house):

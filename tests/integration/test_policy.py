@@ -55,7 +55,7 @@ def system(stopped, root):
     (included / "org.certbroker1.conf").write_text(text.replace('user="certbroker"', 'user="root"'))
     stopped.start_bus(SYSTEM_BUS.format(folder=stopped.folder))
     stopped.configure(grants=GRANT_ALL.format(me=ME) + """
-      web = { user = "www-data"; allow = [ "use", "manage" ]; certificate = "*"; backend = "*"; };
+      web = { user = "www-data"; allow = [ "use", "manage" ]; certificate = "*"; backend = "*"; source = "*"; };
     """)
     return stopped.start()
 

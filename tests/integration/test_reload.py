@@ -190,7 +190,8 @@ def test_what_a_source_gives_too_late(slow, grants, error):
 # --- what may be read changes without any object changing
 
 def narrowed(certificates, backends, allow='"manage"'):
-    return f"""  some = {{ user = "{ME}"; allow = [ {allow} ]; certificate = [ {certificates} ]; backend = [ {backends} ]; }};
+    return f"""  some = {{ user = "{ME}"; allow = [ {allow} ]; certificate = [ {certificates} ]; backend = [ {backends} ];
+    source = "*"; }};
 """
 
 

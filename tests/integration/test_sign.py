@@ -100,14 +100,14 @@ def test_algorithm_of_another_key_type(broker, refused):
 
 def test_sha1_only_where_a_grant_names_it(stopped, refused):
     stopped.configure(grants="""
-      plain = { user = "%(me)s"; allow = [ "manage", "use" ]; certificate = "*"; };
+      plain = { user = "%(me)s"; allow = [ "manage", "use" ]; certificate = "*"; source = "*"; };
     """ % {"me": __import__("broker").ME})
     stopped.start()
     certs = {id: stopped.import_new(id, key_type) for id, key_type in (("rsa", "rsa-2048"), ("ec", "ec-p256"))}
     for id, algorithm in (("rsa", "rsa-pkcs1-sha1"), ("ec", "ecdsa-sha1")):
         refused("AccessDenied", stopped.sign, id, algorithm, bytes(20))
     stopped.configure(grants="""
-      plain = { user = "%(me)s"; allow = [ "manage", "use" ]; certificate = "*"; };
+      plain = { user = "%(me)s"; allow = [ "manage", "use" ]; certificate = "*"; source = "*"; };
       old = { user = "%(me)s"; allow = "use"; certificate = "*"; algorithm = [ "rsa-pkcs1-sha1", "ecdsa-sha1" ]; };
     """ % {"me": __import__("broker").ME})
     stopped.manager("Reload")

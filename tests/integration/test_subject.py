@@ -236,7 +236,7 @@ def limited(stopped):
 
     def start(grants):
         stopped.configure(grants=f"""
-          owner = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; }};
+          owner = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; source = "*"; }};
           {grants}""")
         stopped.start()
         stopped.import_new("orders", "ec-p256")

@@ -227,7 +227,7 @@ def test_a_refusal_later_keeps_the_files(orders, watch):
 
 
 def test_no_grant(stopped, watch):
-    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; }};\n')
+    stopped.configure(grants=f'  x = {{ user = "{ME}"; allow = "manage"; certificate = "*"; backend = "*"; source = "*"; }};\n')
     stopped.start()
     stopped.import_new("client")
     stopped.create_backend("orders", "client")

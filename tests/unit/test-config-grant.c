@@ -21,14 +21,15 @@ static void test_grants(void **state)
                   "  full = { user = \"root\"; group = \"root\"; unit = \"nginx.service\"; label = "
                   "\"l\";\n"
                   "    allow = [ \"use\", \"manage\" ]; certificate = [ \"orders-*\", \"x?\" ];\n"
-                  "    backend = ( \"a\", \"b\" ); algorithm = [ \"ecdsa-sha256\", "
+                  "    backend = ( \"a\", \"b\" ); source = [ \"*\" ]; algorithm = [ \"ecdsa-sha256\", "
                   "\"rsa-pkcs1-sha1\" ];\n"
                   "    rate = \"500/s\"; burst = 1000; };\n"
                   "  numbers = { user = 4000000000L; group = \"123\"; allow = \"tls\"; certificate "
                   "= \"*\";\n"
                   "    rate = \"120/m\"; };\n"
+                  "  auditor = { user = 1; allow = \"audit\"; };\n"
                   "};\n");
-        assert_int_equal(config->grants->n, 2);
+        assert_int_equal(config->grants->n, 3);
         grant = config->grants->items[0];
         assert_string_equal(grant->name, "full");
         assert_true(grant->has_user && grant->has_group);
@@ -40,6 +41,7 @@ static void test_grants(void **state)
                          OPERATION_READ | OPERATION_TLS | OPERATION_SIGN | OPERATION_MANAGE);
         assert_int_equal(strv_length(grant->certificates), 2);
         assert_string_equal(grant->backends[1], "b");
+        assert_string_equal(grant->sources[0], "*");
         assert_int_equal(grant->algorithms, ALGORITHM_BIT(ALGORITHM_ECDSA_SHA256) |
                                                     ALGORITHM_BIT(ALGORITHM_RSA_PKCS1_SHA1));
         assert_int_equal(grant->rate_per_sec, 500);
@@ -52,6 +54,8 @@ static void test_grants(void **state)
         assert_int_equal(grant->rate_per_sec, 2);
         assert_int_equal(grant->burst, 2);
         assert_null(grant->unit);
+        assert_null(grant->sources);
+        assert_int_equal(config->grants->items[2]->operations, OPERATION_AUDIT);
         assert_null(config->warnings);
 }
 
@@ -101,7 +105,12 @@ static void test_grant_warnings(void **state)
                 const char *settings, *part;
         } rows[] = {
                 { "user = 1; allow = \"use\"", "allows nothing" },
+                { "user = 1; allow = [ \"use\", \"audit\" ]", "allows nothing but 'audit'" },
                 { "user = 1; allow = \"export\"; backend = \"*\"", "'decrypt' and 'export'" },
+                { "user = 1; allow = \"export\"; source = \"*\"", "'decrypt' and 'export'" },
+                { "user = 1; allow = \"tls\"; source = \"*\"", "'tls' and 'use'" },
+                { "user = 1; allow = \"audit\"; source = \"*\"", "names objects" },
+                { "user = 1; allow = \"manage\"; certificate = \"*\"", "it names none" },
                 { "user = 1; allow = \"read\"; certificate = \"*\"; algorithm = \"ed25519\"",
                   "narrows nothing" },
                 { "user = 1; allow = \"tls\"; certificate = \"*\"; algorithm = "
@@ -133,12 +142,28 @@ static void test_grant_warnings(void **state)
         assert_null(config->warnings);
 }
 
+/* It is judged once all files are read: the source may be in a later one. */
+static void test_sources_that_are_not_there(void **state)
+{
+        (void)state;
+        write_fragment("10-hsm.conf", "source = { hsm-1 = { driver = \"pkcs11\"; "
+                                      "uri = \"pkcs11:token=t\"; }; };");
+        load_well("grant = {\n"
+                  "  a = { user = 1; allow = \"read\"; source = [ \"hsm-1\", \"h*\", \"*\" ]; };\n"
+                  "  b = { user = 1; allow = \"read\"; source = [ \"hsm-1\", \"hsm\" ]; };\n"
+                  "};\n");
+        assert_int_equal(strv_length(config->warnings), 1);
+        assert_non_null(strstr(config->warnings[0], "grant 'b' names the source 'hsm'"));
+        remove_fragment("10-hsm.conf");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_grants),
                 cmocka_unit_test(test_bad_grants),
                 cmocka_unit_test(test_grant_warnings),
+                cmocka_unit_test(test_sources_that_are_not_there),
         };
 
         return bench_run(tests, ELEMENTSOF(tests));

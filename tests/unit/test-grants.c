@@ -37,6 +37,16 @@ static Grant *make(const char *words, const char *certificate, const char *backe
         return grant;
 }
 
+static Grant *make_with_source(const char *words, const char *certificate, const char *backend,
+                               const char *source)
+{
+        Grant *grant = make(words, certificate, backend);
+
+        if (source)
+                assert_int_equal(strv_append(&grant->sources, source), 0);
+        return grant;
+}
+
 static bool allows(Grant *grant, const Subject *subject, const Request *request)
 {
         Grants grants = { .items = &grant, .n = 1 };
@@ -65,6 +75,7 @@ static void words_let_what_the_contract_says(void **state)
                 { "decrypt", OPERATION_READ | OPERATION_DECRYPT },
                 { "export", OPERATION_READ | OPERATION_EXPORT },
                 { "manage", OPERATION_READ | OPERATION_MANAGE },
+                { "audit", 0 }, /* of no object */
                 { "", 0 },
                 { "decrypt export", OPERATION_READ | OPERATION_DECRYPT | OPERATION_EXPORT },
         };
@@ -160,32 +171,56 @@ static void objects_match_their_own_globs(void **state)
         }
 }
 
-static void root_and_sources_are_for_who_manages(void **state)
+static void the_root_and_sources_have_their_own(void **state)
 {
         static const struct {
-                const char *words, *certificate, *backend;
-                bool manager, source_read, source_manage;
+                const char *words, *certificate, *backend, *source;
+                bool manager, audit, source_read, source_manage;
         } rows[] = {
-                { "manage", "*", NULL, true, true, true },
-                { "manage", "orders-*", NULL, false, true, false },
-                { "manage", "**", NULL, false, true, false }, /* not exactly "*" */
-                { "manage", NULL, "*", false, true, false },
-                { "manage", NULL, NULL, false, false, false }, /* manages nothing */
-                { "use decrypt export", "*", "*", false, false, false },
-                { "use manage", "*", NULL, true, true, true },
+                { "manage", "*", NULL, NULL, true, false, false, false },
+                { "manage", "*", NULL, "hsm", true, false, true, true },
+                { "manage", "*", NULL, "h?m", true, false, true, true },
+                { "manage", "*", NULL, "hs", true, false, false, false },
+                { "manage", NULL, NULL, "*", false, false, true, true },
+                { "manage", "orders-*", NULL, "hsm", false, false, true, true },
+                { "manage", "**", NULL, NULL, false, false, false, false }, /* not exactly "*" */
+                { "manage", NULL, "*", NULL, false, false, false, false },
+                { "manage", NULL, NULL, NULL, false, false, false, false }, /* manages nothing */
+                { "use decrypt export", "*", "*", "hsm", false, false, true, false },
+                { "read", NULL, NULL, "hsm", false, false, true, false },
+                { "use manage", "*", NULL, NULL, true, false, false, false },
+                { "audit", NULL, NULL, NULL, false, true, false, false },
+                { "audit", "*", "*", "*", false, true, false, false },
+                { "audit manage", "*", NULL, NULL, true, true, false, false },
         };
         Subject subject = { .uid = 33 };
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
                 CLEANUP(grant_freep)
-                Grant *grant = make(rows[i].words, rows[i].certificate, rows[i].backend);
+                Grant *grant = make_with_source(rows[i].words, rows[i].certificate, rows[i].backend,
+                                                rows[i].source);
                 Request manager = { OPERATION_MANAGE, OBJECT_MANAGER, NULL, ALGORITHM_NONE };
+                Request audit = { OPERATION_AUDIT, OBJECT_MANAGER, NULL, ALGORITHM_NONE };
                 Request source_read = { OPERATION_READ, OBJECT_SOURCE, "hsm", ALGORITHM_NONE };
                 Request source_manage = { OPERATION_MANAGE, OBJECT_SOURCE, "hsm", ALGORITHM_NONE };
 
                 assert_int_equal(allows(grant, &subject, &manager), rows[i].manager);
+                assert_int_equal(allows(grant, &subject, &audit), rows[i].audit);
                 assert_int_equal(allows(grant, &subject, &source_read), rows[i].source_read);
                 assert_int_equal(allows(grant, &subject, &source_manage), rows[i].source_manage);
+        }
+}
+
+/* Asked of an object, it is nobody's. */
+static void audit_is_of_no_object(void **state)
+{
+        CLEANUP(grant_freep) Grant *grant = make_with_source("audit manage use", "*", "*", "*");
+        Subject subject = { .uid = 33 };
+
+        for (ObjectKind kind = OBJECT_MANAGER; kind < _OBJECT_KIND_N; kind++) {
+                Request request = { OPERATION_AUDIT, kind, "a", ALGORITHM_NONE };
+
+                assert_int_equal(allows(grant, &subject, &request), kind == OBJECT_MANAGER);
         }
 }
 
@@ -230,6 +265,8 @@ static void refusals_say_what_was_missing(void **state)
         Request request = { OPERATION_SIGN, OBJECT_CERTIFICATE, "orders-1", ALGORITHM_NONE };
         Request elsewhere = { OPERATION_SIGN, OBJECT_CERTIFICATE, "x", ALGORITHM_NONE };
         Request manager = { OPERATION_MANAGE, OBJECT_MANAGER, NULL, ALGORITHM_NONE };
+        Request source = { OPERATION_READ, OBJECT_SOURCE, "hsm", ALGORITHM_NONE };
+        Request audit = { OPERATION_AUDIT, OBJECT_MANAGER, NULL, ALGORITHM_NONE };
 
         check_reason(NULL, &subject, &request, "no grant names it");
         check_reason(grant, &nobody, &request, "not known");
@@ -238,6 +275,10 @@ static void refusals_say_what_was_missing(void **state)
         check_reason(grant, &subject, &request, "grant 'g' does not allow 'use'");
         check_reason(grant, &subject, &elsewhere, "names this certificate; the nearest is 'g'");
         check_reason(grant, &subject, &manager, "certificate = [ \"*\" ]");
+        check_reason(grant, &subject, &source, "names this source; the nearest is 'g'");
+        check_reason(grant, &subject, &audit, "grant 'g' does not allow 'audit'");
+        audit.kind = OBJECT_CERTIFICATE;
+        check_reason(grant, &subject, &audit, "'audit' is of the broker itself");
         request.operation = OPERATION_TLS;
         request.algorithm = ALGORITHM_ECDSA_SHA1;
         check_reason(grant, &subject, &request, "'g' does not allow the algorithm ecdsa-sha1");
@@ -264,9 +305,11 @@ static Grant *random_grant(void)
 {
         static const char *const words[] = { "read",    "tls",          "use",
                                              "decrypt", "export",       "manage",
-                                             "",        "read decrypt", "export manage" };
+                                             "",        "read decrypt", "export manage",
+                                             "audit" };
         static const char *const globs[] = { NULL, "*", "orders-*", "a", "?rders-1", "*b" };
-        Grant *grant = make(words[pick(9)], globs[pick(6)], globs[pick(6)]);
+        Grant *grant = make_with_source(words[pick(10)], globs[pick(6)], globs[pick(6)],
+                                        globs[pick(6)]);
 
         grant->has_user = pick(4) > 0;
         grant->uid = pick(2);
@@ -284,7 +327,7 @@ static Grant *random_grant(void)
 
 static Request random_request(void)
 {
-        return (Request){ .operation = (Operation)(1u << pick(6)),
+        return (Request){ .operation = (Operation)(1u << pick(7)),
                           .kind = (ObjectKind)pick(_OBJECT_KIND_N),
                           .name = pick(6) == 0 ? NULL : names[pick(4)],
                           .algorithm = pick(2) ? ALGORITHM_NONE : (Algorithm)pick(_ALGORITHM_N) };
@@ -348,16 +391,18 @@ static void test_read_alike(void **state)
 {
         const Subject subject = { .uid = 33 }, other = { .uid = 34 };
         static const struct {
-                const char *words, *certificate, *backend;
+                const char *words, *certificate, *backend, *source;
                 bool alike;
         } rows[] = {
-                { "use", "a*", "b", true },
-                { "read", "a*", "b", true },
-                { "export", "a*", "b", true },
-                { "use manage", "a*", "b", false }, /* reads sources */
-                { "use", "a", "b", false },
-                { "use", "a*", NULL, false },
-                { "use", "a*", "c", false },
+                { "use", "a*", "b", "h", true },
+                { "read", "a*", "b", "h", true },
+                { "export", "a*", "b", "h", true },
+                { "use manage", "a*", "b", "h", true },
+                { "use", "a", "b", "h", false },
+                { "use", "a*", NULL, "h", false },
+                { "use", "a*", "c", "h", false },
+                { "use", "a*", "b", NULL, false },
+                { "use", "a*", "b", "i", false },
         };
 
         (void)state;
@@ -366,12 +411,13 @@ static void test_read_alike(void **state)
 
                 assert_int_equal(grants_new(&before), 0);
                 assert_int_equal(grants_new(&after), 0);
-                assert_int_equal(grants_append(before, make("use", "a*", "b")), 0);
+                assert_int_equal(grants_append(before, make_with_source("use", "a*", "b", "h")), 0);
                 assert_false(grants_read_alike(before, after, &subject));
                 assert_false(grants_read_alike(after, before, &subject));
                 assert_true(grants_read_alike(after, before, &other));
-                assert_int_equal(grants_append(after, make(rows[i].words, rows[i].certificate,
-                                                           rows[i].backend)),
+                assert_int_equal(grants_append(after,
+                                               make_with_source(rows[i].words, rows[i].certificate,
+                                                                rows[i].backend, rows[i].source)),
                                  0);
                 assert_true(grants_read_alike(before, after, &subject) == rows[i].alike);
                 assert_int_equal(grants_append(after, make("use", "more", NULL)), 0);
@@ -390,7 +436,8 @@ int main(void)
                 cmocka_unit_test(words_let_what_the_contract_says),
                 cmocka_unit_test(subjects_match_all_that_is_named),
                 cmocka_unit_test(objects_match_their_own_globs),
-                cmocka_unit_test(root_and_sources_are_for_who_manages),
+                cmocka_unit_test(the_root_and_sources_have_their_own),
+                cmocka_unit_test(audit_is_of_no_object),
                 cmocka_unit_test(algorithms_narrow),
                 cmocka_unit_test(refusals_say_what_was_missing),
                 cmocka_unit_test(a_set_allows_what_one_of_it_allows),

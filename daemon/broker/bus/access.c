@@ -7,7 +7,10 @@
  */
 #include "broker/bus/room.h"
 
+#include <errno.h>
+
 #include "base/clock.h"
+#include "base/strings.h"
 #include "broker/resolve/refusal.h"
 
 /* What a class asks of the object that is called. */
@@ -15,6 +18,7 @@ static const Operation class_operations[_ACCESS_CLASS_N] = {
         [ACCESS_READ] = OPERATION_READ,     [ACCESS_TLS] = OPERATION_TLS,
         [ACCESS_USE] = OPERATION_SIGN,      [ACCESS_DECRYPT] = OPERATION_DECRYPT,
         [ACCESS_EXPORT] = OPERATION_EXPORT, [ACCESS_MANAGE] = OPERATION_MANAGE,
+        [ACCESS_AUDIT] = OPERATION_AUDIT,
 };
 
 bool may_read(const Bus *bus, const Subject *subject, ObjectKind kind, const char *name)
@@ -75,6 +79,7 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
         case ACCESS_DECRYPT:
         case ACCESS_EXPORT:
         case ACCESS_MANAGE:
+        case ACCESS_AUDIT:
                 if (access == ACCESS_READ && node->kind == OBJECT_MANAGER)
                         return 0;
                 request.operation = class_operations[access];
@@ -84,6 +89,7 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
                         return object_not_found(failure, node->kind, node->name);
                 return check_manager(bus, subject, failure);
         case ACCESS_CREATE_CERTIFICATE:
+        case ACCESS_CREATE_IN_SOURCE: /* the source by call_needs_source() */
                 return check_create(bus, subject, OBJECT_CERTIFICATE, argument, failure);
         case ACCESS_CREATE_BACKEND:
                 return check_create(bus, subject, OBJECT_BACKEND, argument, failure);
@@ -92,6 +98,27 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
         }
         assert_always(false);
         return CB_ACCESS_DENIED;
+}
+
+int check_source(const Bus *bus, const Subject *subject, const char *source, Failure *failure)
+{
+        const Request request = { .operation = OPERATION_MANAGE,
+                                  .kind = OBJECT_SOURCE,
+                                  .name = source };
+
+        return check_access(bus, subject, &request, failure);
+}
+
+int call_needs_source(Call *call, const char *source, Failure *failure)
+{
+        int r;
+
+        if (!call->peer)
+                return fail(failure, CB_ACCESS_DENIED, "who asked has gone");
+        r = check_source(call->bus, call_subject(call), source, failure);
+        if (r == 0 && string_set(&call->source, source) < 0)
+                r = fail(failure, -ENOMEM, "no memory for the call");
+        return r;
 }
 
 static int decide_anew(const Call *call, Failure *failure)
@@ -109,6 +136,8 @@ static int decide_anew(const Call *call, Failure *failure)
         r = check_method(bus, call_subject(call), &call->node, call->method, call->name, failure);
         if (r == 0 && call->operation)
                 r = check_access(bus, call_subject(call), &request, failure);
+        if (r == 0 && call->source)
+                r = check_source(bus, call_subject(call), call->source, failure);
         if (r == 0 && call->bound &&
             !may_read(bus, call_subject(call), OBJECT_CERTIFICATE, call->bound))
                 r = object_not_found(failure, OBJECT_CERTIFICATE, call->bound);
@@ -182,12 +211,14 @@ const Grant *deciding_grant(const Bus *bus, const Subject *subject, const Node *
         case ACCESS_DECRYPT:
         case ACCESS_EXPORT:
         case ACCESS_MANAGE:
+        case ACCESS_AUDIT:
                 request.operation = class_operations[access];
                 break;
         case ACCESS_MANAGE_ALL:
                 request.kind = OBJECT_MANAGER;
                 break;
         case ACCESS_CREATE_CERTIFICATE:
+        case ACCESS_CREATE_IN_SOURCE:
                 request.kind = OBJECT_CERTIFICATE;
                 request.name = argument;
                 break;

@@ -27,6 +27,7 @@ static Call *call_free(Call *call)
         free(call->unit);
         free(call->grant);
         free(call->bound);
+        free(call->source);
         free(call);
         return NULL;
 }

@@ -88,16 +88,24 @@ static bool check_signature(Peer *peer, DBusMessage *message, MethodId method)
         return false;
 }
 
-/* The first argument, where the method's class is decided on by it. */
-static const char *first_text(DBusMessage *message)
+/* The argument at i, where the method's class is decided on by it. */
+static const char *text_argument(DBusMessage *message, size_t i)
 {
         const char *text = "";
         DBusMessageIter iter;
 
-        if (dbus_message_iter_init(message, &iter) &&
-            dbus_message_iter_get_arg_type(&iter) == DBUS_TYPE_STRING)
+        if (!dbus_message_iter_init(message, &iter))
+                return text;
+        while (i-- > 0)
+                dbus_message_iter_next(&iter);
+        if (dbus_message_iter_get_arg_type(&iter) == DBUS_TYPE_STRING)
                 dbus_message_iter_get_basic(&iter, &text);
         return text;
+}
+
+static const char *first_text(DBusMessage *message)
+{
+        return text_argument(message, 0);
 }
 
 /* Where a text is only looked up in a table, whoever looks says that it is not in it. */
@@ -131,8 +139,12 @@ static bool call_is_allowed(Call *call, DBusMessage *message)
 {
         Failure failure = { 0 };
 
-        if (check_method(call->bus, call_subject(call), &call->node, call->method,
-                         first_text(message), &failure) == 0)
+        int r = check_method(call->bus, call_subject(call), &call->node, call->method,
+                             first_text(message), &failure);
+
+        if (r == 0 && method_table[call->method].access == ACCESS_CREATE_IN_SOURCE)
+                r = call_needs_source(call, text_argument(message, 1), &failure);
+        if (r == 0)
                 return true;
         call->refused = true;
         call_fail(call, &failure);

@@ -19,7 +19,7 @@ BULK = "org.certbroker1.Bulk"
 EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
 
 ACCESS_WORDS = ("any", "read", "tls", "use", "decrypt", "export", "manage", "manage-all",
-                "create-certificate", "create-backend")
+                "audit", "create-certificate", "create-in-source", "create-backend")
 EMITS_WORDS = ("true", "false", "const")
 BASIC_TYPES = "ybnqiuxtdsogh"
 
@@ -104,6 +104,8 @@ class Method:
             self.arguments[direction].append((name, check_type(attribute(arg, "type", where))))
         if self.access.startswith("create-") and self.signature("in")[:1] != "s":
             raise Wrong(f"{where}: {self.access} takes the name from a first argument of type s")
+        if self.access == "create-in-source" and self.signature("in")[:2] != "ss":
+            raise Wrong(f"{where}: {self.access} takes the source from a second argument of type s")
 
     def signature(self, direction):
         return "".join(kind for _, kind in self.arguments[direction])

@@ -15,7 +15,9 @@ typedef enum AccessClass {
         ACCESS_EXPORT,
         ACCESS_MANAGE,
         ACCESS_MANAGE_ALL,
+        ACCESS_AUDIT,
         ACCESS_CREATE_CERTIFICATE,
+        ACCESS_CREATE_IN_SOURCE,
         ACCESS_CREATE_BACKEND,
         _ACCESS_CLASS_N
 } AccessClass;

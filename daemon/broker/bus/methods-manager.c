@@ -310,7 +310,7 @@ static bool parse_check(const char *word, const char *path, char *name, Request 
         if (operations == 0) {
                 fail(failure, CB_INVALID_ARGUMENT,
                      "there is no operation '%.64s'; there are: read, tls, use, decrypt, export, "
-                     "manage",
+                     "manage, audit",
                      word);
                 return false;
         }
@@ -319,7 +319,8 @@ static bool parse_check(const char *word, const char *path, char *name, Request 
                 return false;
         }
         /* Each word brings the ones before it; the one that only it gives is the question. */
-        request->operation = operations & OPERATION_MANAGE    ? OPERATION_MANAGE
+        request->operation = operations & OPERATION_AUDIT     ? OPERATION_AUDIT
+                             : operations & OPERATION_MANAGE  ? OPERATION_MANAGE
                              : operations & OPERATION_EXPORT  ? OPERATION_EXPORT
                              : operations & OPERATION_DECRYPT ? OPERATION_DECRYPT
                              : operations & OPERATION_SIGN    ? OPERATION_SIGN

@@ -28,7 +28,9 @@ bool method_is_recorded(MethodId method)
         case ACCESS_EXPORT:
         case ACCESS_MANAGE:
         case ACCESS_MANAGE_ALL:
+        case ACCESS_AUDIT:
         case ACCESS_CREATE_CERTIFICATE:
+        case ACCESS_CREATE_IN_SOURCE:
         case ACCESS_CREATE_BACKEND:
                 return true;
         case ACCESS_ANY:

@@ -134,6 +134,7 @@ struct Call {
         Algorithm algorithm;
         Operation operation;     /* 0: the method's class says it all */
         char *bound;             /* the certificate that a backend gets; NULL: none */
+        char *source;            /* where it makes a certificate; NULL: not known, or it makes none */
         uint64_t grants_version; /* under which it was allowed */
         uint64_t life;           /* of the certificate that it was called on */
         /* for the audit log: kept here, for the peer may go before the answer */
@@ -209,6 +210,10 @@ int check_access(const Bus *bus, const Subject *subject, const Request *request,
 /* The same, by the method's class. `argument` is its first one, for the classes that create. */
 int check_method(const Bus *bus, const Subject *subject, const Node *node, MethodId method,
                  const char *argument, Failure *failure);
+/* May it make a certificate in this source? As check_access(). */
+int check_source(const Bus *bus, const Subject *subject, const char *source, Failure *failure);
+/* The same for a call that knows it now; it is asked about again with call_decide_again(). */
+int call_needs_source(Call *call, const char *source, Failure *failure);
 
 /*
  * The same for a call that has waited, with its operation and algorithm: 0, or what it has to be answered

@@ -411,6 +411,12 @@ static int on_may_go_on(void *userdata, void *caller, Failure *failure)
         return call_decide_again(caller, failure);
 }
 
+static int on_may_use_source(void *userdata, void *caller, const char *source, Failure *failure)
+{
+        (void)userdata;
+        return call_needs_source(caller, source, failure);
+}
+
 static void on_wake_at(void *userdata, uint64_t realtime_sec)
 {
         Bus *bus = userdata;
@@ -429,6 +435,7 @@ const ManageEvents signals_of_manage = {
         .exception_ended = on_exception_ended,
         .expiry_warning = on_expiry_warning,
         .may_go_on = on_may_go_on,
+        .may_use_source = on_may_use_source,
         .wake_at = on_wake_at,
 };
 

@@ -338,7 +338,9 @@ static int finish(Parse *parse)
                 config->audit_log = NULL;
                 r = -ENOMEM;
         }
-        return r == 0 ? parse_finish_sources(parse) : r;
+        if (r == 0)
+                r = parse_finish_sources(parse);
+        return r == 0 ? parse_finish_grants(parse) : r;
 }
 
 /* --- the whole --- */

@@ -174,7 +174,7 @@ static int read_allow(Parse *parse, const config_setting_t *setting, Grant *gran
                         return parse_fail(
                                 parse, setting,
                                 "unknown operation '%s' in 'allow'; known are: read, tls, "
-                                "use, decrypt, export, manage",
+                                "use, decrypt, export, manage, audit",
                                 *word);
                 grant->operations |= bits;
         }
@@ -213,6 +213,11 @@ static int read_certificate(Parse *parse, const config_setting_t *setting, Grant
 static int read_backend(Parse *parse, const config_setting_t *setting, Grant *grant)
 {
         return read_globs(parse, setting, &grant->backends);
+}
+
+static int read_source(Parse *parse, const config_setting_t *setting, Grant *grant)
+{
+        return read_globs(parse, setting, &grant->sources);
 }
 
 static int unknown_algorithm(Parse *parse, const config_setting_t *setting, const char *name)
@@ -282,13 +287,15 @@ static const GrantRow rows[] = {
         { "user", read_user },       { "group", read_group },
         { "unit", read_unit },       { "label", read_label },
         { "allow", read_allow },     { "certificate", read_certificate },
-        { "backend", read_backend }, { "algorithm", read_algorithm },
-        { "rate", read_rate },       { "burst", read_burst },
+        { "backend", read_backend }, { "source", read_source },
+        { "algorithm", read_algorithm }, { "rate", read_rate },
+        { "burst", read_burst },
 };
 
 /* --- what makes no sense --- */
 
-#define SIGNING (OPERATION_TLS | OPERATION_SIGN)
+#define SIGNING    (OPERATION_TLS | OPERATION_SIGN)
+#define OF_OBJECTS (~(unsigned)OPERATION_AUDIT)
 
 static bool algorithms_fit_tls13(uint32_t algorithms)
 {
@@ -327,15 +334,28 @@ static int warn_about(Parse *parse, const config_setting_t *group, const Grant *
 {
         const bool on_certificates = strv_length(grant->certificates) > 0;
         const bool on_backends = strv_length(grant->backends) > 0;
+        const bool on_sources = strv_length(grant->sources) > 0;
+        const bool on_any = on_certificates || on_backends || on_sources;
         const struct {
                 bool wrong;
                 const char *why;
         } checks[] = {
-                { !on_certificates && !on_backends,
-                  "allows nothing: it names neither 'certificate' nor 'backend'" },
-                { !on_certificates && on_backends &&
+                { !on_any && grant->operations != OPERATION_AUDIT,
+                  grant->operations & OPERATION_AUDIT
+                          ? "allows nothing but 'audit': it names no 'certificate', 'backend' or "
+                            "'source'"
+                          : "allows nothing: it names no 'certificate', 'backend' or 'source'" },
+                { on_any && !(grant->operations & OF_OBJECTS),
+                  "names objects, which 'audit' has none of: what it allows is of the broker "
+                  "itself" },
+                { !on_certificates && on_any &&
                           (grant->operations & (OPERATION_DECRYPT | OPERATION_EXPORT)),
                   "'decrypt' and 'export' are for certificates, and it names none" },
+                { !on_certificates && !on_backends && on_sources && (grant->operations & SIGNING),
+                  "'tls' and 'use' are for certificates and backends, and it names none" },
+                { on_certificates && !on_sources && (grant->operations & OPERATION_MANAGE),
+                  "can import, generate and register nothing: that takes 'manage' on a source as "
+                  "well, and it names none; another grant may" },
                 { grant->algorithms != 0 && !(grant->operations & (SIGNING | OPERATION_DECRYPT)),
                   "'algorithm' narrows nothing: it allows neither signature nor decryption" },
                 { grant->algorithms != 0 && (grant->operations & SIGNING) == OPERATION_TLS &&
@@ -436,5 +456,39 @@ int parse_grant(Parse *parse, const config_setting_t *group)
         r = grants_append(parse->config->grants, grant);
         if (r == 0)
                 grant = NULL;
+        return r;
+}
+
+static bool matches_a_source(const Config *config, const char *glob)
+{
+        for (size_t i = 0; i < config->n_sources; i++) {
+                if (glob_match(glob, config->sources[i]->name))
+                        return true;
+        }
+        return false;
+}
+
+/* "*" is meant for those that are still to come, too. */
+static int warn_about_sources(Parse *parse, const Grant *grant)
+{
+        int r = 0;
+
+        for (char **glob = grant->sources; r == 0 && glob && *glob; glob++) {
+                if (!string_equal(*glob, "*") && !matches_a_source(parse->config, *glob))
+                        r = parse_warn(parse, NULL,
+                                       "grant '%s' names the source '%s', and none that is "
+                                       "configured is called so",
+                                       grant->name, *glob);
+        }
+        return r;
+}
+
+int parse_finish_grants(Parse *parse)
+{
+        const Grants *grants = parse->config->grants;
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < grants->n; i++)
+                r = warn_about_sources(parse, grants->items[i]);
         return r;
 }

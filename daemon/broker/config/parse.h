@@ -52,3 +52,5 @@ int parse_grant(Parse *parse, const config_setting_t *group);
 
 /* Once all is read: what goes into every source's settings, and their order. */
 int parse_finish_sources(Parse *parse);
+/* Once all is read: do grants name sources that there are? */
+int parse_finish_grants(Parse *parse);

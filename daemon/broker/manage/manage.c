@@ -80,6 +80,13 @@ int manage_may_go_on(const Manage *manage, void *caller, Failure *failure)
         return manage->events.may_go_on(manage->events_userdata, caller, failure);
 }
 
+int manage_may_use_source(const Manage *manage, void *caller, const char *source, Failure *failure)
+{
+        if (!caller || !manage->events.may_use_source)
+                return 0;
+        return manage->events.may_use_source(manage->events_userdata, caller, source, failure);
+}
+
 int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name)
 {
         CLEANUP(freep) char *shown = text_escape(name, strlen(name), 64);

@@ -38,6 +38,11 @@ typedef struct ManageEvents {
          * anything but 0 ends it with this failure.
          */
         int (*may_go_on)(void *userdata, void *caller, Failure *failure);
+        /*
+         * May `caller`, as above, make a certificate in this source? 0, or a failure that does not tell him of a
+         * source that he may not read. Once it is 0, may_go_on asks that as well.
+         */
+        int (*may_use_source)(void *userdata, void *caller, const char *source, Failure *failure);
         /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */
         void (*wake_at)(void *userdata, uint64_t realtime_sec);
 } ManageEvents;
@@ -117,7 +122,7 @@ typedef void (*manage_fd_done)(void *userdata, const Failure *failure, uint64_t 
 void manage_export(Manage *manage, const ExportRequest *request, manage_fd_done done,
                    void *userdata);
 
-/* source NULL: the one that serves the URI. */
+/* source NULL: the one that serves the URI, of those that the caller may manage. */
 void manage_register(Manage *manage, const char *id, const char *uri, const char *source,
                      manage_done done, void *userdata);
 void manage_set_enabled(Manage *manage, const char *id, bool enabled, manage_done done,

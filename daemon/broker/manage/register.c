@@ -38,8 +38,8 @@ static int choose(Job *job, Failure *failure)
         if (job->served_by)
                 return 0;
 
-        if (job->missed.status != 0) {
-                *failure = job->missed;
+        if (job->missed.status != 0 || job->denied.status != 0) {
+                *failure = job->missed.status != 0 ? job->missed : job->denied;
                 return failure->status;
         }
         return fail(failure, CB_NOT_FOUND,
@@ -54,7 +54,8 @@ static void conclude(Job *job)
                                    .registered_uri = job->uri };
         Failure failure = { 0 };
 
-        if (choose(job, &failure) != 0)
+        if (choose(job, &failure) != 0 ||
+            manage_may_use_source(job->manage, job->caller, job->served_by, &failure) != 0)
                 job_finish(job, &failure);
         else
                 publish_reply(job->manage, &request, &job->found, job_on_done, job);
@@ -101,7 +102,9 @@ static int ask(Job *job, const char *name, Failure *failure)
         Source *source = NULL;
         int r;
 
-        r = manage_find_source(job->manage, name, &source, failure);
+        r = manage_may_use_source(job->manage, job->caller, name, failure);
+        if (r == 0)
+                r = manage_find_source(job->manage, name, &source, failure);
         if (r != 0)
                 return r;
 
@@ -135,16 +138,23 @@ static void run(void *userdata)
                 ask_next(job);
 }
 
+/* Of those that he may manage: of the others the answer must not tell what they have. */
 static int add_candidates(Job *job, const char *driver, bool everywhere)
 {
         Sources *sources = job->manage->sources;
 
         for (size_t i = 0; i < sources_count(sources); i++) {
                 Source *source = sources_at(sources, i);
+                Failure failure = { 0 };
                 int r;
 
                 if (!string_equal(source_driver(source), driver) ||
                     (!everywhere && place_is_other(source_uri(source), job->uri)))
+                        continue;
+                r = manage_may_use_source(job->manage, job->caller, source_name(source), &failure);
+                if (r == CB_ACCESS_DENIED) /* which he may read: worth a word, if there is no other */
+                        job->denied = failure;
+                if (r != 0)
                         continue;
                 r = strv_append(&job->candidates, source_name(source));
                 if (r < 0)
@@ -165,13 +175,16 @@ static int find_candidates(Job *job, const char *driver)
                 return strv_append(&job->candidates, job->source);
 
         r = add_candidates(job, driver, false);
-        return r == 0 && !job->candidates ? add_candidates(job, driver, true) : r;
+        if (r == 0 && !job->candidates && job->denied.status == 0)
+                r = add_candidates(job, driver, true);
+        return r;
 }
 
 static int check_register(Manage *manage, const char *id, const char *uri, const char *source,
-                          Failure *failure)
+                          void *caller, Failure *failure)
 {
         Source *found;
+        int r;
 
         if (!identifier_is_valid(id))
                 return manage_refuse_name(failure, OBJECT_CERTIFICATE, id);
@@ -186,7 +199,8 @@ static int check_register(Manage *manage, const char *id, const char *uri, const
                             "identifier of a vault's certificate",
                             id);
 
-        return source ? manage_find_source(manage, source, &found, failure) : 0;
+        r = source ? manage_may_use_source(manage, caller, source, failure) : 0;
+        return r == 0 && source ? manage_find_source(manage, source, &found, failure) : r;
 }
 
 static int job_from_register(Manage *manage, const char *id, const char *uri, const char *source,
@@ -209,7 +223,7 @@ void manage_register(Manage *manage, const char *id, const char *uri, const char
         Failure failure = { 0 };
         int r;
 
-        r = check_register(manage, id, uri, source, &failure);
+        r = check_register(manage, id, uri, source, userdata, &failure);
         if (r == 0) {
                 r = job_new(manage, id, done, userdata, &job);
                 if (r == 0)

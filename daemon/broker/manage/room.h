@@ -33,6 +33,8 @@ struct Manage {
 
 /* May what this caller asked for go on? 0, or what it ends with. caller NULL: manage's own, always. */
 int manage_may_go_on(const Manage *manage, void *caller, Failure *failure);
+/* May he make a certificate in this source? Likewise. */
+int manage_may_use_source(const Manage *manage, void *caller, const char *source, Failure *failure);
 
 /* --- change.c: commit, then the catalog, then the observer, then `done` --- */
 
@@ -188,6 +190,7 @@ struct Job {
         char *served_by;     /* the one that has the key: register.c */
         WireReply found;     /* what it said */
         Failure missed;      /* the most telling one of those that have it not; a look-up's verdict */
+        Failure denied;      /* of a source that the caller may read, but not manage: register.c */
         size_t i_generation; /* the next one whose key is to be destroyed */
         Intent *intent;      /* the key that it has made; NULL: none */
         int (*submit)(Job *job, Failure *failure); /* what comes after that is stored */
