@@ -5,7 +5,7 @@ Calls come on standard input, as JSON: [[PATH, INTERFACE, METHOD, SIGNATURE], ..
 stock of D-Bus messages, valid but for what they mean, and sends those: as they are, with bytes changed, cut, doubled,
 with descriptors that fit or do not, behind log-ins that fit or do not, read from or not. With `bus` it logs in to a
 message bus, and sends what that lets through. Prints what it did, as JSON. The same seed makes the same stock; what
-becomes of them depends on the other side, too.
+becomes of it depends on the other side, too.
 """
 
 import array
