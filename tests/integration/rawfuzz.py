@@ -24,14 +24,14 @@ STOCK = 1500
 BURST = 32  # messages on a connection, at most
 HELD = 40   # connections that are left half open
 
-TEXTS = ["", "own-1", "own-2", "client", "absent", "orders", "hsm", "nobody", "a b", "größer", "x" * 127, "x" * 4000,
-         "ec-p256", "ed25519", "ecdsa-sha256", "rsa-pss-sha256", "rsa-oaep-sha256", "server", "client", "pkcs11:object=x",
+TEXTS = ["", "own-1", "own-2", "own-2", "client", "absent", "orders", "hsm", "own", "own", "nobody", "a b", "größer", "x" * 127,
+         "x" * 4000, "ec-p256", "ed25519", "ecdsa-sha256", "rsa-pss-sha256", "rsa-oaep-sha256", "server", "client", "pkcs11:object=x",
          "pkcs11:token=test;id=%01", "https://localhost/", "CN=x", "DNS:x", "a" * 64, NAME + ".Certificate", NAME,
          "org.freedesktop.DBus.Properties", "State", "Url", "ServerNames", "pem", "pkcs12", "read", "\u202e", "%s%n"]
 KEYS = ["Url", "Certificate", "ServerNames", "SkipReason", "SkipUntil", "force", "replace", "destroy-key", "source", "uid",
         "destination", "", "nonsense"]
 PATHS = ["/", "/org", ROOT, ROOT + "/certificate", ROOT + "/certificate/own_2d1", ROOT + "/certificate/client",
-         ROOT + "/certificate/_", ROOT + "/backend/orders", ROOT + "/source/hsm", "/x" * 100]
+         ROOT + "/certificate/_", ROOT + "/backend/orders", ROOT + "/source/hsm", ROOT + "/source/own", "/x" * 100]
 NUMBERS = [0, 1, 2, 3, 255, 1 << 31, (1 << 32) - 1, (1 << 63) - 1, (1 << 64) - 1]
 SIGNATURES = ["", "s", "ay", "h", "v", "a{sv}", "aay", "(" * 31 + "y" + ")" * 31, "a" * 31 + "y", "sshha{sv}", "d", "aas",
               "a(tst)", "g", "a{s(bv)}", "hhhhhhhh", "y" * 255]

@@ -23,7 +23,10 @@ from test_objects import METHODS
 SECONDS = float(os.environ.get("CERTBROKER_FUZZ_SECONDS", "8"))
 SEED = int(os.environ.get("CERTBROKER_FUZZ_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 GRANTS = GRANT_ALL.format(me=ME) + """
-  own = { user = "games"; allow = [ "manage", "use", "decrypt", "export", "tls" ]; certificate = "own-*"; backend = "own-*"; };
+  own = {
+    user = "games"; allow = [ "manage", "use", "decrypt", "export", "tls" ];
+    certificate = "own-*"; backend = "own-*"; source = "own";
+  };
 """
 ANSWER_SECONDS = 5  # of a call beside the flood, at most
 
@@ -36,6 +39,7 @@ def all_calls():
     calls = [(path, f"{NAME}.{interface}", method, signature)
              for interface, methods in METHODS.items() for method, (signature, _) in methods.items()
              for path in paths[interface]]
+    calls.append((source_path("own"), f"{NAME}.Source", "Refresh", ""))  # not Unlock: a wrong PIN locks it
     for path in sum(paths.values(), []):
         calls += [(path, PROPERTIES, "Get", "ss"), (path, PROPERTIES, "GetAll", "s"), (path, PROPERTIES, "Set", "ssv"),
                   (path, INTROSPECTABLE, "Introspect", ""), (path, PEER, "Ping", "")]
@@ -91,10 +95,13 @@ def check_calls(broker, channel, attacks):
 
 @pytest.fixture
 def stage(stopped, root):
-    stopped.configure(grants=GRANTS)
+    stopped.init_token("own")
+    sources = stopped.source() + stopped.source("own", uri="pkcs11:token=own")
+    stopped.configure(sources=sources, grants=GRANTS)
     stopped.start()
+    stopped.wait_source("own", "ready")
     stopped.cert = stopped.import_new("client")
-    stopped.import_new("own-1")
+    stopped.import_new("own-1", source="own", extractable=True)
     stopped.create_backend("orders", "client")
     return stopped
 
