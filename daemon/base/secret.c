@@ -258,7 +258,17 @@ int secret_read_fd(int fd, size_t n_max, uint64_t timeout_usec, Secret **ret_sec
         return read_to_end(&input, (size_t)st.st_size, ret_secret);
 }
 
-int secret_read_file(const char *path, size_t n_max, Secret **ret_secret)
+int secret_read_file(const char *path, TrustedKind kind, size_t n_max, Secret **ret_secret,
+                     Failure *failure)
+{
+        CLEANUP(closep) int fd = -1;
+        int r;
+
+        r = trusted_open(path, kind, O_RDONLY, geteuid(), &fd, failure);
+        return r == 0 ? secret_read_fd(fd, n_max, 10 * USEC_PER_SEC, ret_secret) : r;
+}
+
+int secret_read_foreign_file(const char *path, size_t n_max, Secret **ret_secret)
 {
         CLEANUP(closep) int fd = -1;
         struct stat st;

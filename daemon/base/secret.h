@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/failure.h"
 #include "base/macro.h"
+#include "base/trusted.h"
 
 typedef struct Secret Secret;
 
@@ -27,10 +29,13 @@ void secret_chomp(Secret *secret);                /* drops one trailing newline 
  */
 int secret_read_fd(int fd, size_t n_max, uint64_t timeout_usec, Secret **ret_secret);
 /*
- * Reads a file: -EPERM unless it is, maybe through links, a regular file that neither group nor others
- * may write. That others may read it is left to the caller to warn of.
+ * Reads a file that only root and we can change. TRUSTED_SECRET: and that no others may read.
+ * CB_INVALID_ARGUMENT: it is none; why, and what to do, is in failure.
  */
-int secret_read_file(const char *path, size_t n_max, Secret **ret_secret);
+int secret_read_file(const char *path, TrustedKind kind, size_t n_max, Secret **ret_secret,
+                     Failure *failure);
+/* The same of a file of another service's, which says who may write it: -EPERM unless it is a regular one. */
+int secret_read_foreign_file(const char *path, size_t n_max, Secret **ret_secret);
 DEFINE_CLEANUP(Secret, secret_free)
 
 /* No core dumps, no ptrace by the same user, no new privileges: for every process that has secrets. */

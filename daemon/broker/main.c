@@ -104,7 +104,7 @@ static int check_config(const char *path, bool json)
         CLEANUP(config_freep) Config *config = NULL;
         Failure failure = { 0 };
 
-        if (config_load(path, &config, &failure) != 0) {
+        if (config_load_for(config_daemon_uid(), path, &config, &failure) != 0) {
                 fprintf(stderr, "%s\n", failure.text);
                 return BROKER_EXIT_CONFIG;
         }

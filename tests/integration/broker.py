@@ -165,13 +165,26 @@ class Broker:
         self.softhsm_conf = self.folder / "softhsm2.conf"
         self.softhsm_conf.write_text(
             f"directories.tokendir = {self.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
-        self.pin_file = self.etc / "hsm-pin"
-        self.pin_file.write_text(PIN + "\n")
+        self.pin_file = self.secret("hsm-pin", PIN + "\n")
         self.daemon_arguments = []
         self.extra_environment = {}
         self._connection = None
 
     # surroundings
+
+    def fault_module(self):
+        """p11fault, for `module`: in our own folder, for a build's need not be root's."""
+        path = self.folder / "p11fault.so"
+        if not path.exists():
+            shutil.copy(BUILD / "tests/integration/p11fault.so", path)
+        return f'"{path}"'
+
+    def secret(self, name, text):
+        """A file in etc/ that nobody else can read; its path."""
+        path = self.etc / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return path
 
     def environment(self, **more):
         env = {

@@ -8,6 +8,8 @@ import tempfile
 import dbus.mainloop.glib
 import pytest
 
+# certbrokerd takes no file from a folder that others may write to.
+os.umask(0o022)
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 from broker import Broker, Failure, NAME  # noqa: E402

@@ -158,7 +158,7 @@ static void test_pin_file(void **state)
         write_text(fixture->pin_file, "\n", 0600);
         expect_locked(fixture, "empty");
         write_text(fixture->pin_file, PIN, 0660); /* whoever may write it could try PINs */
-        expect_locked(fixture, "may write");
+        expect_locked(fixture, "may be written");
         setting(fixture, "pin-file", NULL);
         expect_locked(fixture, "no pin-file");
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration: --check-config, FILE:LINE, the directories, reload that keeps the old one."""
 
+import os
 import signal
 import subprocess
 
@@ -117,6 +118,160 @@ def test_missing_file(stopped):
     done = check(stopped)
     assert done.returncode == 78
     assert str(stopped.config) in done.stderr
+
+
+def refused_everywhere(broker, culprit, remedy, line=None):
+    """Not taken by --check-config nor by a start: both name the file, where that is said, and what to do."""
+    place = f"{broker.config}:{line}: " if line else ""
+    done = check(broker)
+    assert done.returncode == 78, done.stderr
+    daemon = broker.spawn()
+    assert daemon.wait(10) == 78
+    for text in done.stderr, broker.log_text():
+        assert f"{place}" in text and f"{culprit}: " in text and f"; {remedy} {culprit}" in text, text
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_configuration_that_others_may_write(stopped, mode):
+    stopped.config.chmod(mode)
+    refused_everywhere(stopped, stopped.config, "chmod go-w")
+    stopped.config.chmod(0o640)
+    assert check(stopped).returncode == 0
+
+
+def test_configuration_of_another_user(stopped, root):
+    os.chown(stopped.config, 65534, 0)
+    refused_everywhere(stopped, stopped.config, "chown root")
+
+
+def test_configuration_below_a_folder_of_others(stopped, root):
+    """Whoever may rename a folder or a link on the way decides what is read."""
+    stopped.etc.chmod(0o777)
+    refused_everywhere(stopped, stopped.etc, "chmod go-w")
+    stopped.etc.chmod(0o1777)
+    refused_everywhere(stopped, stopped.etc, "use another folder than")
+    stopped.etc.chmod(0o755)
+    os.chown(stopped.etc, 65534, 0)
+    refused_everywhere(stopped, stopped.etc, "chown root")
+    os.chown(stopped.etc, 0, 0)
+    moved = stopped.folder / "moved"
+    stopped.config.rename(moved)
+    stopped.config.symlink_to(moved)
+    assert check(stopped).returncode == 0
+    os.chown(stopped.config, 65534, 0, follow_symlinks=False)
+    refused_everywhere(stopped, stopped.config, "chown -h root")
+
+
+def test_conf_d_of_others(stopped, root):
+    """Who may put a file there may grant anything to anyone."""
+    conf_d = stopped.etc / "conf.d"
+    conf_d.mkdir()
+    fragment = conf_d / "10.conf"
+    fragment.write_text('grant = { all = { user = "nobody"; allow = "manage"; certificate = "*"; }; };\n')
+    conf_d.chmod(0o777)
+    refused_everywhere(stopped, conf_d, "chmod go-w")
+    conf_d.chmod(0o755)
+    os.chown(conf_d, 65534, 0)
+    refused_everywhere(stopped, conf_d, "chown root")
+    os.chown(conf_d, 0, 0)
+    fragment.chmod(0o666)
+    refused_everywhere(stopped, fragment, "chmod go-w")
+    fragment.chmod(0o644)
+    os.chown(fragment, 65534, 0)
+    refused_everywhere(stopped, fragment, "chown root")
+    fragment.unlink()
+    fragment.symlink_to("/dev/null")
+    assert check(stopped).returncode == 78
+    fragment.unlink()
+    os.mkfifo(fragment)  # and nobody who would write to it
+    assert check(stopped).returncode == 78
+    fragment.unlink()
+    assert check(stopped).returncode == 0
+
+
+def test_include(stopped):
+    """What libconfig would open by itself is in no folder that was looked at."""
+    other = stopped.folder / "other.conf"
+    other.write_text('grant = { };\n')
+    stopped.config.write_text(stopped.config.read_text() + f'@include "{other}"\n')
+    done = check(stopped)
+    assert done.returncode == 78
+    assert f"{stopped.config}:{line_of(stopped, '@include')}: " in done.stderr and "conf.d" in done.stderr
+
+
+NAMED = {
+    # a setting that names a file: the source without it, then a mode that is refused and one that is not
+    "module": ('driver = "pkcs11"; uri = "pkcs11:token=x";', 0o666, 0o755),
+    "pin-file": ('driver = "pkcs11"; uri = "pkcs11:token=x";', 0o644, 0o640),
+    "ca-file": ('driver = "azure-key-vault"; uri = "https://x";', 0o664, 0o644),
+    "client-secret-file": ('driver = "azure-key-vault"; uri = "https://x";', 0o604, 0o400),
+    "token-file": ('driver = "azure-key-vault"; uri = "https://x";', 0o646, 0o644),
+}
+
+
+@pytest.mark.parametrize("setting", list(NAMED))
+def test_files_that_a_source_names(stopped, root, setting):
+    others, bad, good = NAMED[setting]
+    folder = stopped.folder / "named"
+    folder.mkdir()
+    file = folder / "file"
+    file.write_text("1234")
+    file.chmod(good)
+    stopped.configure(sources=f'x = {{ {others}\n  {setting} = "{file}"; }};')
+    assert check(stopped).returncode == 0
+    line = line_of(stopped, str(file))
+    file.chmod(bad)
+    refused_everywhere(stopped, file, "chmod go-w" if bad & 0o022 else "chmod o-rwx", line)
+    file.chmod(good)
+    os.chown(file, 65534, 0)
+    refused_everywhere(stopped, file, "chown root", line)
+    os.chown(file, 0, 0)
+    folder.chmod(0o777)
+    refused_everywhere(stopped, folder, "chmod go-w", line)
+    folder.chmod(0o755)
+    file.rename(stopped.folder / "elsewhere")
+    os.mkfifo(file)
+    assert check(stopped).returncode == 78
+    file.unlink()
+    assert check(stopped).returncode == 0  # the source says that it is missing
+
+
+def test_reload_of_files_of_others(broker, refused):
+    """The old configuration stays in force, and what it has goes on."""
+    broker.import_new("client")
+    conf_d = broker.etc / "conf.d"
+    conf_d.mkdir(mode=0o755)
+    conf_d.chmod(0o777)
+    assert f"chmod go-w {conf_d}" in refused("InvalidArgument", broker.manager, "Reload")
+    conf_d.chmod(0o755)
+    broker.pin_file.chmod(0o644)
+    assert f"chmod o-rwx {broker.pin_file}" in refused("InvalidArgument", broker.manager, "Reload")
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    broker.pin_file.chmod(0o600)
+    broker.manager("Reload")
+
+
+def test_check_by_another_user(stopped, root):
+    """A user who may read the configuration can have it checked, without a look at the secrets; root checks for the
+    user that the state directory belongs to."""
+    secrets = stopped.folder / "secrets"
+    secrets.mkdir()
+    secret = secrets / "pin"
+    secret.touch(0o400)
+    os.chown(secret, 1, 1)
+    os.chown(stopped.state, 1, 1)
+    secrets.chmod(0o700)
+    os.chown(secrets, 1, 1)
+    stopped.configure(sources=stopped.source(**{"pin-file": f'"{secret}"'}))
+    assert "belongs to user 1" in check(stopped).stderr
+    stopped.extra_environment["STATE_DIRECTORY"] = str(stopped.state)
+    done = check(stopped)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(DAEMON), "--config",
+                           str(stopped.config), "--check-config"], env=stopped.environment(), capture_output=True,
+                          text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert f"{secret} cannot be looked at by user 65534" in done.stderr
 
 
 def test_unknown_user_is_told(stopped):

@@ -8,7 +8,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, ME, SOFTHSM, Failure, wait_until
+from broker import ME, SOFTHSM, Failure, wait_until
 from cryptography.hazmat.primitives.asymmetric import padding
 
 ALGORITHMS = ("rsa-oaep-sha1", "rsa-oaep-sha256")
@@ -118,7 +118,7 @@ def faulty(stopped):
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
                                  "P11FAULT_LOG": str(stopped.folder / "calls")}
-    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"'),
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()),
                       grants=lifecycle.GRANT_EVERYTHING)
     stopped.start()
     stopped.rules = rules.write_text

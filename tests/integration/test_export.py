@@ -10,7 +10,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, ME, SOFTHSM, certificate_path
+from broker import ME, SOFTHSM, certificate_path
 from conftest import Signals
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -187,7 +187,7 @@ def test_a_token_that_gives_nothing_away(stopped, refused):
     rules.write_text("C_GetMechanismInfo type=0x210a rv=0x70\n")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
                                  "P11FAULT_LOG": str(stopped.folder / "calls")}
-    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"'),
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()),
                       grants=lifecycle.GRANT_EVERYTHING)
     broker = stopped.start()
     lifecycle.make(broker, "client", pki.Issuer(), extractable=True)

@@ -11,7 +11,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, SOFTHSM, Failure, backend_path, certificate_path, memfd, wait_until
+from broker import SOFTHSM, Failure, backend_path, certificate_path, memfd, wait_until
 from cryptography import x509
 from lifecycle import certify, generate, generations, install, issue, make, request, retire, set_current, signs
 
@@ -104,7 +104,7 @@ def faulty(stopped):
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
                                  "P11FAULT_LOG": str(stopped.folder / "calls")}
-    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"'))
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start()
     stopped.rules = rules.write_text
     return stopped

@@ -12,7 +12,7 @@ import dbus
 import pki
 import pytest
 
-from broker import BUILD, NAME, SOFTHSM, Failure, certificate_path, wait_until
+from broker import NAME, SOFTHSM, Failure, certificate_path, wait_until
 from lifecycle import generate
 
 
@@ -24,7 +24,7 @@ def faulty(stopped):
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
                                  "P11FAULT_LOG": str(calls)}
-    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"'))
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start()
     stopped.cert = stopped.import_new("kept", issuer=pki.Issuer())
     stopped.rules = rules.write_text
@@ -202,7 +202,7 @@ def test_a_busy_source_is_asked_for_every_certificate(faulty):
     from gi.repository import GLib
     import dbus.mainloop.glib
     faulty.stop()
-    faulty.configure(sources=faulty.source(module=f'"{BUILD}/tests/integration/p11fault.so"'),
+    faulty.configure(sources=faulty.source(module=faulty.fault_module()),
                      broker='request-timeout = "3s"; max-in-flight-per-client = 4000;')
     faulty.start()
     uri = faulty.certificate_properties("kept")["KeyUri"]

@@ -14,7 +14,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, ERROR, ME, NAME, PATIENCE, ROOT, SOFTHSM, backend_path, certificate_path, source_path, wait_until
+from broker import ERROR, ME, NAME, PATIENCE, ROOT, SOFTHSM, backend_path, certificate_path, source_path, wait_until
 from conftest import Signals
 from gi.repository import GLib
 from test_register import encrypted
@@ -32,7 +32,7 @@ def slow(stopped):
     rules = stopped.folder / "rules"
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
-    stopped.sources = stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"', sessions="8")
+    stopped.sources = stopped.source(module=stopped.fault_module(), sessions="8")
     stopped.configure(sources=stopped.sources, grants=ALL, broker='request-timeout = "60s";')
     stopped.start()
     stopped.rules = rules.write_text

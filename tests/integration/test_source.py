@@ -9,7 +9,7 @@ import dbus
 import pki
 import pytest
 
-from broker import BUILD, Failure, PIN, SOFTHSM, memfd, source_path, wait_until
+from broker import NAME, Failure, PIN, SOFTHSM, memfd, source_path, wait_until
 
 
 def unlock(broker, pin, name="hsm"):
@@ -78,6 +78,39 @@ def test_missing_pin_file(stopped, refused):
     stopped.wait_source("hsm", "ready")
 
 
+def test_pin_file_that_others_may_read(stopped):
+    """Also one that became so while the broker runs: it is not used."""
+    stopped.pin_file.write_text("9999")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    stopped.pin_file.write_text(PIN)
+    stopped.pin_file.chmod(0o644)
+    with pytest.raises(Failure):
+        stopped.source_call("hsm", "Refresh")
+    assert f"chmod o-rwx {stopped.pin_file}" in stopped.source_properties("hsm")["LastError"]
+    stopped.pin_file.chmod(0o600)
+    stopped.source_call("hsm", "Refresh")
+    stopped.wait_source("hsm", "ready")
+
+
+def test_module_of_p11_kit_that_others_may_write(stopped, root):
+    """p11-kit loads what its folder names, whosever that is."""
+    folder = stopped.folder / "modules"
+    folder.mkdir()
+    (folder / "x.module").write_text(f"module: {stopped.fault_module().strip(chr(34))}\n")
+    module = stopped.folder / "p11fault.so"
+    module.chmod(0o666)
+    stopped.extra_environment["P11FAULT_MODULE"] = SOFTHSM
+    stopped.configure(sources=stopped.source(module=None))
+    stopped.daemon = stopped.spawn(command=[
+        "unshare", "--mount", "sh", "-c", f'mount --bind {folder} /usr/share/p11-kit/modules && exec "$@"', "sh"])
+    wait_until(lambda: stopped.connection.name_has_owner(NAME), "the name")
+    stopped.wait_source("hsm", "unavailable")
+    assert f"chmod go-w {module}" in stopped.source_properties("hsm")["LastError"]
+    module.chmod(0o755)
+    wait_until(lambda: stopped.source_properties("hsm")["State"] == "ready", "the module is taken", 30)
+
+
 def test_empty_pin_file(stopped, refused):
     stopped.pin_file.write_text("\n")
     stopped.start(ready=None)
@@ -107,6 +140,7 @@ def test_pin_from_the_credentials_directory(stopped):
     credentials = stopped.folder / "credentials"
     credentials.mkdir()
     (credentials / "my-pin").write_text(PIN)
+    (credentials / "my-pin").chmod(0o440)  # as systemd has it, where the file is root's and an access list lets us in
     stopped.extra_environment["CREDENTIALS_DIRECTORY"] = str(credentials)
     stopped.configure(sources=stopped.source(**{"pin-file": '"my-pin"'}))
     stopped.start()
@@ -133,8 +167,7 @@ def test_token_that_is_made_later(stopped):
 
 def test_two_tokens(stopped, refused):
     stopped.init_token("second", "5678")
-    second = stopped.etc / "second-pin"
-    second.write_text("5678")
+    second = stopped.secret("second-pin", "5678")
     stopped.configure(sources=stopped.source() + stopped.source("two", uri="pkcs11:token=second",
                                                                 **{"pin-file": f'"{second}"'}))
     stopped.start()
@@ -300,8 +333,7 @@ def signs_rsa(broker):
 def test_hung_process(stopped):
     """A source that answers nothing: its requests time out, it is killed and started again; others go on."""
     stopped.init_token("second", "5678")
-    second = stopped.etc / "second-pin"
-    second.write_text("5678")
+    second = stopped.secret("second-pin", "5678")
     stopped.configure(broker='request-timeout = "2s";', sources=stopped.source() + stopped.source(
         "two", uri="pkcs11:token=second", **{"pin-file": f'"{second}"'}))
     stopped.start()
@@ -403,7 +435,7 @@ def test_requests_wait_for_a_token_that_starts(stopped):
     rules.write_text("C_Initialize delay=1500\n")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
                                  "P11FAULT_LOG": str(stopped.folder / "calls")}
-    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"'))
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start(ready=None)
     assert stopped.source_properties("hsm")["State"] == "starting"
     stopped.import_new("client")

@@ -28,9 +28,7 @@ def works(broker, identity):
 
 
 def file_with(broker, name, content):
-    path = broker.etc / name
-    path.write_text(content)
-    return path
+    return broker.secret(name, content)
 
 
 def test_imds(vaulted):
@@ -123,7 +121,7 @@ def test_client_secret_that_is_wrong(vaulted):
 def test_client_secret_that_is_not_there(vaulted, content):
     file = vaulted.etc / "client-secret"
     if content is not None:
-        file.write_text(content)
+        vaulted.secret(file.name, content)
     broker = vaulted.begin(ready=None,
                            **entra(vaulted, "application", "client-secret", **{"client-secret-file": file}))
     wait_until(lambda: broker.vault_state()[0] == "unavailable", "unavailable")

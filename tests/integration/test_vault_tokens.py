@@ -56,9 +56,7 @@ def test_v9_lives_that_are_none(vaulted, fault):
 
 
 def secret_file(broker):
-    path = broker.etc / "client-secret"
-    path.write_text(broker.vault.identity("application")["secret"] + "\n")
-    return path
+    return broker.secret("client-secret", broker.vault.identity("application")["secret"] + "\n")
 
 
 @pytest.mark.parametrize("fault", ["authority", "uri-and-scope", "several", "no-authority"])

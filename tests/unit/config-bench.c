@@ -108,6 +108,7 @@ int bench_run(const struct CMUnitTest *tests, size_t n)
                 each[i].setup_func = setup;
                 each[i].teardown_func = teardown;
         }
+        umask(022);
         if (!mkdtemp(directory))
                 return 1;
         snprintf(main_path, sizeof(main_path), "%s/certbroker.conf", directory);

@@ -168,12 +168,80 @@ static void test_bad_files(void **state)
         assert_non_null(strstr(failure.text, "not a regular file"));
         assert_int_equal(config_load("/dev/null", &config, &failure), CB_INVALID_ARGUMENT);
 
-        assert_int_equal(load(""), 0);
-        assert_int_equal(chmod(main_path, 0666), 0);
+        load_badly("# @include \"x\"\n@include \"x\"\n", 2, "@include is not taken");
+        load_badly("broker = {\n\t @include \"x\"\n};\n", 2, "put the file into conf.d");
+}
+
+static void expect_refused(const char *path, const char *text, const char *remedy)
+{
+        config = config_free(config);
+        failure = (Failure){ 0 };
+        assert_int_equal(config_load(main_path, &config, &failure), CB_INVALID_ARGUMENT);
+        assert_null(config);
+        assert_non_null(strstr(failure.text, path));
+        assert_non_null(strstr(failure.text, text));
+        assert_non_null(strstr(failure.text, remedy));
+}
+
+static void test_files_of_others(void **state)
+{
+        char fragment[128];
+
+        (void)state;
         load_well("");
-        assert_int_equal(strv_length(config->warnings), 1);
-        assert_non_null(strstr(config->warnings[0], main_path));
-        assert_int_equal(unlink(main_path), 0);
+        assert_int_equal(chmod(main_path, 0620), 0);
+        expect_refused(main_path, "may be written by its group (mode 0620)", "chmod go-w");
+        assert_int_equal(chmod(main_path, 0602), 0);
+        expect_refused(main_path, "may be written by everyone", "chmod go-w");
+        assert_int_equal(chmod(main_path, 0600), 0);
+
+        write_fragment("10-a.conf", "");
+        snprintf(fragment, sizeof(fragment), "%s/10-a.conf", fragments_path);
+        assert_int_equal(chmod(fragment, 0666), 0);
+        expect_refused(fragment, "may be written by everyone", "chmod go-w");
+        assert_int_equal(chmod(fragment, 0600), 0);
+        assert_int_equal(chmod(fragments_path, 0777), 0);
+        expect_refused(fragments_path, "may be written by everyone", "chmod go-w");
+        assert_int_equal(chmod(fragments_path, 01777), 0);
+        expect_refused(fragments_path, "others may make files", "another folder");
+        assert_int_equal(chmod(fragments_path, 0700), 0);
+        load_well("");
+        remove_fragment("10-a.conf");
+}
+
+/* Each setting of a source that names a file, and what that file must be. */
+static void test_files_that_settings_name(void **state)
+{
+        static const struct {
+                const char *settings, *name;
+                mode_t bad, good;
+        } rows[] = {
+                { "driver = \"pkcs11\"; uri = \"pkcs11:\";", "module", 0666, 0644 },
+                { "driver = \"pkcs11\"; uri = \"pkcs11:\";", "pin-file", 0644, 0640 },
+                { "driver = \"pkcs11\"; uri = \"pkcs11:\";", "pin-file", 0620, 0400 },
+                { "driver = \"azure-key-vault\"; uri = \"https://x\";", "ca-file", 0664, 0644 },
+                { "driver = \"azure-key-vault\"; uri = \"https://x\";", "client-secret-file", 0604,
+                  0600 },
+                { "driver = \"azure-key-vault\"; uri = \"https://x\";", "token-file", 0646, 0644 },
+        };
+        char path[128], text[512];
+
+        (void)state;
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                write_fragment("file", "x");
+                snprintf(path, sizeof(path), "%s/file", fragments_path);
+                snprintf(text, sizeof(text), "source = { x = { %s\n %s = \"%s\"; }; };",
+                         rows[i].settings, rows[i].name, path);
+                assert_int_equal(chmod(path, rows[i].bad), 0);
+                load_badly(text, 2, path);
+                assert_non_null(strstr(failure.text, rows[i].name));
+                assert_non_null(strstr(failure.text, "; chmod "));
+                assert_int_equal(chmod(path, rows[i].good), 0);
+                load_well(text);
+                assert_int_equal(unlink(path), 0);
+                load_well(text); /* the source says that it is missing */
+                (void)rmdir(fragments_path);
+        }
 }
 
 /* --- several files --- */
@@ -266,7 +334,8 @@ int main(void)
                 cmocka_unit_test(test_every_broker_setting),
                 cmocka_unit_test(test_directories_from_environment),
                 cmocka_unit_test(test_bad_broker),
-                cmocka_unit_test(test_bad_files),
+                cmocka_unit_test(test_bad_files), cmocka_unit_test(test_files_of_others),
+                cmocka_unit_test(test_files_that_settings_name),
                 cmocka_unit_test(test_fragments),
                 cmocka_unit_test(test_example),
         };

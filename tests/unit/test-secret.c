@@ -151,7 +151,7 @@ static void reads_files_from_their_start(void **state)
                 assert_int_equal(secret_length(secret), lengths[i]);
                 for (size_t k = 0; k < lengths[i]; k++)
                         if (secret_data(secret)[k] != (uint8_t)(k * 7))
-                                fail_msg("byte %zu of %zu", k, lengths[i]);
+                                assert_false("a byte is not what was written");
                 assert_int_equal(secret_data(secret)[lengths[i]], 0);
         }
 }
@@ -203,7 +203,7 @@ static void reads_pipes_to_their_end(void **state)
         assert_int_equal(secret_length(secret), LARGE);
         for (size_t k = 0; k < LARGE; k++)
                 if (secret_data(secret)[k] != (uint8_t)(k * 7))
-                        fail_msg("byte %zu", k);
+                        assert_false("a byte is not what was written");
         assert_int_equal(fcntl(fds[0], F_GETFL) & O_NONBLOCK, 0); /* as it was */
         close(fds[0]);
 }
@@ -257,14 +257,30 @@ static void write_file(const char *path, mode_t mode)
         close(fd);
 }
 
-static void reads_only_files_that_others_cannot_write(void **state)
+static int read_secret(const char *path, size_t n_max, Secret **ret_secret)
+{
+        Failure failure = { 0 };
+        int r = secret_read_file(path, TRUSTED_SECRET, n_max, ret_secret, &failure);
+
+        assert_int_equal(failure.status, MAX(r, 0));
+        return r;
+}
+
+static void reads_only_secrets_that_others_can_neither_read_nor_write(void **state)
 {
         static const struct {
                 mode_t mode;
                 int result;
         } rows[] = {
-                { 0600, 0 }, { 0400, 0 },      { 0440, 0 },      { 0640, 0 },
-                { 0644, 0 }, { 0620, -EPERM }, { 0602, -EPERM }, { 0666, -EPERM },
+                { 0600, 0 },
+                { 0400, 0 },
+                { 0440, 0 },
+                { 0640, 0 },
+                { 0644, CB_INVALID_ARGUMENT },
+                { 0604, CB_INVALID_ARGUMENT },
+                { 0620, CB_INVALID_ARGUMENT },
+                { 0602, CB_INVALID_ARGUMENT },
+                { 0666, CB_INVALID_ARGUMENT },
         };
         char directory[] = "/tmp/test-secret-XXXXXX", path[64], link_path[64], fifo_path[64];
         Secret *secret = NULL;
@@ -275,21 +291,21 @@ static void reads_only_files_that_others_cannot_write(void **state)
         snprintf(fifo_path, sizeof(fifo_path), "%s/fifo", directory);
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
                 write_file(path, rows[i].mode);
-                assert_int_equal(secret_read_file(path, 16, &secret), rows[i].result);
+                assert_int_equal(read_secret(path, 16, &secret), rows[i].result);
                 if (rows[i].result == 0)
                         assert_memory_equal(secret_data(secret), "1234\n", 6);
                 secret = secret_free(secret);
         }
         write_file(path, 0600);
-        assert_int_equal(secret_read_file(path, 4, &secret), -EFBIG);
+        assert_int_equal(read_secret(path, 4, &secret), -EFBIG);
         assert_int_equal(symlink(path, link_path), 0);
-        assert_int_equal(secret_read_file(link_path, 16, &secret), 0);
+        assert_int_equal(read_secret(link_path, 16, &secret), 0);
         secret = secret_free(secret);
         assert_int_equal(mkfifo(fifo_path, 0600), 0);
-        assert_int_equal(secret_read_file(fifo_path, 16, &secret), -EPERM);
-        assert_int_equal(secret_read_file(directory, 16, &secret), -EPERM);
+        assert_int_equal(read_secret(fifo_path, 16, &secret), CB_INVALID_ARGUMENT);
+        assert_int_equal(read_secret(directory, 16, &secret), CB_INVALID_ARGUMENT);
         assert_int_equal(unlink(path), 0);
-        assert_int_equal(secret_read_file(path, 16, &secret), -ENOENT);
+        assert_int_equal(read_secret(path, 16, &secret), -ENOENT);
         assert_null(secret);
         unlink(link_path);
         unlink(fifo_path);
@@ -327,7 +343,7 @@ int main(void)
                 cmocka_unit_test(reads_pipes_to_their_end),
                 cmocka_unit_test(gives_up_on_a_pipe_without_end),
                 cmocka_unit_test(refuses_other_descriptors),
-                cmocka_unit_test(reads_only_files_that_others_cannot_write),
+                cmocka_unit_test(reads_only_secrets_that_others_can_neither_read_nor_write),
                 cmocka_unit_test(hardens_the_process),
         };
 

@@ -11,11 +11,13 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <libconfig.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/strings.h"
 #include "broker/config/parse.h"
@@ -74,62 +76,100 @@ static int file_new(const char *path, Files *files, ConfigFile **ret_file)
 
 /* --- reading --- */
 
-static int check_file(Parse *parse, FILE *stream)
+/*
+ * Opens what only root and the daemon can change: whoever writes the configuration decides who may use
+ * every key.
+ */
+static int open_trusted(Parse *parse, const char *path, TrustedKind kind, int *ret_fd)
 {
-        struct stat st;
+        Failure why = { 0 };
+        int r;
 
-        if (fstat(fileno(stream), &st) < 0)
+        r = trusted_open(path, kind, O_RDONLY, parse->daemon_uid, ret_fd, &why);
+        if (r == 0 || r == -ENOMEM)
+                return r;
+        if (r < 0)
+                return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: cannot be read: %s", path,
+                            strerror(-r));
+        if (strncmp(why.text, path, strlen(path)) == 0 && why.text[strlen(path)] == ':')
+                return fail(parse->failure, CB_INVALID_ARGUMENT, "%s", why.text);
+        return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: %s", path, why.text);
+}
+
+static int read_text(Parse *parse, int fd, char **ret_text)
+{
+        CLEANUP(freep) char *text = NULL;
+        size_t n = 0;
+        ssize_t n_read;
+
+        text = malloc(FILE_MAX + 2);
+        if (!text)
+                return -ENOMEM;
+        while ((n_read = read(fd, text + n, FILE_MAX + 1 - n)) > 0)
+                n += (size_t)n_read;
+        if (n_read < 0)
                 return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: cannot be read: %s",
                             parse->file, strerror(errno));
-        /* libconfig's scanner ends the program when it cannot read, as from a directory. */
-        if (!S_ISREG(st.st_mode))
-                return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: is not a regular file",
-                            parse->file);
-        if (st.st_size > FILE_MAX)
+        if (n > FILE_MAX)
                 return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: is larger than %d bytes",
                             parse->file, FILE_MAX);
-        if (st.st_mode & S_IWOTH)
-                return parse_warn(parse, NULL, "everybody may write this file; chmod o-w it");
+        text[n] = '\0';
+        if (strlen(text) != n)
+                return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: has a NUL byte in it",
+                            parse->file);
+        *ret_text = TAKE(text);
         return 0;
 }
 
-static int parse_stream(Parse *parse, ConfigFile *file, FILE *stream)
+/*
+ * libconfig would open what is included by its name, whosever it is, and end the program where it cannot
+ * be read. It takes the word at the start of a line only, wherever that line is.
+ */
+static int check_includes(Parse *parse, const char *text)
 {
-        CLEANUP(freep) char *directory = strdup(file->path);
-        char *slash;
+        int line = 1;
 
-        if (!directory)
-                return -ENOMEM;
-        slash = strrchr(directory, '/');
-        if (slash)
-                slash[slash == directory] = '\0';
-        config_set_include_dir(&file->tree, slash ? directory : ".");
-        if (config_read(&file->tree, stream))
+        for (const char *p = text; p; line++) {
+                p += strspn(p, " \t");
+                if (strncmp(p, "@include", strlen("@include")) == 0)
+                        return fail(parse->failure, CB_INVALID_ARGUMENT,
+                                    "%s:%d: @include is not taken; put the file into conf.d",
+                                    parse->file, line);
+                p = strchr(p, '\n');
+                p = p ? p + 1 : NULL;
+        }
+        return 0;
+}
+
+static int parse_file(Parse *parse, ConfigFile *file, const char *text)
+{
+        int r;
+
+        r = check_includes(parse, text);
+        if (r != 0)
+                return r;
+        if (config_read_string(&file->tree, text))
                 return 0;
-        return fail(parse->failure, CB_INVALID_ARGUMENT, "%s:%d: %s",
-                    config_error_file(&file->tree) ?: file->path, config_error_line(&file->tree),
+        return fail(parse->failure, CB_INVALID_ARGUMENT, "%s:%d: %s", file->path,
+                    config_error_line(&file->tree),
                     string_or_empty(config_error_text(&file->tree)));
 }
 
 static int read_file(Parse *parse, const char *path, Files *files)
 {
+        CLEANUP(freep) char *text = NULL;
+        CLEANUP(closep) int fd = -1;
         ConfigFile *file;
-        FILE *stream;
         int r;
 
         r = file_new(path, files, &file);
         if (r < 0)
                 return r;
         parse->file = file->path;
-        stream = fopen(path, "re");
-        if (!stream)
-                return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: cannot be read: %s", path,
-                            strerror(errno));
-        r = check_file(parse, stream);
+        r = open_trusted(parse, path, TRUSTED_FILE, &fd);
         if (r == 0)
-                r = parse_stream(parse, file, stream);
-        fclose(stream);
-        return r;
+                r = read_text(parse, fd, &text);
+        return r == 0 ? parse_file(parse, file, text) : r;
 }
 
 /* --- the groups of one file --- */
@@ -243,15 +283,19 @@ static int load_fragments(Parse *parse, const char *main_path, Files *files)
 {
         const char *slash = strrchr(main_path, '/');
         CLEANUP(freep) char *directory = NULL;
+        CLEANUP(closep) int fd = -1;
         struct dirent **entries = NULL;
-        int n, r = 0;
+        int n, r;
 
         if (asprintf(&directory, "%.*sconf.d", slash ? (int)(slash - main_path) + 1 : 0,
                      main_path) < 0)
                 return -ENOMEM;
-        n = scandir(directory, &entries, is_fragment, by_bytes);
-        if (n < 0 && errno == ENOENT)
+        if (access(directory, F_OK) < 0 && errno == ENOENT)
                 return 0;
+        r = open_trusted(parse, directory, TRUSTED_DIRECTORY, &fd);
+        if (r != 0)
+                return r;
+        n = scandirat(fd, ".", &entries, is_fragment, by_bytes);
         if (n < 0)
                 return fail(parse->failure, CB_INVALID_ARGUMENT, "%s: cannot be read: %s",
                             directory, strerror(errno));
@@ -363,9 +407,18 @@ static int load(Parse *parse, const char *path)
 
 int config_load(const char *path, Config **ret_config, Failure *failure)
 {
+        return config_load_for(geteuid(), path, ret_config, failure);
+}
+
+int config_load_for(uid_t daemon_uid, const char *path, Config **ret_config, Failure *failure)
+{
         static uint64_t n_loaded; /* decisions remember under which grants they were made */
         CLEANUP(config_freep) Config *config = NULL;
-        Parse parse = { .file = path ?: DEFAULT_PATH, .failure = failure };
+        Parse parse = {
+                .file = path ?: DEFAULT_PATH,
+                .daemon_uid = daemon_uid,
+                .failure = failure,
+        };
         int r;
 
         config = calloc(1, sizeof(*config));
@@ -382,6 +435,16 @@ int config_load(const char *path, Config **ret_config, Failure *failure)
         config->grants->version = ++n_loaded;
         *ret_config = TAKE(config);
         return 0;
+}
+
+uid_t config_daemon_uid(void)
+{
+        const char *directory = getenv("STATE_DIRECTORY");
+        struct stat st;
+
+        if (!directory || *directory != '/')
+                directory = DEFAULT_STATE_DIRECTORY;
+        return stat(directory, &st) == 0 ? st.st_uid : geteuid();
 }
 
 Config *config_free(Config *config)

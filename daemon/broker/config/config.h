@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/failure.h"
 #include "base/macro.h"
@@ -58,5 +59,12 @@ typedef struct Config {
 
 /* NULL: the installed default. status CB_INVALID_ARGUMENT with "FILE:LINE: reason" in failure. */
 int config_load(const char *path, Config **ret_config, Failure *failure);
+/*
+ * For --check-config by whoever that is: the daemon runs as daemon_uid, and its own files are as good as
+ * root's. config_daemon_uid() is who owns the state directory (the environment's or the default one);
+ * nothing that the configuration says decides who is trusted with it.
+ */
+int config_load_for(uid_t daemon_uid, const char *path, Config **ret_config, Failure *failure);
+uid_t config_daemon_uid(void);
 Config *config_free(Config *config);
 DEFINE_CLEANUP(Config, config_free)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/strings.h"
@@ -205,6 +206,22 @@ int parse_credential_path(Parse *parse, const config_setting_t *setting, char **
                 return -ENOMEM;
         *ret_path = path;
         return 0;
+}
+
+int parse_trusted(Parse *parse, const config_setting_t *setting, const char *path, TrustedKind kind)
+{
+        Failure why = { 0 };
+        int r;
+
+        if (*path != '/') /* of a credential that is not here now */
+                return 0;
+        r = trusted_check(path, kind, parse->daemon_uid, &why);
+        if (r > 0)
+                return parse_fail(parse, setting, "'%s': %s", setting_name(setting), why.text);
+        if (r == -EACCES)
+                return parse_warn(parse, setting, "'%s': %s cannot be looked at by user %u: %s",
+                                  setting_name(setting), path, (unsigned)geteuid(), strerror(-r));
+        return r == -ENOMEM ? r : 0;
 }
 
 int parse_number(Parse *parse, const config_setting_t *setting, uint64_t min, uint64_t max,

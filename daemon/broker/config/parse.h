@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/macro.h"
+#include "base/trusted.h"
 #include "broker/config/config.h"
 
 typedef struct config_setting_t config_setting_t;
@@ -12,6 +13,7 @@ typedef struct config_setting_t config_setting_t;
  */
 typedef struct Parse {
         const char *file; /* the one being read: for settings that do not know theirs */
+        uid_t daemon_uid; /* whose files are trusted beside root's and our own */
         Config *config;
         Failure *failure;
 } Parse;
@@ -31,6 +33,12 @@ int parse_texts(Parse *parse, const config_setting_t *setting, char ***ret_texts
 int parse_path(Parse *parse, const config_setting_t *setting, char **ret_path);
 /* A relative name is looked up in the credentials directory. */
 int parse_credential_path(Parse *parse, const config_setting_t *setting, char **ret_path);
+/*
+ * A file that the setting names must be one that only root and the daemon can change. One that is not there,
+ * or that we may not look at, is left to the source, which says so.
+ */
+int parse_trusted(Parse *parse, const config_setting_t *setting, const char *path,
+                  TrustedKind kind);
 int parse_number(Parse *parse, const config_setting_t *setting, uint64_t min, uint64_t max,
                  uint64_t *ret_number);
 int parse_duration(Parse *parse, const config_setting_t *setting, uint64_t min, uint64_t max,

@@ -48,18 +48,36 @@ static int read_text(Parse *parse, const config_setting_t *setting, const Source
         return r == 0 ? string_set(ret_value, text) : r;
 }
 
-static int read_path(Parse *parse, const config_setting_t *setting, const SourceRow *row,
-                     char **ret_value)
+/* A file whose content decides what is loaded or believed. */
+static int read_trusted(Parse *parse, const config_setting_t *setting, const SourceRow *row,
+                        char **ret_value)
 {
+        int r;
+
         (void)row;
-        return parse_path(parse, setting, ret_value);
+        r = parse_path(parse, setting, ret_value);
+        return r == 0 ? parse_trusted(parse, setting, *ret_value, TRUSTED_FILE) : r;
 }
 
-static int read_credential(Parse *parse, const config_setting_t *setting, const SourceRow *row,
-                           char **ret_value)
+static int read_secret(Parse *parse, const config_setting_t *setting, const SourceRow *row,
+                       char **ret_value)
 {
+        int r;
+
         (void)row;
-        return parse_credential_path(parse, setting, ret_value);
+        r = parse_credential_path(parse, setting, ret_value);
+        return r == 0 ? parse_trusted(parse, setting, *ret_value, TRUSTED_SECRET) : r;
+}
+
+/* A token for an hour, which kubelet writes readable for all of a container. */
+static int read_passing(Parse *parse, const config_setting_t *setting, const SourceRow *row,
+                        char **ret_value)
+{
+        int r;
+
+        (void)row;
+        r = parse_credential_path(parse, setting, ret_value);
+        return r == 0 ? parse_trusted(parse, setting, *ret_value, TRUSTED_FILE) : r;
 }
 
 static int print_number(uint64_t number, char **ret_value)
@@ -147,8 +165,8 @@ static int read_http(Parse *parse, const config_setting_t *setting, const Source
 
 static const SourceRow pkcs11_rows[] = {
         { "uri", read_token_uri, .required = true },
-        { "module", read_path },
-        { "pin-file", read_credential },
+        { "module", read_trusted },
+        { "pin-file", read_secret },
         { "sessions", read_number, .fallback = "8", .min = 1, .max = 64 },
         { 0 },
 };
@@ -163,8 +181,8 @@ static const SourceRow vault_rows[] = {
         { "auth", read_word, .fallback = "managed-identity", .words = auth_words },
         { "client-id", read_text },
         { "tenant-id", read_text },
-        { "client-secret-file", read_credential },
-        { "token-file", read_credential },
+        { "client-secret-file", read_secret },
+        { "token-file", read_passing },
         { "authority", read_https },
         { "resource", read_text },
         { "certificate", read_text },
@@ -173,7 +191,7 @@ static const SourceRow vault_rows[] = {
         { "max-stale", read_duration, .fallback = "604800000000", .min = 0,
           .max = 3650 * USEC_PER_DAY },
         { "signing", read_word, .fallback = "remote", .words = signing_words },
-        { "ca-file", read_path },
+        { "ca-file", read_trusted },
         { "proxy", read_http },
         { "api-version", read_text, .fallback = "7.4" },
         { "imds-endpoint", read_http, .fallback = "http://169.254.169.254" },

@@ -84,32 +84,42 @@ static int post(const AuthJob *job, const char *fields, Secret *proof)
                         WHO);
 }
 
-static int read_proof(const AuthJob *job, const char *path, size_t n_max, const char *what,
+typedef struct ProofKind {
+        const char *what;
+        TrustedKind kind;
+        size_t n_max;
+} ProofKind;
+
+static int read_proof(const AuthJob *job, const char *path, const ProofKind *kind,
                       Secret **ret_proof)
 {
         CLEANUP(secret_freep) Secret *proof = NULL;
-        int r = secret_read_file(path, n_max, &proof);
+        Failure why = { 0 };
+        int r;
 
+        r = secret_read_file(path, kind->kind, kind->n_max, &proof, &why);
         if (r == -ENOMEM)
                 return r;
+        if (r > 0)
+                return fail(job->failure, CB_SOURCE_DENIED, "%s is not used: %s", kind->what,
+                            why.text);
         if (r < 0)
-                return fail(job->failure, CB_SOURCE_DENIED, "%s %s cannot be read: %s", what, path,
-                            r == -EPERM ? "it must be a regular file that only its owner may write"
-                                        : strerror(-r));
+                return fail(job->failure, CB_SOURCE_DENIED, "%s %s cannot be read: %s", kind->what,
+                            path, strerror(-r));
         secret_chomp(proof);
         if (secret_length(proof) == 0)
-                return fail(job->failure, CB_SOURCE_DENIED, "%s %s is empty", what, path);
+                return fail(job->failure, CB_SOURCE_DENIED, "%s %s is empty", kind->what, path);
         *ret_proof = TAKE(proof);
         return 0;
 }
 
 int auth_client_secret(const AuthJob *job)
 {
+        static const ProofKind kind = { "the client secret", TRUSTED_SECRET, SECRET_MAX };
         CLEANUP(secret_freep) Secret *secret = NULL;
         int r;
 
-        r = read_proof(job, job->vault->settings.secret_file, SECRET_MAX, "the client secret",
-                       &secret);
+        r = read_proof(job, job->vault->settings.secret_file, &kind, &secret);
         return r == 0 ? post(job, "client_secret=", secret) : r;
 }
 
@@ -121,13 +131,16 @@ int auth_entra_assertion(const AuthJob *job, Secret *assertion)
                     assertion);
 }
 
-/* The platform replaces the file: it is read at each use. */
+/*
+ * The platform replaces the file: it is read at each use. It is worth something for an hour, and kubelet lets
+ * everyone in the container read it.
+ */
 int auth_workload_identity(const AuthJob *job)
 {
+        static const ProofKind kind = { "the federated token", TRUSTED_FILE, ASSERTION_MAX };
         CLEANUP(secret_freep) Secret *token = NULL;
         int r;
 
-        r = read_proof(job, job->vault->settings.token_file, ASSERTION_MAX, "the federated token",
-                       &token);
+        r = read_proof(job, job->vault->settings.token_file, &kind, &token);
         return r == 0 ? auth_entra_assertion(job, token) : r;
 }

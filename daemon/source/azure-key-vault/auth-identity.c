@@ -140,7 +140,7 @@ static int read_arc_key(const AuthJob *job, const char *challenge, Secret **ret_
                 return fail(job->failure, CB_SOURCE_DENIED,
                             "the identity endpoint (Arc) names no file of its own folder; nothing "
                             "is read or sent");
-        r = secret_read_file(path, ARC_KEY_MAX, ret_key);
+        r = secret_read_foreign_file(path, ARC_KEY_MAX, ret_key);
         if (r < 0 && r != -ENOMEM)
                 return fail(job->failure, CB_SOURCE_DENIED,
                             "the key of the identity endpoint (Arc), %s, cannot be read: %s; is "

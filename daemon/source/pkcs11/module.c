@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <p11-kit/p11-kit.h>
 #include <p11-kit/uri.h>
 
 #include "base/strings.h"
+#include "base/trusted.h"
 #include "source/pkcs11/rv.h"
 
 #define OUR_OWN       "certbroker-pkcs11"
@@ -57,6 +59,24 @@ static int modules_append(Modules *modules, CK_FUNCTION_LIST *f)
         return 0;
 }
 
+/*
+ * p11-kit asks nobody whose files its modules are. It has loaded them when it tells their names; what others can
+ * change is not called, at least, and the source does not serve until that is mended.
+ */
+static int check_file(CK_FUNCTION_LIST *f, Failure *failure)
+{
+        char *file = p11_kit_module_get_filename(f);
+        Failure why = { 0 };
+        int r = 0;
+
+        if (file && *file == '/')
+                r = trusted_check(file, TRUSTED_FILE, geteuid(), &why);
+        free(file);
+        return r > 0 ? fail(failure, CB_SOURCE_UNAVAILABLE,
+                            "a module of p11-kit's is not used: %s", why.text)
+                     : 0;
+}
+
 static int load_configured(Modules *modules, Failure *failure)
 {
         CK_FUNCTION_LIST **list;
@@ -72,7 +92,7 @@ static int load_configured(Modules *modules, Failure *failure)
         modules->managed = true;
         for (size_t i = 0; list[i] && r == 0; i++)
                 if (!is_our_own(list[i]))
-                        r = modules_append(modules, list[i]);
+                        r = check_file(list[i], failure) ?: modules_append(modules, list[i]);
         /* The array is p11-kit's to release, with the modules in it: both live as long as we do. */
         if (r == 0 && modules->n == 0)
                 return fail(failure, CB_SOURCE_UNAVAILABLE,

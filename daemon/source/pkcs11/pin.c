@@ -14,12 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/hex.h"
-#include "base/log.h"
 #include "base/strings.h"
 
 #define PIN_MAX    1024
@@ -41,18 +39,10 @@ int pins_init(Pins *pins, const char *source, const char *file, const char *stat
         return 0;
 }
 
-/* Not refused: whoever set it up so may have closed the folder instead. */
-static void warn_if_public(const char *path)
-{
-        struct stat st;
-
-        if (stat(path, &st) == 0 && (st.st_mode & S_IROTH))
-                log_warning("the PIN file '%s' may be read by everyone", path);
-}
-
 int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure)
 {
         CLEANUP(secret_freep) Secret *pin = NULL;
+        Failure why = { 0 };
         int r;
 
         if (!pins->file)
@@ -60,15 +50,12 @@ int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure)
                         failure, CB_SOURCE_LOCKED,
                         "the token wants a PIN and no pin-file is configured; unlock the source, "
                         "or configure one");
-        r = secret_read_file(pins->file, PIN_MAX, &pin);
-        if (r == -EPERM)
-                return fail(failure, CB_SOURCE_LOCKED,
-                            "the PIN file '%s' is not a regular file that only its owner may write",
-                            pins->file);
+        r = secret_read_file(pins->file, TRUSTED_SECRET, PIN_MAX, &pin, &why);
+        if (r > 0)
+                return fail(failure, CB_SOURCE_LOCKED, "the PIN file is not used: %s", why.text);
         if (r < 0)
                 return fail(failure, CB_SOURCE_LOCKED, "the PIN file '%s' cannot be read: %s",
                             pins->file, strerror(-r));
-        warn_if_public(pins->file);
         secret_chomp(pin);
         if (secret_length(pin) == 0)
                 return fail(failure, CB_SOURCE_LOCKED, "the PIN file '%s' is empty", pins->file);
