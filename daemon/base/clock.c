@@ -23,12 +23,18 @@ uint64_t clock_monotonic_usec(void)
         return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
 }
 
-uint64_t clock_realtime_sec(void)
+uint64_t clock_realtime_usec(void)
 {
         struct timespec now;
 
         clock_gettime(CLOCK_REALTIME, &now);
-        return now.tv_sec < 0 ? 0 : (uint64_t)now.tv_sec;
+        return now.tv_sec < 0 ? 0
+                              : (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t clock_realtime_sec(void)
+{
+        return clock_realtime_usec() / USEC_PER_SEC;
 }
 
 static uint64_t unit_usec(const char *unit)

@@ -327,6 +327,14 @@ const Grant *grants_decide(const Grants *grants, const Subject *subject, const R
         return grant;
 }
 
+bool grants_name(const Grants *grants, const Subject *subject)
+{
+        for (size_t i = 0; i < grants->n; i++)
+                if (grant_lacks_subject(grants->items[i], subject) == LACK_NOTHING)
+                        return true;
+        return false;
+}
+
 /* The next one that lets this subject read something; NULL: no more. */
 static const Grant *next_reader(const Grants *grants, const Subject *subject, size_t *i)
 {

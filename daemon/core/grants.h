@@ -96,6 +96,9 @@ const Grant *grants_decide(const Grants *grants, const Subject *subject, const R
 const Grant *grants_next(const Grants *grants, const Subject *subject, const Request *request,
                          const Grant *after);
 
+/* Is some grant for this subject, whatever it allows? */
+bool grants_name(const Grants *grants, const Subject *subject);
+
 /*
  * Do both let this subject read the same, as far as that can be seen from the grants alone? Costs no look
  * at any object; false may be said of some that do.
