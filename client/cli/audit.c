@@ -261,12 +261,25 @@ static const char *text_of(const json_t *record, const char *member)
         return text ? text : "";
 }
 
+static json_int_t number_of(const json_t *record, const char *member)
+{
+        return json_integer_value(json_object_get(record, member));
+}
+
+/* The sum of many refusals is of all users from `uid` to `uid-last`. */
+static bool is_of_user(const json_t *record, json_int_t uid)
+{
+        json_int_t first = number_of(record, "uid"), last = number_of(record, "uid-last");
+
+        return uid == first || (uid > first && uid <= last);
+}
+
 static bool is_wanted(const Filter *filter, const json_t *record)
 {
         char seconds[sizeof("2027-01-31T12:00:00")];
         uint64_t when;
 
-        if (filter->uid >= 0 && json_integer_value(json_object_get(record, "uid")) != filter->uid)
+        if (filter->uid >= 0 && !is_of_user(record, filter->uid))
                 return false;
         if (filter->result && strcmp(text_of(record, "result"), filter->result) != 0)
                 return false;
@@ -322,11 +335,32 @@ static char *object_text(const char *path)
         return text_escape(name);
 }
 
+/* In place of an object: how many, of which kind, whose, and when. */
+static int print_sum(Cli *cli, const json_t *record)
+{
+        CLEANUP(free_text) char *refused = text_escape(text_of(record, "refused"));
+        CLEANUP(free_text) char *since = text_escape(text_of(record, "since"));
+        CLEANUP(free_text) char *until = text_escape(text_of(record, "until"));
+        json_int_t last = number_of(record, "uid-last");
+
+        if (!refused || !since || !until)
+                return cli_out_of_memory(cli);
+        (void)printf("%" JSON_INTEGER_FORMAT " of %s, %.19sZ to %.19sZ", number_of(record, "count"),
+                     *refused ? refused : "several kinds", since, until);
+        if (last)
+                (void)printf(", by %s%" JSON_INTEGER_FORMAT
+                             " users up to uid %" JSON_INTEGER_FORMAT,
+                             json_is_true(json_object_get(record, "rest")) ? "at least " : "",
+                             number_of(record, "users"), last);
+        return 0;
+}
+
 static int print_record(Cli *cli, const json_t *record)
 {
         static const char *const members[] = { "time",      "event", "result",     "object",
                                                "algorithm", "grant", "certificate" };
-        json_int_t generation = json_integer_value(json_object_get(record, "generation"));
+        json_int_t generation = number_of(record, "generation");
+        bool is_sum = json_object_get(record, "count") != NULL;
         char *texts[ELEMENTSOF(members)] = { NULL };
         bool ok = true;
 
@@ -340,9 +374,10 @@ static int print_record(Cli *cli, const json_t *record)
         if (ok) {
                 (void)printf("%.19sZ %6" JSON_INTEGER_FORMAT " uid %-6" JSON_INTEGER_FORMAT
                              " %-18s %-14s %s",
-                             texts[0], json_integer_value(json_object_get(record, "seq")),
-                             json_integer_value(json_object_get(record, "uid")), texts[1], texts[2],
-                             texts[3]);
+                             texts[0], number_of(record, "seq"), number_of(record, "uid"), texts[1],
+                             texts[2], is_sum ? "" : texts[3]);
+                if (is_sum)
+                        ok = print_sum(cli, record) == 0;
                 if (*texts[6])
                         (void)printf(" %s", texts[6]);
                 if (generation)

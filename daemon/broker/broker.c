@@ -187,6 +187,8 @@ static void settle(Broker *broker)
 {
         if (broker->sources)
                 sources_stop(broker->sources);
+        if (broker->bus)
+                bus_settle(broker->bus);
         if (broker->ledger)
                 ledger_flush(broker->ledger);
         if (broker->lane)

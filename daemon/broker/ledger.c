@@ -245,6 +245,7 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
                              .certificate = record->certificate,
                              .forced = record->forced,
                              .result = record->result,
+                             .sum = record->sum,
                      },
                      on_written, entry);
 }

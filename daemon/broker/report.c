@@ -79,6 +79,9 @@ static void expose_audit(const ReportRooms *rooms, Exposition *exposition)
         exposition_family(exposition, "certbroker_audit_records", "counter", NULL,
                           "Records in the audit log since its beginning.");
         exposition_sample(exposition, "_total", NULL, (double)ledger_records(rooms->ledger));
+        exposition_family(exposition, "certbroker_audit_summed", "counter", NULL,
+                          "Calls that failed and are in the audit log as sums, not one by one.");
+        exposition_sample(exposition, "_total", NULL, (double)bus_summed(rooms->bus));
         exposition_family(exposition, "certbroker_audit_lag_records", "gauge", NULL,
                           "Records that are not known to be on the disk yet.");
         exposition_sample(exposition, "", NULL, (double)ledger_lag(rooms->ledger));

@@ -467,6 +467,14 @@ class Broker:
         assert done.returncode == 0, done.stderr.decode()
         return json.loads(done.stdout)
 
+    def as_crowd(self, uids, n, call):
+        """The same call n times by each of these users, on the channel: how many answers, by error name (crowd.py)."""
+        channel = str(self.get(ROOT, "Manager", "ChannelAddress")).split(";")[0]
+        done = subprocess.run([PYTHON, "-B", str(HERE / "crowd.py"), channel, str(n), json.dumps(call), *map(str, uids)],
+                              env=self.environment(), capture_output=True, check=False, timeout=100 * PATIENCE)
+        assert done.returncode == 0, done.stderr.decode()
+        return json.loads(done.stdout)
+
     def as_user(self, user, *calls, address=None, group=None, before=()):
         """Makes calls as another user of this host (root is needed for that): caller.py tells what they are.
 

@@ -4,14 +4,14 @@ import hashlib
 import json
 import os
 import pwd
-import re
 import resource
 import time
 
 import dbus
+import dbus.lowlevel
 import pytest
 
-from broker import Failure, ROOT, backend_path, certificate_path
+from broker import ERROR, Failure, GRANT_ALL, ME, NAME, ROOT, backend_path, certificate_path, wait_until
 
 
 def lines_of(path):
@@ -88,43 +88,130 @@ def test_reading_is_not_recorded(broker):
 
 
 def test_refused_reading_is_recorded(broker, root):
+    """Whether there is such an object or not: the log is no place to learn that, nor is the time that it takes."""
     broker.import_new("client")
     before = len(records_of(broker))
     get = ["org.freedesktop.DBus.Properties", "Get", "ss", "org.certbroker1.Certificate", "Subject"]
     broker.as_user("nobody", [certificate_path("client"), *get], [certificate_path("nothing-there"), *get])
     records = records_of(broker)[before:]
-    assert [(r["event"], r["object"], r["result"]) for r in records] == [("Get", certificate_path("client"), "NotFound")]
+    assert [(r["event"], r["object"], r["result"]) for r in records] == [
+        ("Get", certificate_path(id), "NotFound") for id in ("client", "nothing-there")]
     assert records[0]["uid"] == pwd.getpwnam("nobody").pw_uid and not records[0]["grant"]
 
 
+# what fails too often is summed up
+
+NOBODY = pwd.getpwnam("nobody").pw_uid
+SUBUIDS = 200000  # as /etc/subuid gives them; these lie in one block of 65,536
+SIGN = [certificate_path("client"), "org.certbroker1.Certificate", "Sign", "tsay", 1, "ecdsa-sha256", {"hex": "00" * 32}]
 NOT_GRANTED = {
-    "Sign": [certificate_path("client"), "org.certbroker1.Certificate", "Sign", "tsay", 0, "ecdsa-sha256",
-             {"hex": "00" * 32}],
+    "Sign": SIGN,
+    "Get": [certificate_path("client"), "org.freedesktop.DBus.Properties", "Get", "ss", "org.certbroker1.Certificate",
+            "Subject"],
     # what nobody may, and what is refused before it is decided on
     "Set": [ROOT, "org.freedesktop.DBus.Properties", "Set", "ssv", "org.certbroker1.Manager", "Version", "1"],
     "GenerateKey": [ROOT, "org.certbroker1.Manager", "GenerateKey", "sssa{sv}", "x", "hsm", "ec" * 2500, {}],
 }
 
 
+def open_audit(broker):
+    """Whoever reads the log brings about that it is complete."""
+    fd, *_ = broker.manager("OpenAudit")
+    os.close(fd.take())
+
+
+def sums_of(records):
+    return [r for r in records if r["event"] == "refusals"]
+
+
 @pytest.mark.parametrize("event", NOT_GRANTED)
 def test_who_is_refused_all_the_time_does_not_fill_the_disk(broker, root, event):
-    """Some are recorded one by one, then by the thousand; those of others and what is allowed are not cut."""
+    """The first are recorded one by one, of the others how many; those of others and what is allowed are not cut."""
     broker.import_new("client")
-    before, began = len(records_of(broker)), time.monotonic()
-    call, n = NOT_GRANTED[event], 10 if event == "GenerateKey" else 300  # a command line holds them
-    for _ in range(3000 // n):
-        broker.as_user("nobody", *[call] * n)
-    allowed = 1001 + 10 * (time.monotonic() - began)
-    broker.as_user("www-data", NOT_GRANTED["Sign"])
+    before, n = len(records_of(broker)), 10 if event == "GenerateKey" else 300  # a command line holds them
+    for _ in range(600 // n):
+        broker.as_user("nobody", *[NOT_GRANTED[event]] * n)
+    broker.as_user("www-data", SIGN)
     broker.sign("client", "ecdsa-sha256", bytes(32))
+    open_audit(broker)
     records = records_of(broker)[before:]
-    nobody = [r["event"] for r in records if r["uid"] == pwd.getpwnam("nobody").pw_uid]
-    assert 1000 <= nobody.count(event) <= allowed and nobody.count("refusals") in (1, 2)
-    assert [(r["event"], r["result"]) for r in records[-2:]] == [("Sign", "NotFound"), ("Sign", "ok")]
-    n_counted = re.search(f'requests_total.*operation="{event}".*outcome="[A-Z].*}} (.*)',
-                          str(broker.manager("GetMetrics"))).group(1)
-    assert float(n_counted) == (3001 if event == "Sign" else 3000)
+    single = [r for r in records if r["uid"] == NOBODY and r["event"] == event]
+    [sum_] = sums_of(records)
+    assert 10 <= len(single) <= 11 and single == records[:len(single)]
+    assert (sum_["uid"], sum_["users"], sum_["refused"], sum_["count"], sum_["result"]) == (
+        NOBODY, 1, event, 600 - len(single), single[0]["result"])
+    assert single[0]["time"] <= sum_["since"] <= sum_["until"] <= sum_["time"]
+    assert [(r["event"], r["result"]) for r in records[len(single):]] == [
+        ("Sign", "NotFound"), ("Sign", "ok"), ("refusals", single[0]["result"]), ("OpenAudit", "ok")]
+    n_counted = sum(float(line.split()[-1]) for line in str(broker.manager("GetMetrics")).splitlines()
+                    if "requests_total" in line and f'operation="{event}"' in line and 'outcome="ok"' not in line)
+    assert n_counted == (601 if event == "Sign" else 600)
+    assert f"\ncertbroker_audit_summed_total {sum_['count']}\n" in str(broker.manager("GetMetrics"))
     assert_chain(lines_of(broker.state / "audit.jsonl"))
+
+
+def test_a_crowd_hides_nobody_and_fills_no_disk(stopped, root):
+    """A login's subordinate users are one neighbour; a user of the host, and one with a grant, are seen among them."""
+    stopped.configure(grants=GRANT_ALL.format(me=ME) + """
+      gateway = { user = "www-data"; allow = "read"; certificate = "client"; };""")
+    broker = stopped.start()
+    broker.import_new("client")
+    before, size = len(records_of(broker)), (broker.state / "audit.jsonl").stat().st_size
+    crowd, began = [SUBUIDS + i * 100 for i in range(60)], time.monotonic()
+    assert broker.as_crowd(crowd, 100, SIGN) == {ERROR + "NotFound": 6000}
+    assert broker.as_crowd([1001], 3, SIGN) == {ERROR + "NotFound": 3}
+    assert broker.as_crowd([pwd.getpwnam("www-data").pw_uid], 300, SIGN) == {ERROR + "AccessDenied": 300}
+    assert broker.as_crowd(crowd[:2], 100, NOT_GRANTED["Get"]) == {ERROR + "NotFound": 200}
+
+    wait_until(lambda: sums_of(records_of(broker)), "the sums are told by themselves", 14)
+    took = time.monotonic() - began
+    records = records_of(broker)[before:]
+    sums, single = sums_of(records), [r for r in records if r["event"] in ("Sign", "Get")]
+    of_crowd = [r for r in single if r["uid"] >= SUBUIDS]
+    assert 100 <= len(of_crowd) <= 100 + took / 20 + 1
+    assert len([r for r in single if r["uid"] == 1001]) == 3
+    assert len([r for r in single if r["uid"] == pwd.getpwnam("www-data").pw_uid]) == 300
+    assert sum(s["count"] for s in sums) + len(of_crowd) == 6200
+    assert [(s["refused"], s["users"], s["uid"], s["uid-last"]) for s in sums] == [
+        ("Sign", 60, crowd[0], crowd[-1]), ("Get", 2, crowd[0], crowd[1])]
+    assert (broker.state / "audit.jsonl").stat().st_size - size < 500 * len(records)
+    assert_chain(lines_of(broker.state / "audit.jsonl"))
+
+
+def test_who_has_a_grant_does_not_fill_the_disk_either(broker):
+    """What it is allowed is recorded each time; what comes to nothing as well, up to 10,000 of a kind at once."""
+    broker.import_new("client")
+    before, connection, pending = len(records_of(broker)), broker.connect(), []
+    for i in range(10500):
+        message = dbus.lowlevel.MethodCallMessage(NAME, certificate_path("client"), "org.certbroker1.Certificate", "Sign")
+        message.append(dbus.UInt64(0), "ecdsa-sha256", dbus.ByteArray(b"no digest"), signature="tsay")
+        pending.append(connection.send_message_with_reply(message, lambda reply: None, 60))
+        if len(pending) >= 50:
+            pending.pop(0).block()
+    for call in pending:
+        call.block()
+    refused = broker.as_user(ME, [certificate_path("client"), "org.certbroker1.Certificate", "Retire", "t", 7])
+    assert refused[0]["error"] == ERROR + "NotFound"
+    broker.stop()  # which tells them too
+    records = records_of(broker)[before:]
+    [sum_], single = sums_of(records), [r for r in records if r["event"] == "Sign"]
+    assert 10000 <= len(single) < 10010 and single[-1]["result"] == "InvalidArgument"
+    assert sum_["count"] + len(single) == 10500 and sum_["uid"] == os.getuid()
+    assert [(r["generation"], r["result"]) for r in records if r["event"] == "Retire"] == [(7, "NotFound")]
+
+
+def test_a_refusal_says_what_was_asked_for(broker, root):
+    broker.import_new("client")
+    before = len(records_of(broker))
+    sign, retire = SIGN[:3], [*SIGN[:2], "Retire", "t"]
+    digest = {"hex": "00" * 32}
+    broker.as_user("nobody", [*sign, "tsay", 3, "rsa-pss-sha512", digest], [*sign, "tsay", 0, "md5" * 30 + "\u202e", digest],
+                   [*retire, 2], [*SIGN[:2], "SignTls", "tssay", 1, "ecdsa-sha256", "client", digest],
+                   [*SIGN[:2], "Decrypt", "tsay", 4, "rsa-oaep-sha1\n", digest])
+    asked = [(r["event"], r["generation"], r["algorithm"], r["result"]) for r in records_of(broker)[before:]]
+    assert asked == [("Sign", 3, "rsa-pss-sha512", "NotFound"), ("Sign", 0, "md5" * 8 + "…", "NotFound"),
+                     ("Retire", 2, None, "NotFound"), ("SignTls", 1, "ecdsa-sha256", "NotFound"),
+                     ("Decrypt", 4, "rsa-oaep-sha1\\x0a", "NotFound")]
 
 
 def test_the_chain_goes_on_after_a_kill(broker):

@@ -13,7 +13,7 @@ import subprocess
 import dbus
 import pytest
 
-from broker import CLI, GRANT_ALL, ME, PATIENCE, SANITIZED
+from broker import CLI, GRANT_ALL, ME, PATIENCE, SANITIZED, certificate_path
 
 SIGNATURES = 12
 
@@ -68,6 +68,25 @@ class Copies:
 
 def flipped(line, at):
     return line[:at] + bytes([line[at] ^ 0x01]) + line[at + 1:]
+
+
+def test_sums_of_refusals(broker, root):
+    """They say whose, how many, of what and when; each of their users finds them, and the chain is whole."""
+    ping = [certificate_path("client"), "org.certbroker1.Certificate", "Refresh", ""]
+    broker.import_new("client")
+    broker.as_crowd([300001, 300002, 300003], 200, ping)
+    done = broker.cli("audit", "show", "--result", "NotFound", "--since", "1h")
+    assert done.returncode == 0, done.stderr
+    [line] = [line for line in done.stdout.decode().splitlines() if " refusals " in line]
+    records = broker.cli_json("audit", "show")
+    [record] = [r for r in records if r["event"] == "refusals"]
+    assert line.split() == [record["time"][:19] + "Z", str(record["seq"]), "uid", "300001", "refusals", "NotFound",
+                            str(record["count"]), "of", "Refresh,", record["since"][:19] + "Z", "to",
+                            record["until"][:19] + "Z,", "by", "3", "users", "up", "to", "uid", "300003"]
+    assert record["count"] + len([r for r in records if r["event"] == "Refresh"]) == 600
+    for uid, n in (("300002", 1), ("300003", 1), ("300004", 0), ("300000", 0), ("0", 0)):
+        assert len([r for r in broker.cli_json("audit", "show", "--uid", uid) if r["event"] == "refusals"]) == n
+    assert broker.cli_json("audit", "verify")["ok"]
 
 
 @pytest.mark.parametrize("verb", [["status"], ["policy", "list"]], ids="-".join)

@@ -11,6 +11,7 @@
 #include "base/failure.h"
 #include "base/macro.h"
 #include "core/digest.h"
+#include "core/refusals.h"
 #include "loop/lane.h"
 
 typedef struct Audit Audit;
@@ -58,6 +59,7 @@ typedef struct AuditRecord {
         const char *certificate; /* a member only where it is given; likewise forced */
         bool forced;
         const char *result; /* "ok", or the error's name: "AccessDenied" … */
+        const RefusalSum *sum; /* members only where it is given */
 } AuditRecord;
 
 /*

@@ -98,6 +98,15 @@ static int priority_of(const AuditRecord *record)
         return string_equal(record->result, "ok") ? 6 : 5;
 }
 
+static void put_sum(Entry *entry, const RefusalSum *sum)
+{
+        put_text(entry, "CERTBROKER_REFUSED=", sum->event, "\n");
+        put(entry,
+            "CERTBROKER_COUNT=%" PRIu64 "\nCERTBROKER_USERS=%" PRIu32
+            "\nCERTBROKER_UID_LAST=%" PRIu32 "\n",
+            sum->n, sum->n_users, sum->uid_last);
+}
+
 static void put_record(Entry *entry, const AuditHead *head, const AuditRecord *record)
 {
         const struct {
@@ -115,7 +124,13 @@ static void put_record(Entry *entry, const AuditHead *head, const AuditRecord *r
 
         put_text(entry, "MESSAGE=", record->event, "");
         put_text(entry, " of ", record->object, "");
+        if (record->sum)
+                put(entry, ": %" PRIu64 " of", record->sum->n);
+        if (record->sum)
+                put_text(entry, " ", record->sum->event, "");
         put(entry, " by uid %" PRIu32, record->uid);
+        if (record->sum && record->sum->uid_last != record->uid)
+                put(entry, " to %" PRIu32, record->sum->uid_last);
         put_text(entry, ": ", record->result, "");
         put(entry, "\nPRIORITY=%d\nSYSLOG_IDENTIFIER=certbrokerd\n", priority_of(record));
         put(entry,
@@ -124,6 +139,8 @@ static void put_record(Entry *entry, const AuditHead *head, const AuditRecord *r
             head->seq, head->hash, record->uid, record->pid);
         if (record->generation != 0)
                 put(entry, "CERTBROKER_GENERATION=%" PRIu64 "\n", record->generation);
+        if (record->sum)
+                put_sum(entry, record->sum);
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
                 put_text(entry, texts[i].field, texts[i].text, "\n");
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/clock.h"
+
 static void set_text(json_t *record, const char *key, const char *text)
 {
         json_object_set_new(record, key, text && text[0] ? json_string(text) : json_null());
@@ -20,26 +22,38 @@ static void set_number(json_t *record, const char *key, uint64_t number)
         json_object_set_new(record, key, json_integer((json_int_t)MIN(number, INT64_MAX)));
 }
 
-static char *now_text(char *ret_text, size_t n)
+static void set_time(json_t *record, const char *key, uint64_t usec)
 {
-        struct timespec now;
+        time_t sec = (time_t)(usec / USEC_PER_SEC);
         struct tm broken;
-        char seconds[32];
+        char seconds[32], text[48];
 
-        clock_gettime(CLOCK_REALTIME, &now);
-        gmtime_r(&now.tv_sec, &broken);
+        gmtime_r(&sec, &broken);
         strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &broken);
-        snprintf(ret_text, n, "%s.%06uZ", seconds, (unsigned)(now.tv_nsec / 1000) % 1000000);
-        return ret_text;
+        snprintf(text, sizeof(text), "%s.%06uZ", seconds, (unsigned)(usec % USEC_PER_SEC));
+        set_text(record, key, text);
+}
+
+/* Many that failed. Of several users `uid` is the lowest; of those that lie anywhere, `users` are at least so many. */
+static void set_sum(json_t *record, const RefusalSum *sum)
+{
+        set_text(record, "refused", sum->event);
+        set_number(record, "count", sum->n);
+        set_number(record, "users", sum->n_users);
+        if (sum->uid_last != sum->uid)
+                set_number(record, "uid-last", sum->uid_last);
+        if (sum->is_rest)
+                json_object_set_new(record, "rest", json_true());
+        set_time(record, "since", sum->since_usec);
+        set_time(record, "until", sum->until_usec);
 }
 
 char *record_format(const AuditRecord *record, const AuditHead *before)
 {
         json_t *json = json_object();
-        char time[48];
         char *text;
 
-        set_text(json, "time", now_text(time, sizeof(time)));
+        set_time(json, "time", clock_realtime_usec());
         set_number(json, "seq", before->seq + 1);
         set_text(json, "event", record->event);
         set_number(json, "uid", record->uid);
@@ -53,6 +67,8 @@ char *record_format(const AuditRecord *record, const AuditHead *before)
                 set_text(json, "certificate", record->certificate);
         if (record->forced)
                 json_object_set_new(json, "force", json_true());
+        if (record->sum)
+                set_sum(json, record->sum);
         set_text(json, "result", record->result);
         set_text(json, "prev", before->hash);
         text = json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER);

@@ -40,6 +40,8 @@ int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **re
         TAILQ_INIT(&bus->peers);
         TAILQ_INIT(&bus->graves);
         r = quota_new(1, &bus->quota);
+        if (r == 0)
+                r = refusals_new(&bus->refusals);
         if (r < 0)
                 return r;
         manage_observe(rooms->manage, &signals_of_manage, bus);
@@ -62,9 +64,11 @@ Bus *bus_free(Bus *bus)
         link_free(bus->link);
         sd_event_source_disable_unref(bus->burial);
         sd_event_source_disable_unref(bus->views);
+        sd_event_source_disable_unref(bus->sums);
         if (bus->n_calls > 0)
                 log_error("%zu calls have not been answered", bus->n_calls);
         quota_free(bus->quota);
+        refusals_free(bus->refusals);
         grants_unref(bus->grants);
         map_deinit(&bus->names);
         free(bus->channel_address);
@@ -115,6 +119,11 @@ bool bus_is_idle(const Bus *bus)
                         return false;
         }
         return true;
+}
+
+uint64_t bus_summed(const Bus *bus)
+{
+        return refusals_summed(bus->refusals);
 }
 
 size_t bus_in_flight(const Bus *bus)

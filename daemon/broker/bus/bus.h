@@ -15,6 +15,7 @@
 #include "broker/sign/sign.h"
 #include "core/catalog.h"
 #include "core/grants.h"
+#include "core/refusals.h"
 
 typedef struct sd_event sd_event;
 typedef struct Bus Bus;
@@ -48,6 +49,7 @@ typedef struct BusRecord {
         const char *certificate; /* the id, where the object is another and it matters; else NULL */
         bool forced;             /* the option `force` was given */
         const char *result;      /* "ok", or the error's name */
+        const RefusalSum *sum;   /* many that failed, in one record; NULL: it is of one call */
 } BusRecord;
 typedef void (*bus_recorded)(void *call, int r);
 
@@ -103,11 +105,15 @@ int bus_connect(Bus *bus, const char *address, Failure *failure);
 
 /* Takes no more requests and gives the name back; what is in flight is still answered. */
 void bus_stop(Bus *bus);
+/* Records what it has kept to be recorded later: before the log is closed. */
+void bus_settle(Bus *bus);
 /* Nothing is in flight, and everything that was answered has been handed to the kernel. */
 bool bus_is_idle(const Bus *bus);
 
 /* Calls that are not answered yet. */
 size_t bus_in_flight(const Bus *bus);
+/* Calls that failed and have no record of their own. */
+uint64_t bus_summed(const Bus *bus);
 
 void bus_source_added(Bus *bus, const char *name);
 void bus_source_changed(Bus *bus, const char *name);

@@ -189,6 +189,15 @@ static void note_life(Call *call)
                 call->life = certificate->life;
 }
 
+static void note_asked(Call *call, DBusMessage *message)
+{
+        Asked asked;
+
+        asked_of(call->method, message, &asked);
+        call->generation = asked.generation;
+        memcpy(call->algorithm_asked, asked.algorithm, sizeof(call->algorithm_asked));
+}
+
 static void run(Call *call, DBusMessage *message)
 {
         MethodHandler handler = method_handlers[call->method];
@@ -223,13 +232,14 @@ void dispatch_call(Peer *peer, DBusMessage *message)
         peer->has_called = true;
         r = call_new(peer, &node, method, message, &call);
         if (r != 0) {
-                record_refusal(peer, &node, method, r);
+                record_refusal(peer, &node, method, message, r);
                 refuse_message(peer, message, status_error_name(r > 0 ? r : CB_FAILED),
                                r > 0 ? "too many requests of this user are in flight; "
                                        "wait for answers, or raise max-in-flight-per-client"
                                      : "no memory for the call");
                 return;
         }
+        note_asked(call, message);
         if (check_texts(call, message) && call_is_allowed(call, message) && object_exists(call) &&
             may_be_recorded(call))
                 run(call, message);

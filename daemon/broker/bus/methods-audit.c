@@ -41,6 +41,7 @@ void manager_open_audit(Call *call, DBusMessage *message)
         int r;
 
         (void)message;
+        refusals_tell(call->bus);
         r = open_log(call, &fd, &seq, hash);
         if (r < 0)
                 call_fail_status(call, CB_FAILED, "the audit log cannot be opened: %s",

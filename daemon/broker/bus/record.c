@@ -2,22 +2,19 @@
 /*
  * What the audit log is told of a call: who, what, on which object, by which grant, and what came of it. Never an
  * argument beyond these, an input or a signature. Whatever changes or uses something is recorded whatever comes of it;
- * reading is recorded where it was refused. Everything is counted.
- *
- * Who has no grant cannot fill the disk either: beyond a rate, refusals of one user are recorded by the thousand.
+ * reading is recorded where it was refused, whether the object is there or not: so neither the log nor the time that it
+ * takes says which. Everything is counted. Of what failed too often the sum is told (refused.c).
  */
 #include "broker/bus/room.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/strings.h"
 
-#define REFUSALS          "" /* the bucket: no grant has this name */
-#define REFUSALS_PER_SEC  10
-#define REFUSALS_AT_ONCE  1000
-#define REFUSALS_TOGETHER 1000
+#define ASKED_MAX 24 /* bytes of an algorithm that is none */
 
 bool method_is_recorded(MethodId method)
 {
@@ -78,30 +75,48 @@ static void put_object(const Node *node, bool makes, ObjectKind kind, const char
                                    node->name, ret_path);
 }
 
-/* Nobody is refused what does not exist. */
 static bool is_refused_reading(const Call *call)
 {
-        const Catalog *catalog = call->bus->rooms.catalog;
-
-        if (!call->refused || call->node.type != NODE_OBJECT)
-                return false;
-        if (call->node.kind == OBJECT_CERTIFICATE)
-                return catalog_find_certificate(catalog, call->node.name);
-        return call->node.kind == OBJECT_BACKEND && catalog_find_backend(catalog, call->node.name);
+        return call->refused && call->node.type == NODE_OBJECT &&
+               call->node.kind != OBJECT_MANAGER;
 }
 
-/* Is there a record of this refusal? If not, of every so many one is written that says so. */
-static bool refusal_is_recorded(Bus *bus, uint32_t uid, const char **event)
+/* An algorithm that is known by its name; of another its beginning. */
+static void put_algorithm(const char *text, char ret_text[ASKED_TEXT])
 {
-        uint64_t wait_usec;
+        CLEANUP(freep) char *escaped = NULL;
+        Algorithm algorithm = algorithm_from_name(text);
 
-        if (quota_take_token(bus->quota, REFUSALS, uid, REFUSALS_PER_SEC, REFUSALS_AT_ONCE,
-                             clock_monotonic_usec(), &wait_usec) == 0)
-                return true;
-        if (bus->n_unrecorded++ % REFUSALS_TOGETHER != 0)
-                return false;
-        *event = "refusals";
-        return true;
+        if (algorithm == ALGORITHM_NONE)
+                escaped = text_escape(text, strlen(text), ASKED_MAX);
+        snprintf(ret_text, ASKED_TEXT, "%s",
+                 algorithm == ALGORITHM_NONE ? string_or_empty(escaped)
+                                             : algorithm_name(algorithm));
+}
+
+static bool begins_with(const char *text, const char *beginning)
+{
+        return strncmp(text, beginning, strlen(beginning)) == 0;
+}
+
+void asked_of(MethodId method, DBusMessage *message, Asked *ret_asked)
+{
+        const char *names = method_table[method].in_names;
+        dbus_uint64_t generation;
+        DBusMessageIter iter;
+        const char *text;
+
+        *ret_asked = (Asked){ 0 };
+        /* Where there are any, they come first. */
+        if (!begins_with(names, "generation") || !dbus_message_iter_init(message, &iter))
+                return;
+        dbus_message_iter_get_basic(&iter, &generation);
+        ret_asked->generation = generation;
+        if (!begins_with(names, "generation, algorithm"))
+                return;
+        dbus_message_iter_next(&iter);
+        dbus_message_iter_get_basic(&iter, &text);
+        put_algorithm(text, ret_asked->algorithm);
 }
 
 static void ignore(void *call, int r)
@@ -114,28 +129,27 @@ static void ignore(void *call, int r)
 bool call_record(Call *call, bus_recorded done)
 {
         const BusHost *host = &call->bus->host;
-        const char *event = method_table[call->method].name;
         bool is_reading = !method_is_recorded(call->method) && is_refused_reading(call);
+        bool has_grant = call->grant ||
+                         (call->peer && grants_name(call->bus->grants, call_subject(call)));
         char object[OBJECT_PATH_MAX];
 
         if (!host->record || !(method_is_recorded(call->method) || is_reading))
                 return false;
-        if ((call->refused || (call->result && !call->grant)) &&
-            !refusal_is_recorded(call->bus, call->uid, &event))
+        if (call->result &&
+            !refusal_is_single(call->bus, call->uid, has_grant, call->method, call->result))
                 return false;
 
         put_object(&call->node, call->answers_path, call->kind, call->name, object);
         host->record(call->bus->userdata,
                      &(BusRecord){
-                             .event = event,
+                             .event = method_table[call->method].name,
                              .uid = call->uid,
                              .pid = call->pid,
                              .unit = call->unit,
                              .object = object,
                              .generation = call->generation,
-                             .algorithm = call->algorithm == ALGORITHM_NONE
-                                                  ? NULL
-                                                  : algorithm_name(call->algorithm),
+                             .algorithm = call->algorithm_asked,
                              .grant = call->grant,
                              .certificate = call->certificate,
                              .forced = call->forced,
@@ -161,19 +175,22 @@ void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name)
                          ignore, NULL);
 }
 
-void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
+void record_refusal(Peer *peer, const Node *node, MethodId method, DBusMessage *message, int status)
 {
         const BusHost *host = &peer->bus->host;
         const char *event = method_table[method].name;
         const char *result = status_error_name(status) + strlen(CB_ERROR_PREFIX);
         char object[OBJECT_PATH_MAX];
+        Asked asked;
 
         if (peer->bus->rooms.metrics)
                 metrics_count(peer->bus->rooms.metrics, event, "", result, METRICS_NO_DURATION);
         if (!host->record || !method_is_recorded(method) ||
-            !refusal_is_recorded(peer->bus, peer->subject.uid, &event))
+            !refusal_is_single(peer->bus, peer->subject.uid,
+                               grants_name(peer->bus->grants, &peer->subject), method, result))
                 return;
 
+        asked_of(method, message, &asked);
         put_object(node, false, OBJECT_MANAGER, "", object);
         host->record(peer->bus->userdata,
                      &(BusRecord){
@@ -182,6 +199,8 @@ void record_refusal(Peer *peer, const Node *node, MethodId method, int status)
                              .pid = peer->subject.pid,
                              .unit = peer->subject.unit,
                              .object = object,
+                             .generation = asked.generation,
+                             .algorithm = asked.algorithm,
                              .result = result,
                      },
                      ignore, NULL);

@@ -62,7 +62,8 @@ struct Bus {
         size_t waiting_size;
         size_t n_waiting_with_fds;
         size_t n_calls;
-        uint64_t n_unrecorded; /* refusals of those who were refused too often */
+        Refusals *refusals;
+        sd_event_source *sums; /* NULL until the first refusal that is summed up */
         bool stopping;
 };
 
@@ -117,6 +118,8 @@ Peer *peer_find(const Bus *bus, const char *name);
 
 /* --- call.c: one method call, answered exactly once --- */
 
+#define ASKED_TEXT 104
+
 struct Call {
         Bus *bus;
         Peer *peer; /* NULL: gone */
@@ -141,7 +144,8 @@ struct Call {
         uint32_t uid, pid;
         char *unit;
         char *grant;
-        uint64_t generation;
+        uint64_t generation;              /* as it was asked for, then the one that was used or made */
+        char algorithm_asked[ASKED_TEXT]; /* "": the call has none */
         const char *certificate; /* whose credential it is; borrowed until the record is written */
         bool forced;
         bool refused;       /* no grant allows it */
@@ -196,7 +200,22 @@ void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name);
 /* Counts an answered call; those of objects under their source. */
 void call_count(const Call *call);
 /* A call that was refused before it became one. */
-void record_refusal(Peer *peer, const Node *node, MethodId method, int status);
+void record_refusal(Peer *peer, const Node *node, MethodId method, DBusMessage *message, int status);
+
+typedef struct Asked {
+        uint64_t generation;
+        char algorithm[ASKED_TEXT];
+} Asked;
+
+/* What a message of checked types asks of a key, for the record. */
+void asked_of(MethodId method, DBusMessage *message, Asked *ret_asked);
+
+/* --- refused.c: which failures are recorded one by one --- */
+
+/* false: it has been added to the sums. */
+bool refusal_is_single(Bus *bus, uint32_t uid, bool has_grant, MethodId method, const char *result);
+/* Records the sums now. */
+void refusals_tell(Bus *bus);
 
 /* --- access.c: may it? --- */
 
