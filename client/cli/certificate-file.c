@@ -94,10 +94,10 @@ static int put_export(Cli *cli, const char *id, const cb_value *fd)
         r = file_put(cli, data, n, 0600);
         explicit_bzero(data, n);
         free(data);
-        return r ? r
-                 : show_done(cli, "certificate", id,
-                             "%s exported with its private key; keep %s safe.", id,
-                             arguments_value(cli->arguments, "--output"));
+        if (r || !file_is_output(cli))
+                return r;
+        return show_done(cli, "certificate", id, "%s exported with its private key; keep %s safe.",
+                         id, arguments_value(cli->arguments, "--output"));
 }
 
 int verb_certificate_export(Cli *cli, const Arguments *arguments)

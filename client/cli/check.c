@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -294,6 +295,7 @@ static int on_asked(SSL *ssl, void *argument)
 static int set_trust(Cli *cli, Check *c)
 {
         const char *file = c->credential->ca_file;
+        struct stat st;
 
         if (!file || !*file) {
                 if (!SSL_CTX_set_default_verify_paths(c->tls))
@@ -301,6 +303,10 @@ static int set_trust(Cli *cli, Check *c)
                                         openssl_reason());
                 return 0;
         }
+        /* Its name is given by whoever manages the backend: nothing of his makes us wait. */
+        if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
+                return cli_fail(cli, CB_FAILED, "The authorities in %s cannot be read: no file.",
+                                file);
         if (!SSL_CTX_load_verify_file(c->tls, file))
                 return cli_fail(cli, CB_FAILED, "The authorities in %s cannot be read: %s", file,
                                 openssl_reason());

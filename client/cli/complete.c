@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "text.h"
 
 #define WAIT_USEC UINT64_C(1000000)
 
@@ -58,7 +59,8 @@ static int offer_name(void *userdata, const char *name)
 {
         const Names *names = userdata;
 
-        offer(names->completion, names->prefix, name);
+        if (text_is_plain(name, TEXT_OF_IDS)) /* it goes into a shell's line */
+                offer(names->completion, names->prefix, name);
         return 0;
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Files that verbs read and write. What is written appears whole or not at all. */
+/*
+ * Files that verbs read, and what --output names: a file, made anew (newfile.h); one of our
+ * descriptors; /dev/null, or the terminal that one of our descriptors is. No other device.
+ */
 #include "file.h"
 
 #include <errno.h>
@@ -7,7 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
+
+#include "newfile.h"
 
 int file_open(Cli *cli, const char *name, int *ret_fd)
 {
@@ -20,75 +26,88 @@ int file_open(Cli *cli, const char *name, int *ret_fd)
         return 0;
 }
 
-static int write_all(int fd, const char *data, size_t n)
-{
-        while (n > 0) {
-                ssize_t written = write(fd, data, n);
+/* ------------------------------------------------------------------ writing */
 
-                if (written < 0 && errno == EINTR)
-                        continue;
-                if (written < 0)
-                        return -errno;
-                data += written;
-                n -= (size_t)written;
-        }
-        return 0;
-}
-
-/* What is no regular file (/dev/stdout, a pipe) is written to as it is. */
-static bool is_special(const char *name)
+static bool is_own_terminal(dev_t device)
 {
         struct stat st;
 
-        return stat(name, &st) == 0 && !S_ISREG(st.st_mode);
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (isatty(fd) && fstat(fd, &st) == 0 && st.st_rdev == device)
+                        return true;
+        return device == makedev(5, 0); /* /dev/tty: the process's own, whichever that is */
 }
 
-static int write_special(const char *name, const void *data, size_t n)
+static bool is_harmless_device(const struct stat *st)
 {
-        int fd = open(name, O_WRONLY | O_CLOEXEC | O_NOCTTY), r;
+        return S_ISCHR(st->st_mode) &&
+               (st->st_rdev == makedev(1, 3) /* /dev/null */ || is_own_terminal(st->st_rdev));
+}
 
+/* Opens such a device. -ENOENT: it is none; what is there is for newfile_begin() to judge. */
+static int open_device(const char *name)
+{
+        struct stat st;
+        int fd;
+
+        if (lstat(name, &st) < 0 || !is_harmless_device(&st))
+                return -ENOENT;
+        fd = open(name, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, data, n);
-        if (close(fd) < 0 && r == 0)
-                r = -errno;
-        return r;
-}
-
-static int write_new(const char *name, const void *data, size_t n, mode_t mode)
-{
-        CLEANUP(free_text) char *temporary = NULL;
-        int fd, r;
-
-        if (asprintf(&temporary, "%s.XXXXXX", name) < 0) {
-                temporary = NULL;
-                return -ENOMEM;
+        if (fstat(fd, &st) < 0 || !is_harmless_device(&st)) {
+                (void)close(fd);
+                return -ENOTSUP;
         }
-        fd = mkostemp(temporary, O_CLOEXEC);
+        return fd;
+}
+
+/* A descriptor of the caller's to close; -ENOENT: the name is that of a file. */
+static int open_output(const char *name)
+{
+        int fd = name && strcmp(name, "-") != 0 ? newfile_descriptor(name) : STDOUT_FILENO;
+
+        if (fd == -ENOENT)
+                return open_device(name);
         if (fd < 0)
-                return -errno;
-        r = write_all(fd, data, n);
-        if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
-                r = -errno;
-        if (close(fd) < 0 && r == 0)
-                r = -errno;
-        if (r == 0 && rename(temporary, name) < 0)
-                r = -errno;
-        if (r)
-                (void)unlink(temporary);
-        return r;
+                return fd;
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        return fd < 0 ? -errno : fd;
+}
+
+static int put_anew(const char *name, const void *data, size_t n, mode_t mode)
+{
+        CLEANUP(newfile_deinit) NewFile file = { .fd = -1 };
+        int r;
+
+        r = newfile_begin(&file, name);
+        if (r == 0)
+                r = newfile_write(&file, data, n);
+        if (r == 0)
+                r = newfile_finish(&file, mode);
+        return r == 0 ? newfile_place(&file) : r;
+}
+
+bool file_is_output(const Cli *cli)
+{
+        const char *name = arguments_value(cli->arguments, "--output");
+        CLEANUP(close_fd) int fd = open_output(name);
+
+        return fd == -ENOENT;
 }
 
 int file_put(Cli *cli, const void *data, size_t n, mode_t mode)
 {
         const char *name = arguments_value(cli->arguments, "--output");
-        int r;
+        CLEANUP(close_fd) int fd = open_output(name);
+        int r = fd;
 
-        if (!name || strcmp(name, "-") == 0) {
-                if (fwrite(data, 1, n, stdout) != n || fflush(stdout))
-                        return cli_fail(cli, -EIO, "The answer could not be written.");
+        if (fd == -ENOENT)
+                r = put_anew(name, data, n, mode);
+        else if (fd >= 0)
+                r = fflush(stdout) ? -EIO : newfile_write_fd(fd, data, n);
+        if (r == 0)
                 return 0;
-        }
-        r = is_special(name) ? write_special(name, data, n) : write_new(name, data, n, mode);
-        return r ? cli_fail(cli, r, "%s cannot be written: %s", name, strerror(-r)) : 0;
+        return cli_fail(cli, r, "%s cannot be written: %s", name ? name : "The answer",
+                        newfile_reason(r));
 }

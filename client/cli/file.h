@@ -10,7 +10,10 @@
 int file_open(Cli *cli, const char *name, int *ret_fd);
 
 /*
- * Writes it to the file of --output with this mode (a file that is there is replaced as a whole: it
- * is never seen half-written), or to standard output.
+ * Writes it to what --output names: a file, with this mode, made anew and never seen half-written;
+ * or a descriptor that this program was started with, the null device or its terminal. Without
+ * --output, to standard output.
  */
 int file_put(Cli *cli, const void *data, size_t n, mode_t mode);
+/* Is it a file? Else nothing more may be said on standard output. */
+bool file_is_output(const Cli *cli);

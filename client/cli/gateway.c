@@ -2,8 +2,8 @@
 /*
  * What gateways of others enforce is what their configuration says. Here a credential is put into it. The
  * invariant: what is written verifies the backend at least as far as the credential demands; where a gateway
- * cannot do that, nothing is written, and why is said. Every name and path that goes into a configuration
- * has none of the characters that mean something there.
+ * cannot do that, nothing is written, and why is said. Whatever goes into a configuration, comments
+ * included, has none of the characters that mean something there: text_is_plain() is asked about each.
  */
 #include "gateway.h"
 
@@ -17,6 +17,7 @@
 #include <arpa/inet.h>
 
 #include "macro.h"
+#include "text.h"
 
 /* Where Debian keeps the authorities of the system; nginx has no word for them. */
 #define SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
@@ -51,18 +52,9 @@ static int refuse(char *ret_why, const char *format, ...)
 
 /* ------------------------------------------------------------------ what is safe in a configuration */
 
-static bool is_plain(const char *text, const char *others)
-{
-        for (const char *p = text; *p; p++)
-                if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') &&
-                    !(*p >= '0' && *p <= '9') && !strchr(others, *p))
-                        return false;
-        return *text != '\0';
-}
-
 static bool is_plain_path(const char *path)
 {
-        return *path == '/' && is_plain(path, "/._-+=@:,~");
+        return *path == '/' && text_is_plain(path, "/._-+=@:,~");
 }
 
 static bool is_address(const char *host)
@@ -75,6 +67,7 @@ static bool is_address(const char *host)
 static int find_place(const cb_credential *credential, Place *place, char *ret_why)
 {
         const char *host = credential->url ? credential->url : "", *end, *port;
+        size_t n_port;
         bool bracketed;
 
         if (strncasecmp(host, "https://", 8) != 0)
@@ -88,17 +81,19 @@ static int find_place(const cb_credential *credential, Place *place, char *ret_w
         memcpy(place->host, host, (size_t)(end - host));
         place->host[end - host] = '\0';
         port = end + bracketed;
-        (void)snprintf(place->port, sizeof(place->port), "%.*s",
-                       *port == ':' ? (int)strspn(port + 1, "0123456789") : 3,
+        n_port = *port == ':' ? strspn(port + 1, "0123456789") : 3;
+        if (n_port == 0 || n_port >= sizeof(place->port))
+                return refuse(ret_why, "Its URL has no port that can be.");
+        (void)snprintf(place->port, sizeof(place->port), "%.*s", (int)n_port,
                        *port == ':' ? port + 1 : "443");
         place->is_address = is_address(place->host);
-        if (!is_plain(place->host, place->is_address ? ".:" : ".-_"))
+        if (!text_is_plain(place->host, place->is_address ? ".:" : ".-_"))
                 return refuse(ret_why, "The host %s cannot be written into a configuration.",
                               place->host);
 
         place->name = place->is_address ? NULL : place->host;
         for (char **name = credential->server_names; !place->name && *name; name++)
-                if (!is_address(*name) && is_plain(*name, ".-_"))
+                if (!is_address(*name) && text_is_plain(*name, ".-_"))
                         place->name = *name;
         return 0;
 }
@@ -131,7 +126,7 @@ static int check_name(const cb_credential *credential, const Place *place, const
 static void note_other_names(const cb_credential *credential, const Place *place, FILE *to)
 {
         for (char **name = credential->server_names; credential->validate_name && *name; name++)
-                if (is_plain(*name, ".:-_*") && strcasecmp(*name, place->name) != 0)
+                if (text_is_plain(*name, ".:-_*") && strcasecmp(*name, place->name) != 0)
                         (void)fprintf(to,
                                       "# %s would be accepted too, but only one name can be "
                                       "verified here.\n",
@@ -165,7 +160,7 @@ static int nginx_write(const GatewayFiles *files, const cb_credential *credentia
                 return r;
 
         (void)fprintf(to, "# Include it where %s is passed to: proxy_pass %s;\n", files->backend,
-                      is_plain(credential->url, "/._-+=@:,~%?&[]") ? credential->url : "…");
+                      text_is_plain(credential->url, "/._-+=@:,~%?&[]") ? credential->url : "…");
         note_other_names(credential, place, to);
         (void)fprintf(to,
                       "proxy_ssl_certificate %s;\n"
@@ -262,6 +257,8 @@ const char *gateway_check_files(const Gateway *gateway, const GatewayFiles *file
         if (!is_plain_path(files->chain) || !is_plain_path(files->key))
                 return "A path that goes into a gateway's configuration has letters, digits and "
                        "/._-+=@:,~ only.";
+        if (!text_is_plain(files->backend, TEXT_OF_IDS))
+                return "That is no backend's name.";
         return gateway->check_files(files);
 }
 
@@ -274,6 +271,9 @@ int gateway_write(const Gateway *gateway, const GatewayFiles *files,
         FILE *to;
         int r;
 
+        if (!text_is_plain(credential->id, TEXT_OF_IDS))
+                return refuse(ret_why, "Its certificate's id cannot be written into a "
+                                       "configuration.");
         if (credential->ca_file && *credential->ca_file && !is_plain_path(credential->ca_file))
                 return refuse(ret_why, "Its --ca-file cannot be written into a configuration.");
         r = find_place(credential, &place, ret_why);

@@ -17,6 +17,8 @@
 #include <openssl/asn1t.h>
 #include <openssl/pem.h>
 
+#include "text.h"
+
 #define KEY_FILE_VERSION "certbroker key reference v1"
 
 typedef struct KeyReference {
@@ -90,7 +92,12 @@ int keyfile_encode(const char *uri, X509 *leaf, const char *comment, char **ret_
 
 int keyfile_comment(const char *id, const char *uri, char **ret_comment)
 {
-        int n = asprintf(
+        int n;
+
+        /* The rest of the file is read by programs: nothing of this may look like a block of PEM. */
+        if (!text_is_plain(id, TEXT_OF_IDS) || !text_is_plain(uri, ":/?=&" TEXT_OF_IDS))
+                return -EBADMSG;
+        n = asprintf(
                 ret_comment,
                 "Reference to the private key of certificate %s, for OpenSSL 3.\n"
                 "%s\n"

@@ -5,9 +5,11 @@
  * standard output is its answer; it is printed only when it is known.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "build-config.h"
 #include "cli.h"
@@ -122,12 +124,22 @@ static int run(Cli *cli)
         return r;
 }
 
+/* So that nothing that is opened here takes the number of a standard stream that was closed. */
+static void hold_standard_streams(void)
+{
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+                        /* the wrong way round: to read or write it fails, as it did before */
+                        (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int argc, char **argv)
 {
         Arguments arguments;
         Cli cli = { .arguments = &arguments };
         int r;
 
+        hold_standard_streams();
         if (argc == 2 && strcmp(argv[1], "--version") == 0) {
                 (void)puts("certbroker " PROJECT_VERSION);
                 return 0;

@@ -162,8 +162,7 @@ static int verb_metrics(Cli *cli, const Arguments *arguments)
         text = cb_value_string(cb_value_at(reply, 0), "");
         if (arguments->json)
                 return show_document(cli, json_pack("{s:s}", "metrics", text));
-        (void)fputs(text, stdout);
-        return 0;
+        return text_print_lines(text, stdout) ? cli_out_of_memory(cli) : 0;
 }
 
 const Verb metrics_verbs[] = {

@@ -7,11 +7,12 @@
 #include "store.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include "newfile.h"
 
 #define STORE_FILE     "certbroker.sqlite"
 #define APPLICATION_ID "1128428404" /* 0x43427374, as the daemon's database.c has it */
@@ -150,54 +151,34 @@ static int copy_to(Cli *cli, sqlite3 *from, const char *file)
         return r;
 }
 
-static int sync_directory_of(const char *file)
-{
-        const char *slash = strrchr(file, '/');
-        CLEANUP(free_text)
-        char *directory = slash ? strndup(file, (size_t)(slash + 1 - file)) : strdup(".");
-        CLEANUP(close_fd) int fd = -1;
-
-        if (!directory)
-                return -ENOMEM;
-        fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
-static int publish(Cli *cli, int fd, const char *temporary, const char *file, uint64_t *ret_n_bytes)
+static int publish(Cli *cli, NewFile *file, uint64_t *ret_n_bytes)
 {
         struct stat st;
+        int r = newfile_finish(file, 0600);
 
-        if (fsync(fd) < 0 || fstat(fd, &st) < 0 || rename(temporary, file) < 0 ||
-            sync_directory_of(file) < 0)
-                return cli_fail(cli, -errno, "%s cannot be written: %s", file, strerror(errno));
+        if (r == 0 && fstat(file->fd, &st) < 0)
+                r = -errno;
+        if (r == 0)
+                r = newfile_place(file);
+        if (r)
+                return cli_fail(cli, r, "%s cannot be written: %s", file->path, newfile_reason(r));
         *ret_n_bytes = (uint64_t)st.st_size;
         return 0;
 }
 
 int store_copy(Cli *cli, const char *directory, const char *file, uint64_t *ret_n_bytes)
 {
+        CLEANUP(newfile_deinit) NewFile copy = { .fd = -1 };
         CLEANUP(free_text) char *store = NULL;
-        CLEANUP(free_text) char *temporary = NULL;
-        CLEANUP(close_fd) int fd = -1;
         sqlite3 *from = NULL;
         int r;
 
         r = open_store(cli, directory, &store, &from);
         if (r)
                 return r;
-        if (asprintf(&temporary, "%s.XXXXXX", file) < 0) {
-                temporary = NULL;
-                r = cli_out_of_memory(cli);
-        } else {
-                fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
-                r = fd < 0 ? cli_fail(cli, -errno, "%s cannot be written: %s", file,
-                                      strerror(errno))
-                           : copy_to(cli, from, temporary);
-        }
+        r = newfile_begin(&copy, file);
+        r = r ? cli_fail(cli, r, "%s cannot be written: %s", file, newfile_reason(r))
+              : copy_to(cli, from, copy.temporary);
         (void)sqlite3_close(from);
-        if (r == 0)
-                r = publish(cli, fd, temporary, file, ret_n_bytes);
-        if (r && fd >= 0)
-                (void)unlink(temporary);
-        return r;
+        return r ? r : publish(cli, &copy, ret_n_bytes);
 }

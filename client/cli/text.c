@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "harmless.h"
 #include "macro.h"
 
 #define DURATION_MAX (UINT64_C(100) * 366 * 86400)
@@ -47,21 +48,6 @@ static size_t decode_character(const unsigned char *p, uint32_t *ret_code)
         return 0;
 }
 
-static bool is_harmless(uint32_t code)
-{
-        static const struct {
-                uint32_t first, last;
-        } harmful[] = {
-                { 0x00, 0x1f },     { 0x7f, 0x9f },     { 0x061c, 0x061c }, { 0x200b, 0x200f },
-                { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(harmful); i++)
-                if (code >= harmful[i].first && code <= harmful[i].last)
-                        return false;
-        return true;
-}
-
 char *text_format(const char *format, va_list list)
 {
         char *text;
@@ -93,6 +79,32 @@ char *text_escape(const char *text)
         }
         *to = '\0';
         return escaped;
+}
+
+int text_print_lines(const char *text, FILE *to)
+{
+        while (*text) {
+                size_t n = strcspn(text, "\n");
+                CLEANUP(free_text) char *line = strndup(text, n);
+                CLEANUP(free_text) char *escaped = line ? text_escape(line) : NULL;
+
+                if (!escaped)
+                        return -ENOMEM;
+                (void)fputs(escaped, to);
+                if (text[n])
+                        (void)fputc('\n', to);
+                text += n + (text[n] != '\0');
+        }
+        return 0;
+}
+
+bool text_is_plain(const char *text, const char *others)
+{
+        for (const char *p = text; *p; p++)
+                if (!(*p >= 'a' && *p <= 'z') && !(*p >= 'A' && *p <= 'Z') &&
+                    !(*p >= '0' && *p <= '9') && !strchr(others, *p))
+                        return false;
+        return *text != '\0';
 }
 
 size_t text_width(const char *text)

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* vasprintf(3), but NULL where there is no memory. */
 char *text_format(const char *format, va_list list) __attribute__((format(printf, 1, 0)));
@@ -15,6 +17,16 @@ char *text_format(const char *format, va_list list) __attribute__((format(printf
  * it; NULL: memory.
  */
 char *text_escape(const char *text);
+/* Prints several lines so, each line for itself. -ENOMEM. */
+int text_print_lines(const char *text, FILE *to);
+
+/* What ids and names consist of, beside letters and digits. */
+#define TEXT_OF_IDS "._-"
+/*
+ * Is it made of ASCII letters, digits and these others alone, and not empty? Asked about whatever
+ * was received before it goes where characters have a meaning: configurations, key files, shells.
+ */
+bool text_is_plain(const char *text, const char *others);
 /* How many columns it takes, a code point each. */
 size_t text_width(const char *text);
 

@@ -15,7 +15,7 @@
 
 #include "gateway.h"
 #include "keyfile.h"
-#include "replace.h"
+#include "newfile.h"
 #include "run.h"
 #include "show.h"
 #include "text.h"
@@ -26,6 +26,8 @@
 #define PAUSE_MIN_USEC UINT64_C(1000000)
 #define PAUSE_MAX_USEC UINT64_C(60000000)
 
+#define FILES_MAX      3 /* chain, key, conf */
+
 static volatile sig_atomic_t stopping;
 
 typedef struct Watching {
@@ -33,8 +35,8 @@ typedef struct Watching {
         const char *backend, *command;
         const Gateway *gateway;
         char *chain, *key, *conf; /* absolute; conf may be NULL */
-        char *texts[REPLACE_MAX]; /* of chain, key and conf, as they were written last */
-        char *wanted[REPLACE_MAX];
+        char *texts[FILES_MAX]; /* of chain, key and conf, as they were written last */
+        char *wanted[FILES_MAX];
         uint64_t generation;
         bool must_write, must_run, was_written;
         uint64_t try_at, pause_usec;
@@ -43,7 +45,7 @@ typedef struct Watching {
 
 static void watching_deinit(Watching *w)
 {
-        for (size_t i = 0; i < REPLACE_MAX; i++) {
+        for (size_t i = 0; i < FILES_MAX; i++) {
                 free(w->texts[i]);
                 free(w->wanted[i]);
         }
@@ -84,6 +86,7 @@ static void tell(const Watching *w, const char *event, const char *format, ...) 
 static void tell(const Watching *w, const char *event, const char *format, ...)
 {
         CLEANUP(free_text) char *text = NULL;
+        CLEANUP(free_text) char *escaped = NULL;
         CLEANUP(json_freep) json_t *json = NULL;
         va_list list;
 
@@ -93,11 +96,12 @@ static void tell(const Watching *w, const char *event, const char *format, ...)
         if (!text)
                 return;
         if (!w->cli->arguments->json) {
-                (void)printf("%s: %s\n", w->backend, text);
+                escaped = text_escape(text);
+                (void)printf("%s: %s\n", w->backend, escaped ? escaped : event);
         } else {
                 json = json_pack("{s:s, s:s, s:I, s:s}", "backend", w->backend, "event", event,
                                  "generation", (json_int_t)w->generation, "text", text);
-                if (json && json_dumpf(json, stdout, JSON_COMPACT) == 0)
+                if (json && json_dumpf(json, stdout, JSON_COMPACT | JSON_ENSURE_ASCII) == 0)
                         (void)putchar('\n');
         }
         (void)fflush(stdout);
@@ -148,7 +152,7 @@ static int make_conf(Watching *w, const cb_credential *credential)
 
 static int make_texts(Watching *w, const cb_credential *credential)
 {
-        for (size_t i = 0; i < REPLACE_MAX; i++) {
+        for (size_t i = 0; i < FILES_MAX; i++) {
                 free(w->wanted[i]);
                 w->wanted[i] = NULL;
         }
@@ -164,7 +168,7 @@ static int make_texts(Watching *w, const cb_credential *credential)
 
 static bool is_written(const Watching *w)
 {
-        for (size_t i = 0; i < REPLACE_MAX; i++)
+        for (size_t i = 0; i < FILES_MAX; i++)
                 if (strcmp(w->texts[i] ?: "", w->wanted[i] ?: "") != 0)
                         return false;
         return w->was_written;
@@ -176,24 +180,48 @@ static void try_later(Watching *w)
         w->pause_usec = w->pause_usec * 2 < PAUSE_MAX_USEC ? w->pause_usec * 2 : PAUSE_MAX_USEC;
 }
 
+/*
+ * Each is written beside its place and made durable, and only then all are renamed into place, one
+ * after the other: whoever reads one sees the old or the new one, whole. There is no secret in them.
+ */
+static int replace_files(const Watching *w, NewFile *files, const char **ret_failed)
+{
+        const char *paths[FILES_MAX] = { w->chain, w->key, w->conf };
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < FILES_MAX; i++) {
+                if (!w->wanted[i])
+                        continue;
+                *ret_failed = paths[i];
+                r = newfile_begin(&files[i], paths[i]);
+                if (r == 0)
+                        r = newfile_write(&files[i], w->wanted[i], strlen(w->wanted[i]));
+                if (r == 0)
+                        r = newfile_finish(&files[i], 0644);
+        }
+        for (size_t i = 0; r == 0 && i < FILES_MAX; i++) {
+                *ret_failed = paths[i];
+                r = w->wanted[i] ? newfile_place(&files[i]) : 0;
+        }
+        return r;
+}
+
 static void write_files(Watching *w)
 {
-        const char *paths[REPLACE_MAX] = { w->chain, w->key, w->conf }, *failed = "";
-        NewFile files[REPLACE_MAX];
-        size_t n = 0;
+        NewFile files[FILES_MAX] = { { .fd = -1 }, { .fd = -1 }, { .fd = -1 } };
+        const char *failed = "";
         int r;
 
-        for (size_t i = 0; i < REPLACE_MAX; i++)
-                if (w->wanted[i])
-                        files[n++] = (NewFile){ paths[i], w->wanted[i] };
-        r = files_replace(files, n, &failed);
+        r = replace_files(w, files, &failed);
+        for (size_t i = 0; i < FILES_MAX; i++)
+                newfile_deinit(&files[i]);
         if (r) {
                 tell(w, "failed", "%s cannot be written: %s; trying again in %" PRIu64 " s.",
-                     failed, strerror(-r), w->pause_usec / 1000000);
+                     failed, newfile_reason(r), w->pause_usec / 1000000);
                 try_later(w);
                 return;
         }
-        for (size_t i = 0; i < REPLACE_MAX; i++) {
+        for (size_t i = 0; i < FILES_MAX; i++) {
                 free(w->texts[i]);
                 w->texts[i] = w->wanted[i] ? strdup(w->wanted[i]) : NULL;
         }

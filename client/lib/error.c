@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "text.h"
 #include "value.h"
 
 #define DBUS_ERROR "org.freedesktop.DBus.Error."
@@ -112,10 +113,12 @@ int error_from_message(cb_error *error, const Incoming *message)
                 text = cb_value_string(cb_value_at(body, 0), "");
         status = status_from_name(name, &known);
         if (!*text)
-                return error_set(error, status, "certbrokerd answered %s.", name);
-        if (!known)
-                return error_set(error, status, "%s (%s)", text, name);
-        return error_set(error, status, "%s", text);
+                (void)error_set(error, status, "certbrokerd answered %s.", name);
+        else
+                (void)error_set(error, status, known ? "%s" : "%s (%s)", text, name);
+        if (error) /* gateways write it into their logs as it is */
+                text_make_harmless(error->text);
+        return status;
 }
 
 const char *cb_status_word(int status)

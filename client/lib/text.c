@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "harmless.h"
+
 #define NAME_LENGTH_MAX 255
 
 /*
@@ -48,6 +50,32 @@ bool text_is_utf8(const char *text, size_t n)
                 n -= length;
         }
         return true;
+}
+
+static uint32_t code_point(const uint8_t *p, size_t length)
+{
+        uint32_t code = length == 1 ? p[0] : p[0] & (0x7fu >> length);
+
+        for (size_t i = 1; i < length; i++)
+                code = code << 6 | (p[i] & 0x3fu);
+        return code;
+}
+
+void text_make_harmless(char *text)
+{
+        uint8_t *p = (uint8_t *)text;
+        size_t n = strlen(text);
+
+        while (n > 0) {
+                size_t length = sequence_length(p, n);
+
+                if (length == 0 || !is_harmless(code_point(p, length))) {
+                        length = length == 0 ? 1 : length;
+                        memset(p, '?', length);
+                }
+                p += length;
+                n -= length;
+        }
 }
 
 static bool is_letter(char c)

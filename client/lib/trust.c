@@ -83,8 +83,11 @@ static bool is_trusted(const Trust *trust, uid_t uid, uid_t its_user)
         return uid == 0 || uid == geteuid() || uid == its_user;
 }
 
+/* A bus tells the uids of its own user namespace: in another, oneself is of another number there. */
 bool trust_is_broker(const Trust *trust, uid_t uid)
 {
+        if (!trust->sees_all_uids)
+                return uid == 0 || (uid != TRUST_NO_UID && uid == trust->broker_uid);
         return is_trusted(trust, uid, trust->broker_uid);
 }
 

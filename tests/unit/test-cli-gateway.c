@@ -141,6 +141,7 @@ static void test_nothing_gets_in(void **state)
         static char ca[][32] = {
                 "/a b", "/a;b", "relative", "/a\nb", "/$a", "/a\"b", "/a'b", "/a{b"
         };
+        static char ids[][48] = { "x\nprogram pwn\n command /bin/sh\n#", "x\r", "x y", "", "x#", "x;y", "\xc3\xa4" };
         static char name[] = "x;y";
         char *names[] = { name, NULL };
 
@@ -155,6 +156,13 @@ static void test_nothing_gets_in(void **state)
                 cb_credential c = credential_of(url);
 
                 c.ca_file = ca[i];
+                assert_null(write_for("nginx", &c));
+                assert_null(write_for("haproxy", &c));
+        }
+        for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+                cb_credential c = credential_of(url);
+
+                c.id = ids[i];
                 assert_null(write_for("nginx", &c));
                 assert_null(write_for("haproxy", &c));
         }
@@ -179,6 +187,7 @@ static void test_files(void **state)
         assert_null(gateway_check_files(nginx, &(GatewayFiles){ "x", "/a/b", "/c/d" }));
         assert_non_null(gateway_check_files(nginx, &(GatewayFiles){ "x", "/a b", "/c" }));
         assert_non_null(gateway_check_files(nginx, &(GatewayFiles){ "x", "/a", "/c;" }));
+        assert_non_null(gateway_check_files(nginx, &(GatewayFiles){ "x\ny", "/a", "/c" }));
         assert_null(gateway_check_files(haproxy, &(GatewayFiles){ "x", "/a", "/a" }));
         assert_null(gateway_check_files(haproxy, &(GatewayFiles){ "x", "/a", "/a.key" }));
         assert_non_null(gateway_check_files(haproxy, &(GatewayFiles){ "x", "/a", "/b.key" }));

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,18 @@ static void test_words(void **state)
         free(text);
 }
 
+/* An id that was received, and would be a block of PEM, or end the line, is not written. */
+static void test_words_of_others(void **state)
+{
+        static const char *const evil[] = { "x\n-----BEGIN PRIVATE KEY-----\n", "x\n", "", "x y", "\xff" };
+        char *comment;
+
+        for (size_t i = 0; i < sizeof(evil) / sizeof(evil[0]); i++) {
+                assert_int_equal(keyfile_comment(evil[i], URI, &comment), -EBADMSG);
+                assert_int_equal(keyfile_comment("orders", evil[i], &comment), -EBADMSG);
+        }
+}
+
 static void test_nothing_secret(void **state)
 {
         BIGNUM *secret = NULL;
@@ -135,6 +148,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_der),
                 cmocka_unit_test(test_words),
+                cmocka_unit_test(test_words_of_others),
                 cmocka_unit_test(test_nothing_secret),
         };
 

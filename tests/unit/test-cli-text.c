@@ -39,6 +39,31 @@ static void test_escape(void **state)
         }
 }
 
+static void test_lines(void **state)
+{
+        char *text = NULL;
+        size_t n;
+        FILE *to = open_memstream(&text, &n);
+
+        assert_non_null(to);
+        assert_int_equal(text_print_lines("a 1\n\x1b[2Jb\n\nc", to), 0);
+        assert_int_equal(text_print_lines("", to), 0);
+        assert_int_equal(fclose(to), 0);
+        assert_string_equal(text, "a 1\n\\x1b[2Jb\n\nc");
+        free(text);
+}
+
+static void test_plain(void **state)
+{
+        assert_true(text_is_plain("orders-1.2_X", TEXT_OF_IDS));
+        assert_false(text_is_plain("", TEXT_OF_IDS));
+        assert_false(text_is_plain("a\n", TEXT_OF_IDS));
+        assert_false(text_is_plain("a$b", TEXT_OF_IDS));
+        assert_false(text_is_plain("a/b", TEXT_OF_IDS));
+        assert_true(text_is_plain("a/b", "/"));
+        assert_false(text_is_plain("\xc3\xa4", TEXT_OF_IDS));
+}
+
 static void test_width(void **state)
 {
         assert_int_equal(text_width(""), 0);
@@ -156,7 +181,8 @@ static void test_duration(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_escape),      cmocka_unit_test(test_width),
+                cmocka_unit_test(test_escape),      cmocka_unit_test(test_lines),
+                cmocka_unit_test(test_plain),       cmocka_unit_test(test_width),
                 cmocka_unit_test(test_format),      cmocka_unit_test(test_parse),
                 cmocka_unit_test(test_parse_wrong), cmocka_unit_test(test_duration),
         };

@@ -120,6 +120,9 @@ static void test_user_without_a_number(void **state)
         assert_false(may(&inside, PEER_BUS, TRUST_NO_UID, OVERFLOWING));
         assert_false(may(&inside, PEER_CHANNEL, TRUST_NO_UID, OVERFLOWING));
         assert_true(may(&outside, PEER_CHANNEL, TRUST_NO_UID, OVERFLOWING));
+        /* what a bus tells of is not of our namespace: only the names' users are */
+        assert_true(trust_is_broker(&inside, 0));
+        assert_int_equal(trust_is_broker(&inside, geteuid()), geteuid() == 0);
 }
 
 static void test_init(void **state)
