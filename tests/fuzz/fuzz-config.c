@@ -14,7 +14,7 @@
 #include "core/identifier.h"
 
 /* libconfig 1.5 forgets a string that the file ends in; a configuration that is refused is read once. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
         return "leak:libconfig.so";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writes the seeds of fuzz-message: what the broker and a bus send, encoded by libdbus, which both of them use. One
- * file a message, and one of them all, as they follow each other on a stream.
+ * file a message, and one of them all, as they follow each other on a stream. And those of fuzz-link: each after a log-in.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -164,6 +164,33 @@ static void add_every_number(Iter *at)
 
 /* ------------------------------------------------------------------ messages */
 
+static const char *conversations; /* where fuzz-link's seeds go */
+
+/* A log-in that succeeds, and then this as the answer to the first call: on a bus that is Hello's. */
+static void write_conversation(const char *name, DBusMessage *answer)
+{
+        static const char login[] = "DATA\r\nOK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n";
+        const bool is_answer = dbus_message_get_type(answer) != DBUS_MESSAGE_TYPE_SIGNAL;
+
+        for (char on_bus = 0; on_bus < 2; on_bus++) {
+                char path[4096], *data = NULL;
+                int n = 0;
+                FILE *f;
+
+                if (is_answer)
+                        require(dbus_message_set_reply_serial(answer, 1), name);
+                require(dbus_message_set_sender(answer, on_bus ? "org.freedesktop.DBus" : ":1.5") &&
+                                dbus_message_marshal(answer, &data, &n),
+                        name);
+                snprintf(path, sizeof(path), "%s/%s-%d", conversations, name, on_bus);
+                f = fopen(path, "we");
+                require(f && fputc(on_bus, f) != EOF && fputs(login, f) >= 0 &&
+                                fwrite(data, 1, (size_t)n, f) == (size_t)n && fclose(f) == 0,
+                        path);
+                dbus_free(data);
+        }
+}
+
 static void write_seed(const char *directory, const char *name, DBusMessage *message)
 {
         const char *const names[] = { name, "stream" };
@@ -184,6 +211,7 @@ static void write_seed(const char *directory, const char *name, DBusMessage *mes
                 require(f && fwrite(data, 1, (size_t)n, f) == (size_t)n && fclose(f) == 0, path);
         }
         dbus_free(data);
+        write_conversation(name, message);
         dbus_message_unref(message);
 }
 
@@ -224,8 +252,10 @@ int main(int argc, char **argv)
 {
         char path[4096];
 
-        require(argc == 2, "usage: make-messages DIRECTORY");
-        require(mkdir(argv[1], 0777) == 0 || errno == EEXIST, argv[1]);
+        require(argc == 3, "usage: make-messages MESSAGES CONVERSATIONS");
+        conversations = argv[2];
+        for (int i = 1; i < argc; i++)
+                require(mkdir(argv[i], 0777) == 0 || errno == EEXIST, argv[i]);
         snprintf(path, sizeof(path), "%s/stream", argv[1]);
         require(remove(path) == 0 || errno == ENOENT, path);
         write_answer(argv[1], "credential", add_credential);
