@@ -10,6 +10,7 @@
 #include <openssl/evp.h>
 #include <openssl/pkcs12.h>
 #include <openssl/x509.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hex.h"
@@ -17,12 +18,14 @@
 #include "pki/parts.h"
 #include "pki/pem.h"
 
-#define IV_MAX 16
+#define IV_MAX         16
+#define KEY_BLOCKS_MAX 64
 
 typedef struct PemBundle {
         Parts *parts;
         Passphrase passphrase;
         Failure *failure;
+        size_t n_key_blocks; /* of every kind, also those that we do not read */
 } PemBundle;
 
 static void pkcs8_freep(PKCS8_PRIV_KEY_INFO **place)
@@ -88,11 +91,11 @@ static int read_encrypted_pkcs8(PemBundle *bundle, const PemBlock *block, Secret
         if (!sig)
                 return fail_damaged(bundle);
         X509_SIG_get0(sig, &algorithm, NULL);
-        r = pbe_check(algorithm, bundle->failure);
-        if (r)
-                return r;
         if (!bundle->passphrase.text)
                 return fail_passphrase(bundle);
+        r = work_add(&bundle->parts->work, algorithm, bundle->failure);
+        if (r)
+                return r;
         ERR_clear_error();
         pkcs8 = PKCS8_decrypt_ex(sig, bundle->passphrase.text, bundle->passphrase.n,
                                  pki_context_legacy(), NULL);
@@ -191,6 +194,8 @@ static int read_bare_key(PemBundle *bundle, const PemBlock *block, Secret *der, 
                 if (r)
                         return r;
         }
+        if (private_key_is_too_long(secret_length(der)))
+                return fail_damaged(bundle);
         p = secret_data(der);
         key = d2i_PrivateKey_ex(type, NULL, &p, (long)secret_length(der), pki_context(), NULL);
         if (key)
@@ -252,9 +257,14 @@ static int read_block(PemBundle *bundle, const PemBlock *block)
 {
         int r;
 
-        for (size_t i = 0; i < ELEMENTSOF(key_rows); i++)
-                if (strcmp(block->label, key_rows[i].label) == 0)
-                        return read_key_block(bundle, block, i);
+        for (size_t i = 0; i < ELEMENTSOF(key_rows); i++) {
+                if (strcmp(block->label, key_rows[i].label) != 0)
+                        continue;
+                if (++bundle->n_key_blocks > KEY_BLOCKS_MAX)
+                        return fail(bundle->failure, CB_BAD_BUNDLE,
+                                    "the bundle holds more than %d private keys", KEY_BLOCKS_MAX);
+                return read_key_block(bundle, block, i);
+        }
         r = certificates_append_block(&bundle->parts->certificates, block);
         if (r > 0)
                 return fail(bundle->failure, r,
@@ -266,13 +276,57 @@ static int read_block(PemBundle *bundle, const PemBlock *block)
         return 0;
 }
 
+/* What deriving the passphrase's key for this block takes; what is damaged is read again, and said, later. */
+static int plan_block(Work *work, const PemBlock *block, Failure *failure)
+{
+        CLEANUP(sig_freep) X509_SIG *sig = NULL;
+        CLEANUP(freep) uint8_t *der = NULL;
+        const X509_ALGOR *algorithm;
+        const unsigned char *p;
+        size_t n;
+
+        if (strcmp(block->label, "ENCRYPTED PRIVATE KEY") != 0)
+                return 0;
+        der = malloc(pem_decoded_max(block)); /* still encrypted */
+        if (!der)
+                return fail(failure, -ENOMEM, "cannot read a bundle: %s", strerror(ENOMEM));
+        if (pem_decode(block, der, &n) < 0)
+                return 0;
+        p = der;
+        sig = d2i_X509_SIG(NULL, &p, (long)n);
+        if (!sig)
+                return 0;
+        X509_SIG_get0(sig, &algorithm, NULL);
+        return work_add(work, algorithm, failure);
+}
+
+/* Before any of it is done. */
+static int plan(Secret *data, Failure *failure)
+{
+        PemReader reader;
+        PemBlock block;
+        Work work = { 0 };
+        int r = 0;
+
+        pem_reader_init(&reader, secret_data(data), secret_length(data));
+        while (r == 0 && pem_next(&reader, &block) > 0)
+                r = plan_block(&work, &block, failure);
+        ERR_clear_error();
+        return r;
+}
+
 int parts_read_pem(Parts *parts, Secret *data, Secret *passphrase, Failure *failure)
 {
-        PemBundle bundle = { parts, passphrase_of(passphrase), failure };
+        PemBundle bundle = { .parts = parts,
+                             .passphrase = passphrase_of(passphrase),
+                             .failure = failure };
         PemReader reader;
         PemBlock block;
         int r;
 
+        r = plan(data, failure);
+        if (r)
+                return r;
         pem_reader_init(&reader, secret_data(data), secret_length(data));
         while ((r = pem_next(&reader, &block)) > 0) {
                 r = read_block(&bundle, &block);

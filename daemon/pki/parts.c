@@ -13,9 +13,17 @@
 #include <openssl/x509.h>
 #include <string.h>
 
-/* OpenSSL writes 2048, Windows and Azure 2000, careful people a million: seconds, where it ends. */
+/*
+ * OpenSSL writes 2048, Windows and Azure 2000, careful people a million: about a second each, where it ends.
+ * An ordinary file has three such derivations (MAC, certificates, key); with a wrong passphrase, three of its
+ * MAC alone.
+ */
 #define ITERATIONS_MAX  2000000
-#define SCRYPT_WORK_MAX (1 << 22) /* N * r * p; the usual are 2^17 to 2^20 */
+#define WORK_MAX        (3 * ITERATIONS_MAX)
+/* N * r * p, each of which takes no longer than an iteration; the usual are 2^17 to 2^20. */
+#define SCRYPT_WORK_MAX (1 << 22)
+/* RSA 4096 takes 2400 bytes; what is longer has exponents that keep a signature going for ever. */
+#define PRIVATE_KEY_MAX 8192
 
 void parts_deinit(Parts *parts)
 {
@@ -23,6 +31,14 @@ void parts_deinit(Parts *parts)
                 EVP_PKEY_free(parts->keys[i]);
         bytes_list_deinit(&parts->certificates);
         *parts = (Parts){ 0 };
+}
+
+void parts_begin_again(Parts *parts)
+{
+        Work work = parts->work;
+
+        parts_deinit(parts);
+        parts->work = work;
 }
 
 Passphrase passphrase_of(Secret *secret)
@@ -63,16 +79,26 @@ static bool is_known_kind(const PKCS8_PRIV_KEY_INFO *pkcs8)
         return nid == NID_rsaEncryption || nid == NID_X9_62_id_ecPublicKey || nid == NID_ED25519;
 }
 
+bool private_key_is_too_long(size_t n)
+{
+        return n > PRIVATE_KEY_MAX;
+}
+
+/* Of other kinds not even the reading is bounded: libcrypto computes the public half of any DSA key. */
 int parts_add_pkcs8(Parts *parts, const PKCS8_PRIV_KEY_INFO *pkcs8, Failure *failure)
 {
-        EVP_PKEY *key = EVP_PKCS82PKEY_ex(pkcs8, pki_context(), NULL);
+        EVP_PKEY *key = NULL;
+        int n = 0;
 
-        if (key)
-                return parts_take_key(parts, key, failure);
-        if (is_known_kind(pkcs8))
+        if (!is_known_kind(pkcs8)) {
+                parts->n_unsupported++;
+                return 0;
+        }
+        if (PKCS8_pkey_get0(NULL, NULL, &n, NULL, pkcs8) && !private_key_is_too_long((size_t)n))
+                key = EVP_PKCS82PKEY_ex(pkcs8, pki_context(), NULL);
+        if (!key)
                 return fail(failure, CB_BAD_BUNDLE, "the bundle's private key is damaged");
-        parts->n_unsupported++;
-        return 0;
+        return parts_take_key(parts, key, failure);
 }
 
 static void pbe2_freep(PBE2PARAM **place)
@@ -116,7 +142,16 @@ static uint64_t number_of(const ASN1_INTEGER *integer)
         return integer && ASN1_INTEGER_get_uint64(&value, integer) ? value : UINT64_MAX;
 }
 
-static bool kdf_is_bounded(const X509_ALGOR *kdf)
+/* Saturates: what it cannot hold is too much anyway. */
+static uint64_t multiply(uint64_t a, uint64_t b)
+{
+        uint64_t product;
+
+        return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+/* In iterations; UINT64_MAX: more than is done for anyone. */
+static uint64_t cost_of_kdf(const X509_ALGOR *kdf)
 {
         int nid;
 
@@ -125,22 +160,22 @@ static bool kdf_is_bounded(const X509_ALGOR *kdf)
                 CLEANUP(pbkdf2_freep)
                 PBKDF2PARAM *p = parameters_of(kdf, ASN1_ITEM_rptr(PBKDF2PARAM), NULL);
 
-                return !p || number_of(p->iter) <= ITERATIONS_MAX;
+                return p ? number_of(p->iter) : 0;
         }
         if (nid == NID_id_scrypt) {
                 CLEANUP(scrypt_freep)
                 SCRYPT_PARAMS *p = parameters_of(kdf, ASN1_ITEM_rptr(SCRYPT_PARAMS), NULL);
-                uint64_t n = p ? number_of(p->costParameter) : 0,
-                         r = p ? number_of(p->blockSize) : 0,
-                         k = p ? number_of(p->parallelizationParameter) : 0;
+                uint64_t work =
+                        p ? multiply(multiply(number_of(p->costParameter), number_of(p->blockSize)),
+                                     number_of(p->parallelizationParameter))
+                          : 0;
 
-                return n <= SCRYPT_WORK_MAX && r <= SCRYPT_WORK_MAX && k <= SCRYPT_WORK_MAX &&
-                       n * r <= SCRYPT_WORK_MAX && n * r * k <= SCRYPT_WORK_MAX;
+                return work <= SCRYPT_WORK_MAX ? MIN(work, (uint64_t)ITERATIONS_MAX) : UINT64_MAX;
         }
-        return true; /* libcrypto knows no other, and says so */
+        return 0; /* libcrypto knows no other, and says so */
 }
 
-static bool pbe_is_bounded(const X509_ALGOR *algorithm)
+static uint64_t cost_of_pbe(const X509_ALGOR *algorithm)
 {
         int nid;
 
@@ -149,33 +184,39 @@ static bool pbe_is_bounded(const X509_ALGOR *algorithm)
                 CLEANUP(pbe2_freep)
                 PBE2PARAM *p = parameters_of(algorithm, ASN1_ITEM_rptr(PBE2PARAM), NULL);
 
-                return !p || kdf_is_bounded(p->keyfunc);
+                return p ? cost_of_kdf(p->keyfunc) : 0;
         } else {
                 CLEANUP(pbe_freep)
                 PBEPARAM *p = parameters_of(algorithm, ASN1_ITEM_rptr(PBEPARAM), NULL);
 
-                return !p || number_of(p->iter) <= ITERATIONS_MAX;
+                return p ? number_of(p->iter) : 0;
         }
 }
 
-int pbe_check_iterations(const ASN1_INTEGER *iterations, Failure *failure)
+static int add(Work *work, uint64_t cost, Failure *failure)
 {
-        if (!iterations || number_of(iterations) <= ITERATIONS_MAX)
-                return 0;
-        return fail(failure, CB_BAD_BUNDLE,
-                    "the bundle's passphrase is hashed more than %d times: "
-                    "write it with fewer iterations",
-                    ITERATIONS_MAX);
+        if (cost > ITERATIONS_MAX)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the bundle's passphrase is hashed with too much work: "
+                            "write it with at most %d iterations",
+                            ITERATIONS_MAX);
+        work->n_iterations += cost;
+        if (work->n_iterations > WORK_MAX)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the parts of the bundle together have its passphrase hashed more than "
+                            "%d times: write it with fewer iterations, or fewer parts",
+                            WORK_MAX);
+        return 0;
 }
 
-int pbe_check(const X509_ALGOR *algorithm, Failure *failure)
+int work_add_iterations(Work *work, const ASN1_INTEGER *iterations, Failure *failure)
 {
-        if (pbe_is_bounded(algorithm))
-                return 0;
-        return fail(failure, CB_BAD_BUNDLE,
-                    "the bundle's passphrase is hashed with too much work: "
-                    "write it with at most %d iterations",
-                    ITERATIONS_MAX);
+        return add(work, iterations ? number_of(iterations) : 1, failure);
+}
+
+int work_add(Work *work, const X509_ALGOR *algorithm, Failure *failure)
+{
+        return add(work, cost_of_pbe(algorithm), failure);
 }
 
 bool errors_say_unsupported(void)

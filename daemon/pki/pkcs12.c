@@ -77,7 +77,7 @@ static int read_shrouded_key(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
         int r;
 
         X509_SIG_get0(PKCS12_SAFEBAG_get0_pkcs8(bag), &algorithm, NULL);
-        r = pbe_check(algorithm, reader->failure);
+        r = work_add(&reader->parts->work, algorithm, reader->failure);
         if (r)
                 return r;
         ERR_clear_error();
@@ -126,24 +126,32 @@ static int read_bag(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
         }
 }
 
-/* Bags in a bag are read one level deep, which is one more than anyone writes. */
-static int read_bags(Pkcs12Reader *reader, const STACK_OF(PKCS12_SAFEBAG) * bags)
+/*
+ * Each bag. Bags in a bag are looked at one level deep, which is one more than anyone writes; one that holds
+ * others counts as well.
+ */
+static int each_bag(Pkcs12Reader *reader, const STACK_OF(PKCS12_SAFEBAG) * bags,
+                    int (*look)(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag))
 {
         for (int i = 0; i < sk_PKCS12_SAFEBAG_num(bags); i++) {
                 const PKCS12_SAFEBAG *bag = sk_PKCS12_SAFEBAG_value(bags, i);
                 const STACK_OF(PKCS12_SAFEBAG) *inner = NULL;
-                int r = 0;
+                int r;
 
                 if (PKCS12_SAFEBAG_get_nid(bag) == NID_safeContentsBag)
                         inner = PKCS12_SAFEBAG_get0_safes(bag);
-                else
-                        r = read_bag(reader, bag);
+                r = look(reader, bag);
                 for (int k = 0; r == 0 && k < sk_PKCS12_SAFEBAG_num(inner); k++)
-                        r = read_bag(reader, sk_PKCS12_SAFEBAG_value(inner, k));
+                        r = look(reader, sk_PKCS12_SAFEBAG_value(inner, k));
                 if (r)
                         return r;
         }
         return 0;
+}
+
+static int read_bags(Pkcs12Reader *reader, const STACK_OF(PKCS12_SAFEBAG) * bags)
+{
+        return each_bag(reader, bags, read_bag);
 }
 
 static int read_encrypted_safe(Pkcs12Reader *reader, PKCS7 *safe)
@@ -154,7 +162,7 @@ static int read_encrypted_safe(Pkcs12Reader *reader, PKCS7 *safe)
         if (!safe->d.encrypted || !safe->d.encrypted->enc_data ||
             !safe->d.encrypted->enc_data->algorithm)
                 return fail_damaged(reader->failure);
-        r = pbe_check(safe->d.encrypted->enc_data->algorithm, reader->failure);
+        r = work_add(&reader->parts->work, safe->d.encrypted->enc_data->algorithm, reader->failure);
         if (r)
                 return r;
         ERR_clear_error();
@@ -179,19 +187,70 @@ static int read_safe(Pkcs12Reader *reader, PKCS7 *safe)
         }
 }
 
-static int read_safes(Pkcs12Reader *reader, const PKCS12 *p12)
+static int each_safe(Pkcs12Reader *reader, const PKCS12 *p12,
+                     int (*look)(Pkcs12Reader *reader, PKCS7 *safe))
 {
         CLEANUP(safes_freep) STACK_OF(PKCS7) *safes = PKCS12_unpack_authsafes(p12);
 
         if (!safes || sk_PKCS7_num(safes) > SAFES_MAX)
                 return fail_damaged(reader->failure);
         for (int i = 0; i < sk_PKCS7_num(safes); i++) {
-                int r = read_safe(reader, sk_PKCS7_value(safes, i));
+                int r = look(reader, sk_PKCS7_value(safes, i));
 
                 if (r)
                         return r;
         }
         return 0;
+}
+
+static int read_safes(Pkcs12Reader *reader, const PKCS12 *p12)
+{
+        return each_safe(reader, p12, read_safe);
+}
+
+/* The work, as far as it can be seen while nothing is decrypted. */
+
+static int plan_bag(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
+{
+        const X509_ALGOR *algorithm;
+
+        if (PKCS12_SAFEBAG_get_nid(bag) != NID_pkcs8ShroudedKeyBag)
+                return 0;
+        X509_SIG_get0(PKCS12_SAFEBAG_get0_pkcs8(bag), &algorithm, NULL);
+        return work_add(&reader->parts->work, algorithm, reader->failure);
+}
+
+static int plan_safe(Pkcs12Reader *reader, PKCS7 *safe)
+{
+        CLEANUP(bags_freep) STACK_OF(PKCS12_SAFEBAG) *bags = NULL;
+
+        switch (OBJ_obj2nid(safe->type)) {
+        case NID_pkcs7_data:
+                bags = safe->d.data ? PKCS12_unpack_p7data(safe) : NULL;
+                return bags ? each_bag(reader, bags, plan_bag) : 0;
+        case NID_pkcs7_encrypted:
+                if (!safe->d.encrypted || !safe->d.encrypted->enc_data ||
+                    !safe->d.encrypted->enc_data->algorithm)
+                        return 0;
+                return work_add(&reader->parts->work, safe->d.encrypted->enc_data->algorithm,
+                                reader->failure);
+        default:
+                return 0;
+        }
+}
+
+static int plan(const PKCS12 *p12, Failure *failure)
+{
+        CLEANUP(parts_deinit) Parts scratch = { 0 };
+        Pkcs12Reader reader = { .parts = &scratch, .failure = failure };
+        const ASN1_INTEGER *iterations = NULL;
+        int r = 0;
+
+        if (PKCS12_mac_present(p12)) {
+                PKCS12_get0_mac(NULL, NULL, NULL, &iterations, p12);
+                r = work_add_iterations(&scratch.work, iterations, failure);
+        }
+        return r ? r : each_safe(&reader, p12, plan_safe);
 }
 
 static int decode(Secret *data, PKCS12 **ret_p12, Failure *failure)
@@ -220,16 +279,17 @@ static int verify_mac(const Passphrase *tries, size_t n_tries, PKCS12 *p12, Pkcs
         int r;
 
         PKCS12_get0_mac(NULL, NULL, NULL, &iterations, p12);
-        r = pbe_check_iterations(iterations, reader->failure);
-        if (r)
-                return r;
         ERR_clear_error();
-        for (size_t i = 0; i < n_tries; i++)
+        for (size_t i = 0; i < n_tries; i++) {
+                r = work_add_iterations(&reader->parts->work, iterations, reader->failure);
+                if (r)
+                        return r;
                 if (PKCS12_verify_mac(p12, tries[i].text, tries[i].n) == 1) {
                         reader->passphrase = tries[i];
                         reader->verified = true;
                         return 0;
                 }
+        }
         if (errors_say_unsupported())
                 return fail(reader->failure, CB_NOT_SUPPORTED,
                             "the PKCS#12 bundle has a MAC that is not "
@@ -249,6 +309,8 @@ int parts_read_pkcs12(Parts *parts, Secret *data, Secret *passphrase, Failure *f
         int r;
 
         r = decode(data, &p12, failure);
+        if (r == 0)
+                r = plan(p12, failure);
         if (r)
                 return r;
         if (PKCS12_mac_present(p12)) {
@@ -256,7 +318,7 @@ int parts_read_pkcs12(Parts *parts, Secret *data, Secret *passphrase, Failure *f
                 return r ? r : read_safes(&reader, p12);
         }
         for (size_t i = 0; i < n_tries; i++) {
-                parts_deinit(parts);
+                parts_begin_again(parts);
                 reader.n_bags = 0;
                 reader.passphrase = first[i];
                 r = read_safes(&reader, p12);
