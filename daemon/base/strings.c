@@ -219,6 +219,20 @@ static bool is_printable(uint32_t code)
         return (code & 0xfffe) != 0xfffe;
 }
 
+bool text_is_printable(const char *string, size_t n)
+{
+        const uint8_t *p = (const uint8_t *)string;
+        uint32_t code;
+        size_t wanted;
+
+        for (size_t i = 0, length; i < n; i += length) {
+                length = utf8_decode(p + i, n - i, &code, &wanted);
+                if (length == 0 || !is_printable(code))
+                        return false;
+        }
+        return true;
+}
+
 static char *escape_byte(char *out, uint8_t byte)
 {
         static const char digits[] = "0123456789abcdef";

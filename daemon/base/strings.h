@@ -26,6 +26,8 @@ bool glob_match(const char *pattern, const char *string);
 
 /* RFC 3629, and no NUL: fit to be the text of a C string, a D-Bus string or a line of JSON. */
 bool utf8_is_valid(const char *string, size_t n);
+/* And on one line, without control characters or marks that reorder what a person sees. */
+bool text_is_printable(const char *string, size_t n);
 
 /*
  * Whatever a token, certificate or vault says, as printable valid UTF-8 on one line: control

@@ -162,6 +162,39 @@ def test_bad_settings(orders, refused):
     assert list(orders.certificate_properties("client")["Backends"]) == ["orders"]
 
 
+def test_texts_are_one_line(orders, refused):
+    """What others write into configurations and show on terminals: nothing that ends a line or does more than appear."""
+    before = dict(orders.backend_properties("orders"))
+    for bad in ("a\nb", "\nprogram x", "a\r", "\t", "\x1b[2J", "\x7f", "\u0085", "\u202e", "\u2028"):
+        for name, text in (("CaFile", "/etc/" + bad), ("SkipReason", bad), ("Url", f"https://a/{bad}"),
+                           ("ServerNames", dbus.Array([f"a{bad}"], "s"))):
+            message = refused("InvalidArgument", orders.create_backend, "bad", "client", **{name: text})
+            assert message.isprintable()
+            refused("InvalidArgument", orders.set, backend_path("orders"), "Backend", name, text)
+            refused("InvalidArgument", orders.backend, "orders", "Change", "a{sv}", {name: text})
+    assert dict(orders.backend_properties("orders")) == before
+    orders.set(backend_path("orders"), "Backend", "SkipReason", "bis zur Umstellung – ä, 字")
+
+
+def test_texts_of_an_older_store(orders):
+    """What was stored before texts were one line is harmless when it is read."""
+    import sqlite3
+    orders.stop()
+    [store] = orders.state.glob("*.sqlite")
+    with sqlite3.connect(store) as database:
+        database.execute("UPDATE backend SET ca_file = '/etc/x.pem' || char(10) || 'program pwn', "
+                         "skip_reason = 'a' || char(27) || '[2J' || char(10) || 'b'")
+    database.close()
+    orders.start()
+    assert orders.backend_properties("orders")["CaFile"] == "/etc/x.pem program pwn"
+    assert orders.backend("orders", "GetCredential")["ca-file"] == "/etc/x.pem program pwn"
+    assert orders.backend_properties("orders")["SkipReason"] == "a?[2J b"
+    done = orders.cli("backend", "watch", "orders", "--chain", f"{orders.folder}/c", "--key", f"{orders.folder}/k",
+                      "--conf", f"{orders.folder}/conf", "--for", "nginx")
+    assert done.returncode != 0 and b"--ca-file cannot be written" in done.stderr
+    assert not (orders.folder / "conf").exists()
+
+
 def test_missing_settings(orders, refused):
     for settings in ({}, {"Url": "https://a/"}, {"Certificate": "client"}):
         refused("InvalidArgument", orders.manager, "CreateBackend", "sa{sv}", "bad",

@@ -122,15 +122,17 @@ static int normalise_thumbprints(const char *name, char *const *given, char ***r
         return 0;
 }
 
+/* Whoever reads it may write it into a configuration, or show it: it is one line and no more. */
 static int check_text(const char *name, const char *what, const char *text, Failure *failure)
 {
         size_t n = strlen(text);
 
-        if (n <= BACKEND_TEXT_MAX && utf8_is_valid(text, n))
+        if (n <= BACKEND_TEXT_MAX && text_is_printable(text, n))
                 return 0;
         return fail(failure, CB_INVALID_ARGUMENT,
-                    "%s of backend '%s' is longer than %d bytes or not UTF-8", what, name,
-                    BACKEND_TEXT_MAX);
+                    "%s of backend '%s' is longer than %d bytes, not UTF-8, or has control "
+                    "characters: it is one line of text",
+                    what, name, BACKEND_TEXT_MAX);
 }
 
 static int check_ca_file(const char *name, const char *path, Failure *failure)

@@ -238,8 +238,12 @@ static int read_backend(Store *store, sqlite3_stmt *row, Backend **ret_backend, 
                 r = string_set(&backend->ca_file, column_text(row, 5));
         if (r == 0)
                 r = string_set(&backend->skip_reason, column_text(row, 6));
-        if (r == 0)
-                r = read_list(store, backend->name, STORE_SERVER_NAME, &backend->server_names,
+        if (r != 0)
+                return r;
+        /* Not always was what is set one line of text. */
+        text_clean(backend->ca_file, false);
+        text_clean(backend->skip_reason, false);
+        r = read_list(store, backend->name, STORE_SERVER_NAME, &backend->server_names,
                               failure);
         if (r == 0)
                 r = read_list(store, backend->name, STORE_SERVER_THUMBPRINT,
