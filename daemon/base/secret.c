@@ -159,10 +159,22 @@ static int wait_readable(int fd, uint64_t deadline_usec)
 
 typedef struct Input {
         int fd;
-        bool is_pipe;
+        int through[2]; /* a pipe of ours, where it is one; else -1 */
         size_t n_max;
         uint64_t deadline_usec;
 } Input;
+
+/*
+ * poll() says that a pipe has something, but another reader may take it first, and O_NONBLOCK is for whoever
+ * shares the pipe's end to change: a read() could wait for ever. What is moved into a pipe of our own is
+ * moved without waiting, whatever the flag says. -1 and errno as read().
+ */
+static ssize_t read_pipe(const Input *input, uint8_t *place, size_t n)
+{
+        ssize_t n_moved = splice(input->fd, NULL, input->through[1], NULL, n, SPLICE_F_NONBLOCK);
+
+        return n_moved > 0 ? read(input->through[0], place, (size_t)n_moved) : n_moved;
+}
 
 /* One piece to the end of the secret: its length, 0 at the end of the input. */
 static ssize_t read_piece(const Input *input, Secret *secret)
@@ -173,11 +185,11 @@ static ssize_t read_piece(const Input *input, Secret *secret)
         int r;
 
         for (;;) {
-                if (input->is_pipe) {
+                if (input->through[0] >= 0) {
                         r = wait_readable(input->fd, input->deadline_usec);
                         if (r < 0)
                                 return r;
-                        n_read = read(input->fd, place, n);
+                        n_read = read_pipe(input, place, n);
                 } else if (clock_monotonic_usec() >= input->deadline_usec) {
                         return -ETIMEDOUT;
                 } else {
@@ -220,24 +232,15 @@ static int read_to_end(const Input *input, size_t n_expected, Secret **ret_secre
         return 0;
 }
 
-/*
- * poll() says that a pipe has something, but another reader may take it first: only O_NONBLOCK keeps
- * read() from waiting then. The flag belongs to all who share the pipe's end, so it is put back.
- */
-static int read_pipe(const Input *input, int flags, Secret **ret_secret)
+static void input_deinit(Input *input)
 {
-        int r;
-
-        if (fcntl(input->fd, F_SETFL, flags | O_NONBLOCK) < 0)
-                return -errno;
-        r = read_to_end(input, 0, ret_secret);
-        (void)fcntl(input->fd, F_SETFL, flags);
-        return r;
+        close_fd(input->through[0]);
+        close_fd(input->through[1]);
 }
 
 int secret_read_fd(int fd, size_t n_max, uint64_t timeout_usec, Secret **ret_secret)
 {
-        Input input = { .fd = fd, .n_max = n_max };
+        CLEANUP(input_deinit) Input input = { .fd = fd, .through = { -1, -1 }, .n_max = n_max };
         int flags = fcntl(fd, F_GETFL);
         struct stat st;
 
@@ -248,9 +251,10 @@ int secret_read_fd(int fd, size_t n_max, uint64_t timeout_usec, Secret **ret_sec
         if ((flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY)
                 return -EINVAL;
 
-        input.is_pipe = S_ISFIFO(st.st_mode);
-        if (input.is_pipe)
-                return read_pipe(&input, flags, ret_secret);
+        if (S_ISFIFO(st.st_mode))
+                return pipe2(input.through, O_CLOEXEC | O_NONBLOCK) < 0
+                               ? -errno
+                               : read_to_end(&input, 0, ret_secret);
         if (!S_ISREG(st.st_mode))
                 return -EINVAL;
         if (st.st_size < 0 || (uintmax_t)st.st_size > n_max)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Secrets: how their memory is kept (as the kernel tells it), and every kind of descriptor that a caller
- * can send. Nothing here sleeps: a pipe that never ends meets a deadline that is over.
+ * can send. A pipe that never ends meets a deadline that is over, or soon will be.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,9 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +23,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -223,6 +226,85 @@ static void gives_up_on_a_pipe_without_end(void **state)
         close(fds[1]);
 }
 
+typedef struct Trickster {
+        int fds[2]; /* a pipe, or a file and nothing */
+        atomic_bool ended;
+} Trickster;
+
+/* Flags belong to all who share the end. */
+static void *block_always(void *userdata)
+{
+        Trickster *trickster = userdata;
+
+        while (!trickster->ended)
+                (void)fcntl(trickster->fds[0], F_SETFL, 0);
+        return NULL;
+}
+
+/*
+ * In the place of libc's. What it tells is old when it has been told: others that read the pipe may have been
+ * faster, always.
+ */
+static bool poll_lies;
+
+int poll(struct pollfd *fds, nfds_t n, int timeout_msec)
+{
+        if (!poll_lies)
+                return (int)syscall(SYS_poll, fds, n, timeout_msec);
+        fds[0].revents = POLLIN;
+        return 1;
+}
+
+/* Where it waits after all, the alarm ends the test. */
+static void never_waits_for_a_pipe_of_tricksters(void **state)
+{
+        Trickster trickster = { 0 };
+        Secret *secret = NULL;
+        pthread_t thread;
+
+        assert_int_equal(pipe2(trickster.fds, O_CLOEXEC), 0);
+        assert_int_equal(pthread_create(&thread, NULL, block_always, &trickster), 0);
+        poll_lies = true;
+        alarm(10);
+        assert_int_equal(secret_read_fd(trickster.fds[0], LARGE, 200000, &secret), -ETIMEDOUT);
+        alarm(0);
+        poll_lies = false;
+        trickster.ended = true;
+        pthread_join(thread, NULL);
+        assert_null(secret);
+        close(trickster.fds[0]);
+        close(trickster.fds[1]);
+}
+
+static void *resize_always(void *userdata)
+{
+        Trickster *trickster = userdata;
+
+        while (!trickster->ended)
+                if (ftruncate(trickster->fds[0], 0) < 0 ||
+                    ftruncate(trickster->fds[0], LARGE) < 0 ||
+                    ftruncate(trickster->fds[0], 2 * LARGE) < 0)
+                        break;
+        return NULL;
+}
+
+static void survives_a_file_that_is_resized(void **state)
+{
+        Trickster trickster = { .fds = { memfd_of(LARGE), -1 } };
+        pthread_t thread;
+
+        assert_int_equal(pthread_create(&thread, NULL, resize_always, &trickster), 0);
+        for (unsigned i = 0; i < 100; i++) {
+                CLEANUP(secret_freep) Secret *secret = NULL;
+                int r = secret_read_fd(trickster.fds[0], LARGE, SOON, &secret);
+
+                assert_true(r == -EFBIG || (r == 0 && secret_length(secret) <= LARGE));
+        }
+        trickster.ended = true;
+        pthread_join(thread, NULL);
+        close(trickster.fds[0]);
+}
+
 static void refuses_other_descriptors(void **state)
 {
         int fds[8], n = 0, sockets[2], pipes[2];
@@ -342,6 +424,8 @@ int main(void)
                 cmocka_unit_test(refuses_more_than_the_bound),
                 cmocka_unit_test(reads_pipes_to_their_end),
                 cmocka_unit_test(gives_up_on_a_pipe_without_end),
+                cmocka_unit_test(never_waits_for_a_pipe_of_tricksters),
+                cmocka_unit_test(survives_a_file_that_is_resized),
                 cmocka_unit_test(refuses_other_descriptors),
                 cmocka_unit_test(reads_only_secrets_that_others_can_neither_read_nor_write),
                 cmocka_unit_test(hardens_the_process),
