@@ -259,13 +259,15 @@ typedef struct Candidates {
         char names[CANDIDATES_NAMED * (IDENTIFIER_LENGTH_MAX + 3)];
 } Candidates;
 
+static bool is_visible(const Candidates *candidates, const char *id)
+{
+        return !candidates->visible || candidates->visible(candidates->userdata, id);
+}
+
 static void candidates_add(Candidates *candidates, Certificate *certificate)
 {
         size_t n_used = strlen(candidates->names);
 
-        if (!certificate ||
-            (candidates->visible && !candidates->visible(candidates->userdata, certificate)))
-                return;
         if (candidates->n++ == 0)
                 candidates->first = certificate;
         if (candidates->n <= CANDIDATES_NAMED) {
@@ -277,16 +279,29 @@ static void candidates_add(Candidates *candidates, Certificate *certificate)
         }
 }
 
+static void select_by_id(const Catalog *catalog, const char *id, Candidates *candidates)
+{
+        bool visible = is_visible(candidates, id);
+        Certificate *certificate = catalog_find_certificate(catalog, id);
+
+        if (certificate && visible)
+                candidates_add(candidates, certificate);
+}
+
+/* Where there is none, one that is none is looked at. */
 static void select_by_thumbprint(const Catalog *catalog, const uint8_t *digest, size_t n_digest,
                                  Candidates *candidates)
 {
         char thumbprint[THUMBPRINT_TEXT];
         const char *id;
+        size_t i;
 
         hex_encode_upper(digest, n_digest, thumbprint);
-        for (size_t i = pair_after(&catalog->thumbprints, thumbprint, "");
-             (id = pair_right(&catalog->thumbprints, i, thumbprint)) != NULL; i++)
-                candidates_add(candidates, catalog_find_certificate(catalog, id));
+        i = pair_after(&catalog->thumbprints, thumbprint, "");
+        id = pair_right(&catalog->thumbprints, i, thumbprint);
+        do
+                select_by_id(catalog, id ? id : thumbprint, candidates);
+        while (id && (id = pair_right(&catalog->thumbprints, ++i, thumbprint)));
 }
 
 static void select_by_subject(const Catalog *catalog, const char *subject, Candidates *candidates)
@@ -294,7 +309,8 @@ static void select_by_subject(const Catalog *catalog, const char *subject, Candi
         MAP_FOREACH (&catalog->certificates, entry) {
                 Generation *current = certificate_find_generation(entry->value, 0);
 
-                if (current && string_equal(current->facts.subject, subject))
+                if (is_visible(candidates, entry->key) && current &&
+                    string_equal(current->facts.subject, subject))
                         candidates_add(candidates, entry->value);
         }
 }
@@ -307,7 +323,7 @@ int catalog_select(const Catalog *catalog, const char *selector, catalog_visible
         size_t n_digest;
 
         if (identifier_is_valid(selector))
-                candidates_add(&candidates, catalog_find_certificate(catalog, selector));
+                select_by_id(catalog, selector, &candidates);
         else if (thumbprint_parse(selector, digest, &n_digest))
                 select_by_thumbprint(catalog, digest, n_digest, &candidates);
         else if (strncmp(selector, SUBJECT_SELECTOR, strlen(SUBJECT_SELECTOR)) == 0)

@@ -36,9 +36,10 @@ void catalog_remove_backend(Catalog *catalog, const char *name);
 
 /*
  * An id, a thumbprint or "subject=DN" (compared with the RFC 4514 form that properties show), among the
- * certificates for which `visible` says yes. CB_NOT_FOUND, or CB_INVALID_ARGUMENT naming the candidates.
+ * certificates for whose id `visible` says yes. CB_NOT_FOUND, or CB_INVALID_ARGUMENT naming the candidates. What is not
+ * visible takes the time that what is not there takes: `visible` is asked first, also about ids that are none.
  */
-typedef bool (*catalog_visible)(void *userdata, const Certificate *certificate);
+typedef bool (*catalog_visible)(void *userdata, const char *id);
 int catalog_select(const Catalog *catalog, const char *selector, catalog_visible visible,
                    void *userdata, Certificate **ret_certificate, Failure *failure);
 

@@ -62,9 +62,12 @@ static void bind_backend(Catalog *catalog, const char *name, const char *certifi
         assert_int_equal(catalog_set_backend(catalog, backend), 0);
 }
 
-static bool not_hidden(void *userdata, const Certificate *certificate)
+static unsigned n_looked_at;
+
+static bool not_hidden(void *userdata, const char *id)
 {
-        return strncmp(certificate->id, "hidden", 6) != 0;
+        n_looked_at++;
+        return strncmp(id, "hidden", 6) != 0;
 }
 
 /* The id that a selector finds, "" for not found, "?" for several. */
@@ -161,6 +164,32 @@ static void hidden_is_as_absent(void **state)
                 catalog_select(catalog, "hidden-b", not_hidden, NULL, &certificate, &hidden),
                 CB_NOT_FOUND);
         assert_string_equal(hidden.text, absent.text);
+}
+
+/* Nor does it take more or fewer decisions, by whatever it is looked for. */
+static void hidden_costs_what_absent_does(void **state)
+{
+        static const char *const pairs[][2] = {
+                { "hidden-b", "hidden-c" },
+                { "2222222222222222222222222222222222222222",
+                  "3333333333333333333333333333333333333333" },
+                { "subject=CN=b", "subject=CN=c" },
+        };
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        unsigned n[2];
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        put(catalog, "a", "1", "CN=a");
+        put(catalog, "hidden-b", "2", "CN=b");
+        for (size_t i = 0; i < ELEMENTSOF(pairs); i++) {
+                for (size_t k = 0; k < 2; k++) {
+                        n_looked_at = 0;
+                        assert_string_equal(selected(catalog, pairs[i][k]), "");
+                        n[k] = n_looked_at;
+                }
+                assert_int_equal(n[0], n[1]);
+                assert_true(n[0] > 0);
+        }
 }
 
 static void several_are_named(void **state)
@@ -310,6 +339,7 @@ int main(void)
                 cmocka_unit_test(finds_what_is_there),
                 cmocka_unit_test(selects_by_id_thumbprint_and_subject),
                 cmocka_unit_test(hidden_is_as_absent),
+                cmocka_unit_test(hidden_costs_what_absent_does),
                 cmocka_unit_test(several_are_named),
                 cmocka_unit_test(users_are_walked),
                 cmocka_unit_test(refuses_what_would_break_an_index),

@@ -121,11 +121,11 @@ void manager_register_certificate(Call *call, DBusMessage *message)
 
 /* --- finding --- */
 
-static bool is_visible(void *userdata, const Certificate *certificate)
+static bool is_visible(void *userdata, const char *id)
 {
         const Call *call = userdata;
 
-        return may_read(call->bus, call_subject(call), OBJECT_CERTIFICATE, certificate->id);
+        return may_read(call->bus, call_subject(call), OBJECT_CERTIFICATE, id);
 }
 
 int select_certificate(Call *call, const char *selector, Certificate **ret_certificate,

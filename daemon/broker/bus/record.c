@@ -213,7 +213,8 @@ static const char *source_of(const Call *call)
         const Certificate *certificate = NULL;
         const Backend *backend;
 
-        if (call->node.type != NODE_OBJECT)
+        /* Nothing was used, and to look would take a time of its own. */
+        if (call->refused || call->node.type != NODE_OBJECT)
                 return "";
 
         switch (call->node.kind) {
