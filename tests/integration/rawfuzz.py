@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sends what no honest client sends, as whoever runs it, to a unix socket: rawfuzz.py SOCKET SEED SECONDS [bus]
 
-Calls come on standard input, as JSON: [[PATH, INTERFACE, METHOD, SIGNATURE], ...]. From them and from itself it makes a
+Calls come on standard input, as JSON: [[PATH, INTERFACE, METHOD, SIGNATURE, TEXTS], ...], with texts that make sense as
+the first arguments that are texts. From them and from itself it makes a
 stock of D-Bus messages, valid but for what they mean, and sends those: as they are, with bytes changed, cut, doubled,
 with descriptors that fit or do not, behind log-ins that fit or do not, read from or not. With `bus` it logs in to a
 message bus, and sends what that lets through. Prints what it did, as JSON. The same seed makes the same stock; what
@@ -54,7 +55,7 @@ def split(signature):
 
 class Marshaller:
     def __init__(self, rng, order):
-        self.rng, self.order, self.out, self.n_fds = rng, order, bytearray(), 0
+        self.rng, self.order, self.out, self.n_fds, self.texts = rng, order, bytearray(), 0, []
 
     def align(self, n):
         self.out.extend(bytes(-len(self.out) % n))
@@ -76,7 +77,7 @@ class Marshaller:
         length = self.number("I", 0) or len(self.out) - 4
         self.align(8 if item[0] in "({xtd" else 1)
         start = len(self.out)
-        n = self.rng.choice((0, 1, 1, 2, 3)) if depth < 5 else 0
+        n = self.rng.choice((0, 0, 0, 1, 2) if item == "{sv}" else (0, 1, 1, 2, 3)) if depth < 5 else 0
         if item == "y":
             n = self.rng.choice((0, 1, 31, 32, 48, 64, 256, 3000))
             self.out += self.rng.randbytes(n)
@@ -101,7 +102,7 @@ class Marshaller:
             self.signature(inner)
             self.value(inner, depth + 1)
         elif first == "s":
-            self.text(rng.choice(TEXTS))
+            self.text(self.texts.pop(0) if self.texts and depth == 0 else rng.choice(TEXTS))
         elif first == "o":
             self.text(rng.choice(PATHS))
         elif first == "g":
@@ -148,12 +149,13 @@ def header(rng, order, kind, fields, n_body):
 def make(rng, calls, on_bus):
     """One message: (bytes, how many descriptors it says that it has)."""
     order = rng.choice("<<<>")
-    path, interface, method, signature = rng.choice(calls)
+    path, interface, method, signature, texts = rng.choice(calls)
     if rng.random() < 0.2:
         signature = rng.choice(SIGNATURES)
     if rng.random() < 0.1:
         path = rng.choice(PATHS)
     body = Marshaller(rng, order)
+    body.texts = list(texts) if rng.random() < 0.7 else []
     body.values(signature)
     n_fds = body.n_fds if rng.random() < 0.98 else rng.randrange(6)
     kind = 1 if rng.random() < 0.9 else rng.choice((2, 3, 4, 5, 77))

@@ -31,9 +31,19 @@ GRANTS = GRANT_ALL.format(me=ME) + """
 ANSWER_SECONDS = 5  # of a call beside the flood, at most
 
 
+SENSIBLE = {
+    "ImportCertificate": ["own-2", "own"], "GenerateKey": ["own-3", "own", "ec-p256"],
+    "RegisterCertificate": ["own-4", "pkcs11:token=own;object=own-1"], "CreateBackend": ["own-1"],
+    "Sign": ["ecdsa-sha256"], "SignTls": ["ecdsa-sha256", "client"], "Decrypt": ["rsa-oaep-sha256"],
+    "CreateRequest": ["CN=own"], "Export": ["pem"], "CheckAccess": ["read"], "Get": [f"{NAME}.Certificate", "State"],
+    "GetAll": [f"{NAME}.Certificate"], "Set": [f"{NAME}.Backend", "SkipReason"],
+}
+
+
 def all_calls():
     """Every method, on objects of one's own, of another, and on none."""
-    paths = {"Manager": [ROOT], "Certificate": [certificate_path(i) for i in ("own-1", "client", "absent")],
+    ids = ("own-1", "own-1", "own-2", "own-3", "client", "absent")
+    paths = {"Manager": [ROOT], "Certificate": [certificate_path(i) for i in ids],
              "Backend": [backend_path(i) for i in ("own-1", "orders", "absent")],
              "Source": [source_path("hsm"), source_path("absent")]}
     calls = [(path, f"{NAME}.{interface}", method, signature)
@@ -43,7 +53,8 @@ def all_calls():
     for path in sum(paths.values(), []):
         calls += [(path, PROPERTIES, "Get", "ss"), (path, PROPERTIES, "GetAll", "s"), (path, PROPERTIES, "Set", "ssv"),
                   (path, INTROSPECTABLE, "Introspect", ""), (path, PEER, "Ping", "")]
-    return calls + [(ROOT, OBJECT_MANAGER, "GetManagedObjects", ""), (ROOT, PEER, "GetMachineId", "")]
+    calls += [(ROOT, OBJECT_MANAGER, "GetManagedObjects", ""), (ROOT, PEER, "GetMachineId", "")]
+    return [(*call, SENSIBLE.get(call[2], [])) for call in calls]
 
 
 def open_files(broker):
@@ -103,6 +114,7 @@ def stage(stopped, root):
     stopped.cert = stopped.import_new("client")
     stopped.import_new("own-1", source="own", extractable=True)
     stopped.create_backend("orders", "client")
+    stopped.create_backend("keeper", "own-1")  # so that nobody deletes it
     return stopped
 
 
