@@ -26,7 +26,6 @@ class Stranger:
     """A script of this folder that runs as another user, and the file that it writes."""
 
     def __init__(self, folder, script, *arguments, before=()):
-        folder.chmod(0o777)
         here = folder / f"stranger-{len(list(folder.glob('stranger-*')))}"
         here.mkdir(mode=0o777)
         here.chmod(0o777)
@@ -118,11 +117,12 @@ def test_no_address_of_a_stranger(stopped, start, stranger, behaviour):
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
-@pytest.mark.parametrize("form", ["@F/run/channel", "F/x"])
+@pytest.mark.parametrize("form", ["@F/run/channel", "F/x/bus"])
 def test_no_secret_of_a_command(stopped, stranger, form, behaviour):
     """A PIN, a bundle with its passphrase, a gateway's files: the commands that root would be robbed by."""
     folder = stopped.folder
-    folder.chmod(0o777)
+    (folder / "x").mkdir()
+    (folder / "x").chmod(0o777)
     place = form.replace("F", str(folder))
     squatter = stranger("squatter.py", place, behaviour)
     address = f"unix:abstract={place[1:]}" if place[0] == "@" else f"unix:path={place}"
