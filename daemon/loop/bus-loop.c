@@ -3,7 +3,8 @@
  * libdbus on sd-event. libdbus makes two watches (read, write) on one descriptor, epoll takes a
  * descriptor once: a Descriptor merges them into one event source. Its dispatch-status callback
  * must not dispatch, so it arms a deferred source, which dispatches a bounded number of messages a
- * turn.
+ * turn. Where an owner gives the turns, what epoll reports is only noted, and the descriptor rests
+ * until the turn has dealt with it: whoever is not served costs nothing but that.
  *
  * Invariant: whatever a handler does (close the connection, drop it, free this BusLoop), nothing
  * that is still on the stack is freed: `n_running` counts the frames, the last of them frees.
@@ -14,11 +15,11 @@
 
 #include <dbus/dbus.h>
 #include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <systemd/sd-event.h>
+
+#include "base/clock.h"
 
 /* Messages dispatched in one turn of the loop: then others have theirs. */
 #define BUS_LOOP_TURN_MAX 16
@@ -31,6 +32,7 @@ struct Descriptor {
         int fd; /* libdbus forgets it when it invalidates a watch */
         DBusWatch *watches[DESCRIPTOR_WATCHES_MAX];
         sd_event_source *source;
+        uint32_t pending; /* what epoll has reported, and no turn has dealt with */
         Descriptor *next;
 };
 
@@ -45,7 +47,11 @@ struct BusLoop {
         DBusConnection *connection; /* either of the two, with a reference of our own */
         DBusServer *server;
         Descriptor *descriptors;
-        sd_event_source *dispatch;
+        sd_event_source *dispatch; /* NULL where an owner gives the turns */
+        BusLoopOwner owner;
+        bool is_ready;      /* the owner has been told, or knows by itself */
+        bool in_turn;
+        bool is_stopped;    /* the owner wants nothing more to be read */
         unsigned n_running; /* frames of ours that call into libdbus now */
         bool freed;         /* by bus_loop_free(), while n_running was not 0 */
 };
@@ -96,7 +102,8 @@ static uint32_t descriptor_wanted(const Descriptor *descriptor)
 
                 if (!watch || !dbus_watch_get_enabled(watch))
                         continue;
-                if (dbus_watch_get_flags(watch) & DBUS_WATCH_READABLE)
+                if ((dbus_watch_get_flags(watch) & DBUS_WATCH_READABLE) &&
+                    !descriptor->loop->is_stopped)
                         events |= EPOLLIN;
                 if (dbus_watch_get_flags(watch) & DBUS_WATCH_WRITABLE)
                         events |= EPOLLOUT;
@@ -106,7 +113,7 @@ static uint32_t descriptor_wanted(const Descriptor *descriptor)
 
 static int descriptor_update(Descriptor *descriptor)
 {
-        uint32_t events = descriptor_wanted(descriptor);
+        uint32_t events = descriptor->pending ? 0 : descriptor_wanted(descriptor);
         int r;
 
         /*
@@ -135,6 +142,32 @@ static unsigned watch_flags(DBusWatch *watch, uint32_t revents)
         return flags;
 }
 
+/* For its watches of this direction: readable, writable or both. */
+static void descriptor_handle(Descriptor *descriptor, uint32_t revents, unsigned direction)
+{
+        for (size_t i = 0; i < DESCRIPTOR_WATCHES_MAX; i++) {
+                /* Read anew each time: handling one watch may remove the others. */
+                DBusWatch *watch = descriptor->watches[i];
+                unsigned flags;
+
+                if (!watch || !dbus_watch_get_enabled(watch) ||
+                    !(dbus_watch_get_flags(watch) & direction))
+                        continue;
+                flags = watch_flags(watch, revents);
+                if (flags != 0)
+                        (void)dbus_watch_handle(watch,
+                                                flags); /* no memory: it will be ready again */
+        }
+}
+
+static void bus_loop_ready(BusLoop *loop)
+{
+        if (loop->is_ready || loop->in_turn || loop->freed)
+                return;
+        loop->is_ready = true;
+        loop->owner.ready(loop->owner.userdata);
+}
+
 static int descriptor_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
         Descriptor *descriptor = userdata;
@@ -143,17 +176,12 @@ static int descriptor_on_io(sd_event_source *source, int fd, uint32_t revents, v
         (void)source;
         (void)fd;
         bus_loop_enter(loop);
-        for (size_t i = 0; i < DESCRIPTOR_WATCHES_MAX; i++) {
-                /* Read anew each time: handling one watch may remove the others. */
-                DBusWatch *watch = descriptor->watches[i];
-                unsigned flags;
-
-                if (!watch || !dbus_watch_get_enabled(watch))
-                        continue;
-                flags = watch_flags(watch, revents);
-                if (flags != 0)
-                        (void)dbus_watch_handle(watch,
-                                                flags); /* no memory: it will be ready again */
+        if (loop->owner.ready) {
+                descriptor->pending = revents;
+                (void)descriptor_update(descriptor);
+                bus_loop_ready(loop);
+        } else {
+                descriptor_handle(descriptor, revents, DBUS_WATCH_READABLE | DBUS_WATCH_WRITABLE);
         }
         bus_loop_leave(loop);
         return 0;
@@ -187,6 +215,7 @@ static Descriptor *descriptor_new(BusLoop *loop, int fd)
                 return NULL;
         }
         (void)sd_event_source_set_description(descriptor->source, "bus-io");
+        (void)sd_event_source_set_priority(descriptor->source, loop->owner.priority);
         descriptor->next = loop->descriptors;
         loop->descriptors = descriptor;
         return descriptor;
@@ -338,9 +367,15 @@ static void bus_loop_arm_dispatch(BusLoop *loop)
 static void bus_loop_dispatch_status(DBusConnection *connection, DBusDispatchStatus status,
                                      void *userdata)
 {
+        BusLoop *loop = userdata;
+
         (void)connection;
-        if (status != DBUS_DISPATCH_COMPLETE)
-                bus_loop_arm_dispatch(userdata);
+        if (status == DBUS_DISPATCH_COMPLETE)
+                return;
+        if (loop->owner.ready)
+                bus_loop_ready(loop);
+        else
+                bus_loop_arm_dispatch(loop);
 }
 
 static int bus_loop_on_dispatch(sd_event_source *source, void *userdata)
@@ -363,9 +398,78 @@ static int bus_loop_on_dispatch(sd_event_source *source, void *userdata)
         return 0;
 }
 
+/* --- turns --- */
+
+static void bus_loop_handle(BusLoop *loop, unsigned direction)
+{
+        for (Descriptor *descriptor = loop->descriptors; descriptor && !loop->freed;
+             descriptor = descriptor->next)
+                if (descriptor->source)
+                        descriptor_handle(descriptor, descriptor->pending, direction);
+}
+
+/* What was not dealt with is reported again. */
+static void bus_loop_watch_again(BusLoop *loop)
+{
+        for (Descriptor *descriptor = loop->descriptors; descriptor && !loop->freed;
+             descriptor = descriptor->next) {
+                descriptor->pending = 0;
+                if (descriptor->source)
+                        (void)descriptor_update(descriptor);
+        }
+}
+
+static bool may_go_on(const BusTurn *turn)
+{
+        return !turn->go_on || turn->go_on(turn->userdata);
+}
+
+static BusTurnEnd dispatch_turn(BusLoop *loop, DBusConnection *connection, const BusTurn *turn)
+{
+        unsigned n = 0;
+
+        if (may_go_on(turn) &&
+            dbus_connection_get_dispatch_status(connection) == DBUS_DISPATCH_COMPLETE)
+                bus_loop_handle(loop, DBUS_WATCH_READABLE);
+        while (!loop->freed) {
+                if (!may_go_on(turn))
+                        return BUS_TURN_STOPPED;
+                if (dbus_connection_get_dispatch_status(connection) == DBUS_DISPATCH_COMPLETE)
+                        return BUS_TURN_IDLE;
+                if (n++ == turn->n_max || clock_monotonic_usec() >= turn->until_usec)
+                        return BUS_TURN_MORE;
+                (void)dbus_connection_dispatch(connection);
+        }
+        return BUS_TURN_IDLE;
+}
+
+BusTurnEnd bus_loop_turn(BusLoop *loop, const BusTurn *turn)
+{
+        DBusConnection *connection = loop->connection;
+        BusTurnEnd end = BUS_TURN_IDLE;
+
+        bus_loop_enter(loop);
+        loop->in_turn = true;
+        loop->is_ready = false;
+        if (connection) {
+                dbus_connection_ref(connection);
+                bus_loop_handle(loop, DBUS_WATCH_WRITABLE);
+                end = dispatch_turn(loop, connection, turn);
+                dbus_connection_unref(connection);
+        } else {
+                bus_loop_handle(loop, DBUS_WATCH_READABLE);
+        }
+        loop->in_turn = false;
+        loop->is_ready = end == BUS_TURN_MORE;
+        loop->is_stopped = end == BUS_TURN_STOPPED;
+        bus_loop_watch_again(loop);
+        bus_loop_leave(loop);
+        return end;
+}
+
 /* --- attaching --- */
 
-static int bus_loop_new(sd_event *event, BusLoop **ret_loop)
+static int bus_loop_new(sd_event *event, const BusLoopOwner *owner, BusLoop **ret_loop)
 {
         BusLoop *loop;
 
@@ -373,25 +477,37 @@ static int bus_loop_new(sd_event *event, BusLoop **ret_loop)
         if (!loop)
                 return -ENOMEM;
         loop->event = sd_event_ref(event);
+        if (owner)
+                loop->owner = *owner;
         *ret_loop = loop;
         return 0;
 }
 
-int bus_loop_attach_connection(sd_event *event, DBusConnection *connection, BusLoop **ret_loop)
+static int bus_loop_add_dispatch(BusLoop *loop)
+{
+        int r = sd_event_add_defer(loop->event, &loop->dispatch, bus_loop_on_dispatch, loop);
+
+        if (r < 0)
+                return r;
+        (void)sd_event_source_set_description(loop->dispatch, "bus-dispatch");
+        bus_loop_arm_dispatch(loop);
+        return 0;
+}
+
+int bus_loop_attach_connection(sd_event *event, DBusConnection *connection,
+                               const BusLoopOwner *owner, BusLoop **ret_loop)
 {
         CLEANUP(bus_loop_freep) BusLoop *loop = NULL;
         int r;
 
-        r = bus_loop_new(event, &loop);
+        r = bus_loop_new(event, owner, &loop);
         if (r < 0)
                 return r;
         loop->connection = dbus_connection_ref(connection);
-        r = sd_event_add_defer(event, &loop->dispatch, bus_loop_on_dispatch, loop);
+        /* On, or ready, until the first turn has looked: what has arrived before is not told again. */
+        r = owner ? 0 : bus_loop_add_dispatch(loop);
         if (r < 0)
                 return r;
-        (void)sd_event_source_set_description(loop->dispatch, "bus-dispatch");
-        /* On until the first turn has looked: what has arrived before is not told again. */
-        bus_loop_arm_dispatch(loop);
 
         if (!dbus_connection_set_watch_functions(connection, bus_loop_add_watch,
                                                  bus_loop_remove_watch, bus_loop_toggle_watch, loop,
@@ -402,16 +518,19 @@ int bus_loop_attach_connection(sd_event *event, DBusConnection *connection, BusL
                 return -ENOMEM;
         dbus_connection_set_dispatch_status_function(connection, bus_loop_dispatch_status, loop,
                                                      NULL);
+        if (owner)
+                bus_loop_ready(loop);
         *ret_loop = TAKE(loop);
         return 0;
 }
 
-int bus_loop_attach_server(sd_event *event, DBusServer *server, BusLoop **ret_loop)
+int bus_loop_attach_server(sd_event *event, DBusServer *server, const BusLoopOwner *owner,
+                           BusLoop **ret_loop)
 {
         CLEANUP(bus_loop_freep) BusLoop *loop = NULL;
         int r;
 
-        r = bus_loop_new(event, &loop);
+        r = bus_loop_new(event, owner, &loop);
         if (r < 0)
                 return r;
         loop->server = dbus_server_ref(server);

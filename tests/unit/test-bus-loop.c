@@ -87,7 +87,8 @@ static void server_on_connection(DBusServer *server, DBusConnection *connection,
         bench->peer = dbus_connection_ref(connection);
         dbus_connection_set_allow_anonymous(connection, FALSE);
         assert_true(dbus_connection_add_filter(connection, peer_on_message, bench, NULL));
-        assert_int_equal(bus_loop_attach_connection(bench->event, connection, &bench->peer_loop),
+        assert_int_equal(bus_loop_attach_connection(bench->event, connection, NULL,
+                                                    &bench->peer_loop),
                          0);
 }
 
@@ -116,7 +117,8 @@ static void bench_open(Bench *bench)
         bench->server = dbus_server_listen("unix:tmpdir=/tmp", &error);
         assert_non_null(bench->server);
         dbus_server_set_new_connection_function(bench->server, server_on_connection, bench, NULL);
-        assert_int_equal(bus_loop_attach_server(bench->event, bench->server, &bench->server_loop),
+        assert_int_equal(bus_loop_attach_server(bench->event, bench->server, NULL,
+                                                &bench->server_loop),
                          0);
 
         address = dbus_server_get_address(bench->server);
@@ -126,7 +128,8 @@ static void bench_open(Bench *bench)
         dbus_connection_set_exit_on_disconnect(bench->client, FALSE);
         assert_true(dbus_connection_add_filter(bench->client, client_on_message, bench, NULL));
         assert_int_equal(
-                bus_loop_attach_connection(bench->event, bench->client, &bench->client_loop), 0);
+                bus_loop_attach_connection(bench->event, bench->client, NULL,
+                                                    &bench->client_loop), 0);
 }
 
 static void bench_close(Bench *bench)
@@ -331,11 +334,169 @@ static void test_again_and_again(void **state)
                 bench.client = dbus_connection_open_private(address, &error);
                 assert_non_null(bench.client);
                 assert_int_equal(
-                        bus_loop_attach_connection(bench.event, bench.client, &bench.client_loop),
+                        bus_loop_attach_connection(bench.event, bench.client, NULL,
+                                                    &bench.client_loop),
                         0);
                 dbus_free(address);
         }
         bench_close(&bench);
+}
+
+/* --- turns that an owner gives --- */
+
+typedef struct Owner {
+        Bench bench;
+        unsigned n_ready;
+        bool goes_on;
+} Owner;
+
+static void on_ready(void *userdata)
+{
+        Owner *owner = userdata;
+
+        owner->n_ready++;
+}
+
+static bool on_go_on(void *userdata)
+{
+        const Owner *owner = userdata;
+
+        return owner->goes_on;
+}
+
+static void owner_open(Owner *owner)
+{
+        const BusLoopOwner turns = { .ready = on_ready, .userdata = owner, .priority = 5 };
+        Bench *bench = &owner->bench;
+
+        bench_open(bench);
+        client_call(bench, 1, 10000);
+        while (bench->n_replies < 1)
+                bench_turn(bench);
+        bench->peer_loop = bus_loop_free(bench->peer_loop);
+        owner->goes_on = true;
+        owner->n_ready = 0;
+        assert_int_equal(bus_loop_attach_connection(bench->event, bench->peer, &turns,
+                                                    &bench->peer_loop),
+                         0);
+        assert_int_equal(owner->n_ready, 1); /* what came before is not told again */
+}
+
+static BusTurnEnd owner_turn(Owner *owner, unsigned n_max)
+{
+        const BusTurn turn = { n_max, UINT64_MAX, on_go_on, owner };
+
+        owner->n_ready = 0;
+        return bus_loop_turn(owner->bench.peer_loop, &turn);
+}
+
+static void run_for_a_while(Bench *bench)
+{
+        for (unsigned i = 0; i < 50; i++)
+                assert_true(sd_event_run(bench->event, USEC_PER_MSEC) >= 0);
+}
+
+/* It is told once, and nothing happens until it gives the turn; epoll does not spin meanwhile. */
+static void test_nothing_outside_of_turns(void **state)
+{
+        Owner owner = { 0 };
+        Bench *bench = &owner.bench;
+
+        (void)state;
+        owner_open(&owner);
+        assert_int_equal(owner_turn(&owner, 16), BUS_TURN_IDLE);
+        for (unsigned i = 0; i < 40; i++)
+                client_call(bench, 10, 10000);
+        run_for_a_while(bench);
+        assert_int_equal(owner.n_ready, 1);
+        assert_int_equal(bench->n_calls, 1);
+        assert_int_equal(sd_event_run(bench->event, 0), 0);
+
+        assert_int_equal(owner_turn(&owner, 3), BUS_TURN_MORE);
+        assert_int_equal(bench->n_calls, 4);
+        run_for_a_while(bench);
+        assert_int_equal(owner.n_ready, 0); /* it knows */
+        for (unsigned i = 0; bench->n_replies < 41; i++) {
+                assert_true(i < 1000);
+                if (owner_turn(&owner, 16) == BUS_TURN_IDLE)
+                        run_for_a_while(bench);
+        }
+        assert_int_equal(bench->n_calls, 41);
+        bench_close(bench);
+}
+
+/* Who is stopped is not read from: what it sends stays with it. */
+static void test_stopped(void **state)
+{
+        Owner owner = { 0 };
+        Bench *bench = &owner.bench;
+
+        (void)state;
+        owner_open(&owner);
+        owner.goes_on = false;
+        assert_int_equal(owner_turn(&owner, 16), BUS_TURN_STOPPED);
+        for (unsigned i = 0; i < 200; i++)
+                client_call(bench, 10000, 10000);
+        run_for_a_while(bench);
+        assert_int_equal(owner.n_ready, 0);
+        assert_true(dbus_connection_get_outgoing_size(bench->client) > 1000000);
+        owner.goes_on = true;
+        for (unsigned i = 0; bench->n_replies < 201; i++) {
+                assert_true(i < 10000);
+                if (owner_turn(&owner, 16) == BUS_TURN_IDLE)
+                        (void)sd_event_run(bench->event, 0);
+                (void)sd_event_run(bench->event, 0);
+        }
+        bench_close(bench);
+}
+
+/* Who goes while he is stopped is noticed when he is asked again. */
+static void test_client_goes_in_its_turn(void **state)
+{
+        Owner owner = { 0 };
+        Bench *bench = &owner.bench;
+
+        (void)state;
+        owner_open(&owner);
+        owner.goes_on = false;
+        assert_int_equal(owner_turn(&owner, 16), BUS_TURN_STOPPED);
+        dbus_connection_close(bench->client);
+        run_for_a_while(bench);
+        assert_int_equal(sd_event_run(bench->event, 0), 0);
+        owner.goes_on = true;
+        for (unsigned i = 0; bench->n_disconnected < 1; i++) {
+                assert_true(i < 100);
+                if (owner_turn(&owner, 16) == BUS_TURN_IDLE)
+                        (void)sd_event_run(bench->event, 0);
+        }
+        bench_close(bench);
+}
+
+static void free_in_turn(Conduct conduct)
+{
+        Owner owner = { 0 };
+        Bench *bench = &owner.bench;
+
+        owner_open(&owner);
+        assert_int_equal(owner_turn(&owner, 16), BUS_TURN_IDLE);
+        bench->conduct = conduct;
+        for (unsigned i = 0; i < 5; i++)
+                client_call(bench, 1, 50);
+        while (owner.n_ready < 1)
+                bench_turn(bench);
+        (void)owner_turn(&owner, 16);
+        if (conduct != CONDUCT_CLOSE)
+                assert_int_equal(bench->n_calls, 2); /* detached: the rest is not dispatched */
+        run_for_a_while(bench);
+        bench_close(bench);
+}
+
+static void test_end_in_turn(void **state)
+{
+        (void)state;
+        free_in_turn(CONDUCT_FREE_LOOP);
+        free_in_turn(CONDUCT_CLOSE_ALL);
+        free_in_turn(CONDUCT_CLOSE);
 }
 
 int main(void)
@@ -350,6 +511,10 @@ int main(void)
                 cmocka_unit_test(test_free_in_handler),
                 cmocka_unit_test(test_client_goes),
                 cmocka_unit_test(test_again_and_again),
+                cmocka_unit_test(test_nothing_outside_of_turns),
+                cmocka_unit_test(test_stopped),
+                cmocka_unit_test(test_client_goes_in_its_turn),
+                cmocka_unit_test(test_end_in_turn),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

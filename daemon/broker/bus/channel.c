@@ -93,7 +93,7 @@ static int listen_at(Channel *channel, int which, Failure *failure)
         if (!dbus_server_set_auth_mechanisms(server->server, mechanisms))
                 return fail(failure, -ENOMEM, "no memory for the channel");
         dbus_server_set_new_connection_function(server->server, on_connection, channel->bus, NULL);
-        r = bus_loop_attach_server(channel->bus->rooms.event, server->server, &server->loop);
+        r = bus_loop_attach_server(channel->bus->rooms.event, server->server, NULL, &server->loop);
         if (r < 0)
                 return fail(failure, r, "the channel cannot be watched");
         return 0;

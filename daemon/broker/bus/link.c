@@ -283,7 +283,7 @@ static int link_open(Link *link, Failure *failure)
         dbus_connection_set_max_received_unix_fds(link->connection, BUS_RECEIVED_FDS_MAX);
         if (!dbus_connection_add_filter(link->connection, on_message, link, NULL))
                 return fail(failure, -ENOMEM, "no memory for the message bus");
-        r = bus_loop_attach_connection(link->bus->rooms.event, link->connection, &link->loop);
+        r = bus_loop_attach_connection(link->bus->rooms.event, link->connection, NULL, &link->loop);
         if (r < 0)
                 return fail(failure, r, "the message bus cannot be watched");
         link->state = LINK_HELLO;

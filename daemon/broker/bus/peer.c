@@ -434,7 +434,7 @@ static int peer_new_on_channel(Bus *bus, DBusConnection *connection, Peer **ret_
         dbus_connection_set_unix_user_function(connection, let_in, NULL, NULL);
         if (!dbus_connection_add_filter(connection, on_channel_message, peer, NULL))
                 return -ENOMEM;
-        r = bus_loop_attach_connection(bus->rooms.event, connection, &peer->loop);
+        r = bus_loop_attach_connection(bus->rooms.event, connection, NULL, &peer->loop);
         if (r < 0) {
                 dbus_connection_remove_filter(connection, on_channel_message, peer);
                 return r;
