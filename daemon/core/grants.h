@@ -12,6 +12,7 @@
 #include "base/failure.h"
 #include "core/algorithm.h"
 #include "core/identifier.h"
+#include "core/standing.h"
 
 /* Who asks. An absent list of groups means no groups; uid is SUBJECT_UID_UNKNOWN until proven. */
 #define SUBJECT_UID_UNKNOWN UINT32_MAX
@@ -104,3 +105,8 @@ bool grants_name(const Grants *grants, const Subject *subject);
  * at any object; false may be said of some that do.
  */
 bool grants_read_alike(const Grants *a, const Grants *b, const Subject *subject);
+
+/* How these grants name the subject: by its user, by a group, or not at all. Who owns the broker is not known here. */
+Standing grants_standing(const Grants *grants, const Subject *subject);
+/* The best that anybody with this uid can have, whatever his groups and unit. */
+Standing grants_best_standing(const Grants *grants, uint32_t uid);

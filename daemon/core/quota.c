@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What one client may have at a time. Two sorted arrays of bounded length: the uids that have something
- * in flight just now, and the token buckets. Invariant: a uid is in the first exactly while its count is
- * above 0, so the array is as long as there are clients with requests, at most N_CLIENTS_MAX. It outlives
- * every Charge. Time is an argument and may stand still or go back: then nothing is refilled.
+ * What one client may have at a time: an account for each client that has something just now, in a sorted array. The
+ * invariants: an account is there exactly while a charge points to it, and the sums of a standing are those of
+ * its accounts. It outlives every Charge.
  */
 #include "core/quota.h"
 
@@ -12,43 +11,59 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define N_CLIENTS_MAX 4096
-#define N_BUCKETS_MAX 4096
-#define GRANT_MAX     63 /* as a grant's name is at most */
+#include "core/bucket.h"
 
-/* Levels are in millionths of a token: a rate of n a second refills n of them each microsecond. */
-#define TOKEN     UINT64_C(1000000)
-#define BURST_MAX (UINT64_MAX / TOKEN / 2)
+/* Of those who may be many; whom a grant names are as many as the configuration says. */
+#define N_ACCOUNTS_MAX 4096
 
-typedef struct Client {
-        uint32_t uid;
-        unsigned n_in_flight;
-} Client;
-
-typedef struct Bucket {
-        uint32_t uid;
-        char grant[GRANT_MAX + 1];
-        uint64_t rate_per_sec;
-        uint64_t capacity;
-        uint64_t level;
-        uint64_t updated_usec;
-} Bucket;
-
-struct Quota {
-        unsigned n_in_flight_max;
-        Client *clients;
-        size_t n_clients;
-        Bucket *buckets;
-        size_t n_buckets;
+struct Account {
+        Client client;
+        size_t n_charges;
+        uint64_t used[_RESOURCE_N];
 };
 
-int quota_new(unsigned n_in_flight_max, Quota **ret_quota)
+struct Quota {
+        QuotaLimits limits;
+        Account **accounts; /* each stays where it is: charges point to it */
+        size_t n_accounts;
+        uint64_t used[_STANDING_N][_RESOURCE_N];
+        Reached reached[_STANDING_N][_RESOURCE_N];
+        Buckets buckets;
+};
+
+const char *standing_name(Standing standing)
+{
+        static const char *const names[_STANDING_N] = {
+                [STANDING_STRANGER] = "stranger",
+                [STANDING_GROUP] = "group",
+                [STANDING_NAMED] = "named",
+                [STANDING_OWNER] = "owner",
+        };
+
+        return names[standing];
+}
+
+const char *resource_name(Resource resource)
+{
+        static const char *const names[_RESOURCE_N] = {
+                [RESOURCE_CALLS] = "calls in flight",
+                [RESOURCE_PLACES] = "connections",
+                [RESOURCE_BYTES] = "bytes held",
+                [RESOURCE_WAITING] = "calls waiting",
+                [RESOURCE_DESCRIPTORS] = "calls with descriptors",
+                [RESOURCE_BUS_BYTES] = "bytes on the bus",
+        };
+
+        return names[resource];
+}
+
+int quota_new(const QuotaLimits *limits, Quota **ret_quota)
 {
         Quota *quota = calloc(1, sizeof(*quota));
 
         if (!quota)
                 return -ENOMEM;
-        quota->n_in_flight_max = n_in_flight_max;
+        quota->limits = *limits;
         *ret_quota = quota;
         return 0;
 }
@@ -57,26 +72,37 @@ Quota *quota_free(Quota *quota)
 {
         if (!quota)
                 return NULL;
-        free(quota->clients);
-        free(quota->buckets);
+        for (size_t i = 0; i < quota->n_accounts; i++)
+                free(quota->accounts[i]);
+        free(quota->accounts);
+        buckets_deinit(&quota->buckets);
         free(quota);
         return NULL;
 }
 
-void quota_set_max(Quota *quota, unsigned n_in_flight_max)
+void quota_set_limits(Quota *quota, const QuotaLimits *limits)
 {
-        quota->n_in_flight_max = n_in_flight_max;
+        quota->limits = *limits;
 }
 
-/* The first client whose uid is not smaller. */
-static size_t client_index(const Quota *quota, uint32_t uid)
+/* --- accounts --- */
+
+static int client_order(Client a, Client b)
 {
-        size_t low = 0, high = quota->n_clients;
+        if (a.standing != b.standing)
+                return a.standing < b.standing ? -1 : 1;
+        return a.uid < b.uid ? -1 : a.uid > b.uid;
+}
+
+/* The first account that is not smaller. */
+static size_t account_index(const Quota *quota, Client client)
+{
+        size_t low = 0, high = quota->n_accounts;
 
         while (low < high) {
                 size_t middle = low + (high - low) / 2;
 
-                if (quota->clients[middle].uid < uid)
+                if (client_order(quota->accounts[middle]->client, client) < 0)
                         low = middle + 1;
                 else
                         high = middle;
@@ -84,192 +110,196 @@ static size_t client_index(const Quota *quota, uint32_t uid)
         return low;
 }
 
-static Client *find_client(const Quota *quota, uint32_t uid)
+static Account *find_account(const Quota *quota, Client client)
 {
-        size_t index = client_index(quota, uid);
+        size_t index = account_index(quota, client);
 
-        return index < quota->n_clients && quota->clients[index].uid == uid ? &quota->clients[index]
-                                                                            : NULL;
+        return index < quota->n_accounts &&
+                               client_order(quota->accounts[index]->client, client) == 0
+                       ? quota->accounts[index]
+                       : NULL;
 }
 
-static int add_client(Quota *quota, uint32_t uid)
+static int add_account(Quota *quota, Client client, Account **ret_account)
 {
-        size_t index = client_index(quota, uid);
-        Client *clients;
+        size_t index = account_index(quota, client);
+        Account **accounts, *account;
 
-        if (quota->n_clients >= N_CLIENTS_MAX)
+        if (quota->n_accounts >= N_ACCOUNTS_MAX && client.standing < STANDING_NAMED)
                 return CB_LIMIT_EXCEEDED;
-        clients = reallocarray(quota->clients, quota->n_clients + 1, sizeof(*clients));
-        if (!clients)
+        accounts = reallocarray(quota->accounts, quota->n_accounts + 1, sizeof(*accounts));
+        if (!accounts)
                 return -ENOMEM;
-        memmove(clients + index + 1, clients + index,
-                (quota->n_clients - index) * sizeof(*clients));
-        clients[index] = (Client){ .uid = uid, .n_in_flight = 1 };
-        quota->clients = clients;
-        quota->n_clients++;
+        quota->accounts = accounts;
+        account = calloc(1, sizeof(*account));
+        if (!account)
+                return -ENOMEM;
+        account->client = client;
+        memmove(accounts + index + 1, accounts + index,
+                (quota->n_accounts - index) * sizeof(*accounts));
+        accounts[index] = account;
+        quota->n_accounts++;
+        *ret_account = account;
         return 0;
 }
 
-int quota_charge(Quota *quota, uint32_t uid, Charge *ret_charge)
+static void account_leave(Quota *quota, Account *account)
 {
-        Client *client = find_client(quota, uid);
+        size_t index;
+
+        if (--account->n_charges > 0)
+                return;
+        index = account_index(quota, account->client);
+        quota->n_accounts--;
+        memmove(quota->accounts + index, quota->accounts + index + 1,
+                (quota->n_accounts - index) * sizeof(*quota->accounts));
+        free(account);
+}
+
+/* --- charges --- */
+
+static bool is_above(uint64_t used, uint64_t more, uint64_t limit)
+{
+        return used > limit || more > limit - used;
+}
+
+/* Does it fit into what one may have, and into what is left to those of its standing, and of each above? */
+static bool fits(const Quota *quota, Client client, const Account *account, Resource resource,
+                 uint64_t more)
+{
+        uint64_t used = 0;
+
+        if (is_above(account ? account->used[resource] : 0, more,
+                     quota->limits.each[client.standing][resource]))
+                return false;
+        for (size_t standing = 0; standing < _STANDING_N; standing++) {
+                used += quota->used[standing][resource];
+                if (standing >= client.standing &&
+                    is_above(used, more, quota->limits.together[standing][resource]))
+                        return false;
+        }
+        return true;
+}
+
+static void book(Charge *charge, uint64_t amount)
+{
+        uint64_t *used = &charge->account->used[charge->resource];
+        uint64_t *sum = &charge->quota->used[charge->account->client.standing][charge->resource];
+
+        *used = *used - charge->amount + amount;
+        *sum = *sum - charge->amount + amount;
+        charge->amount = amount;
+}
+
+int quota_charge(Quota *quota, Client client, Resource resource, uint64_t amount,
+                 Charge *ret_charge)
+{
+        Account *account = find_account(quota, client);
+        Charge charge = { .quota = quota, .resource = resource };
         int r;
 
-        if ((client ? client->n_in_flight : 0) >= quota->n_in_flight_max)
+        if (!fits(quota, client, account, resource, amount))
                 return CB_LIMIT_EXCEEDED;
-        if (client) {
-                client->n_in_flight++;
-        } else {
-                r = add_client(quota, uid);
+        if (!account) {
+                r = add_account(quota, client, &account);
                 if (r != 0)
                         return r;
         }
-        *ret_charge = (Charge){ .quota = quota, .uid = uid };
+        charge.account = account;
+        account->n_charges++;
+        book(&charge, amount);
+        *ret_charge = charge;
+        return 0;
+}
+
+int charge_resize(Charge *charge, uint64_t amount)
+{
+        if (amount > charge->amount &&
+            !fits(charge->quota, charge->account->client, charge->account, charge->resource,
+                  amount - charge->amount))
+                return CB_LIMIT_EXCEEDED;
+        book(charge, amount);
+        return 0;
+}
+
+void charge_force(Charge *charge, uint64_t amount)
+{
+        book(charge, amount);
+}
+
+int charge_move(Charge *charge, Standing standing)
+{
+        Client client = { standing, charge->account->client.uid };
+        Account *account = find_account(charge->quota, client), *before = charge->account;
+        uint64_t amount = charge->amount;
+        int r;
+
+        if (before->client.standing == standing)
+                return 0;
+        if (!account) {
+                r = add_account(charge->quota, client, &account);
+                if (r != 0)
+                        return -ENOMEM;
+        }
+        book(charge, 0);
+        charge->account = account;
+        account->n_charges++;
+        book(charge, amount);
+        account_leave(charge->quota, before);
         return 0;
 }
 
 void charge_deinit(Charge *charge)
 {
-        Quota *quota = charge->quota;
-        Client *client;
-
-        if (!quota)
+        if (!charge->quota)
                 return;
-        client = find_client(quota, charge->uid);
-        assert_always(client != NULL);
-        if (--client->n_in_flight == 0) {
-                size_t index = (size_t)(client - quota->clients);
-
-                quota->n_clients--;
-                memmove(client, client + 1, (quota->n_clients - index) * sizeof(*client));
-        }
+        book(charge, 0);
+        account_leave(charge->quota, charge->account);
         *charge = (Charge){ 0 };
 }
 
-unsigned quota_in_flight(const Quota *quota, uint32_t uid)
+uint64_t quota_used(const Quota *quota, Client client, Resource resource)
 {
-        const Client *client = find_client(quota, uid);
+        const Account *account = find_account(quota, client);
 
-        return client ? client->n_in_flight : 0;
+        return account ? account->used[resource] : 0;
 }
 
-static int bucket_order(const Bucket *bucket, uint32_t uid, const char *grant)
+uint64_t quota_used_by(const Quota *quota, Standing standing, Resource resource)
 {
-        if (bucket->uid != uid)
-                return bucket->uid < uid ? -1 : 1;
-        return strcmp(bucket->grant, grant);
+        return quota->used[standing][resource];
 }
 
-/* The first bucket that is not smaller. */
-static size_t bucket_index(const Quota *quota, uint32_t uid, const char *grant)
+/* --- what was reached --- */
+
+void quota_note(Quota *quota, Client client, Resource resource, uint64_t now_sec)
 {
-        size_t low = 0, high = quota->n_buckets;
+        Reached *reached = &quota->reached[client.standing][resource];
 
-        while (low < high) {
-                size_t middle = low + (high - low) / 2;
-
-                if (bucket_order(&quota->buckets[middle], uid, grant) < 0)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low;
+        if (reached->n++ == 0)
+                reached->first_sec = now_sec;
+        reached->last_sec = now_sec;
+        reached->uid = client.uid;
 }
 
-/* When it is, or was, full. */
-static uint64_t bucket_full_usec(const Bucket *bucket)
+const Reached *quota_reached(const Quota *quota, Standing standing, Resource resource)
 {
-        return bucket->updated_usec + (bucket->capacity - bucket->level) / bucket->rate_per_sec;
+        return &quota->reached[standing][resource];
 }
 
-/*
- * Where none is full, the one nearest to it goes: forgetting it gives its client the fewest tokens that
- * it has not waited for.
- */
-static void drop_fullest(Quota *quota)
-{
-        size_t fullest = 0;
-
-        for (size_t i = 1; i < quota->n_buckets; i++)
-                if (bucket_full_usec(&quota->buckets[i]) <
-                    bucket_full_usec(&quota->buckets[fullest]))
-                        fullest = i;
-        quota->n_buckets--;
-        memmove(quota->buckets + fullest, quota->buckets + fullest + 1,
-                (quota->n_buckets - fullest) * sizeof(*quota->buckets));
-}
-
-static int add_bucket(Quota *quota, const Bucket *bucket, Bucket **ret_bucket)
-{
-        Bucket *buckets;
-        size_t index;
-
-        if (quota->n_buckets >= N_BUCKETS_MAX)
-                drop_fullest(quota);
-        buckets = reallocarray(quota->buckets, quota->n_buckets + 1, sizeof(*buckets));
-        if (!buckets)
-                return -ENOMEM;
-        quota->buckets = buckets;
-        index = bucket_index(quota, bucket->uid, bucket->grant);
-        memmove(buckets + index + 1, buckets + index,
-                (quota->n_buckets - index) * sizeof(*buckets));
-        buckets[index] = *bucket;
-        quota->n_buckets++;
-        *ret_bucket = &buckets[index];
-        return 0;
-}
-
-static void bucket_refill(Bucket *bucket, uint64_t now_usec)
-{
-        uint64_t missing = bucket->capacity - bucket->level;
-        uint64_t elapsed_usec =
-                now_usec > bucket->updated_usec ? now_usec - bucket->updated_usec : 0;
-
-        if (elapsed_usec > missing / bucket->rate_per_sec)
-                bucket->level = bucket->capacity;
-        else
-                bucket->level += elapsed_usec * bucket->rate_per_sec;
-        bucket->updated_usec = MAX(bucket->updated_usec, now_usec);
-}
-
-static int find_bucket(Quota *quota, const Bucket *wanted, uint64_t now_usec, Bucket **ret_bucket)
-{
-        size_t index = bucket_index(quota, wanted->uid, wanted->grant);
-        Bucket *bucket;
-
-        if (index >= quota->n_buckets ||
-            bucket_order(&quota->buckets[index], wanted->uid, wanted->grant) != 0)
-                return add_bucket(quota, wanted, ret_bucket);
-
-        bucket = &quota->buckets[index];
-        bucket_refill(bucket, now_usec); /* at the rate that was in force until now */
-        bucket->rate_per_sec = wanted->rate_per_sec;
-        bucket->capacity = wanted->capacity;
-        bucket->level = MIN(bucket->level, bucket->capacity);
-        *ret_bucket = bucket;
-        return 0;
-}
+/* --- rates --- */
 
 int quota_take_token(Quota *quota, const char *grant, uint32_t uid, uint64_t rate_per_sec,
                      uint64_t burst, uint64_t now_usec, uint64_t *ret_wait_usec)
 {
-        Bucket wanted = { .uid = uid, .rate_per_sec = rate_per_sec, .updated_usec = now_usec };
-        Bucket *bucket;
-        int r;
+        return quota_take_tokens(quota, grant, uid, 1, rate_per_sec, burst, now_usec,
+                                 ret_wait_usec);
+}
 
-        if (rate_per_sec == 0)
-                return 0;
-        burst = burst > 0 ? burst : rate_per_sec;
-        wanted.capacity = wanted.level = MIN(burst, BURST_MAX) * TOKEN;
-        memcpy(wanted.grant, grant, strnlen(grant, GRANT_MAX));
-
-        r = find_bucket(quota, &wanted, now_usec, &bucket);
-        if (r < 0)
-                return r;
-        if (bucket->level < TOKEN) {
-                *ret_wait_usec = (TOKEN - bucket->level + rate_per_sec - 1) / rate_per_sec;
-                return CB_RATE_LIMITED;
-        }
-        bucket->level -= TOKEN;
-        return 0;
+int quota_take_tokens(Quota *quota, const char *grant, uint32_t uid, uint64_t n,
+                      uint64_t rate_per_sec, uint64_t burst, uint64_t now_usec,
+                      uint64_t *ret_wait_usec)
+{
+        return buckets_take(&quota->buckets, grant, uid, n, rate_per_sec, burst, now_usec,
+                            ret_wait_usec);
 }

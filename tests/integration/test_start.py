@@ -19,8 +19,9 @@ NOBODY = pwd.getpwnam("nobody")
 @contextlib.contextmanager
 def as_nobody(code, *arguments):
     """Runs Python as nobody until the block ends; the code says `ready` when it has done what it does."""
-    process = subprocess.Popen(["setpriv", "--reuid=nobody", "--clear-groups", PYTHON, "-c", code, *map(str, arguments)],
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
+    process = subprocess.Popen(["setpriv", "--reuid=nobody", "--clear-groups", PYTHON, "-c", code,
+                                *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                               preexec_fn=die_with_parent)
     assert process.stdout.readline() == b"ready\n"
     try:
         yield

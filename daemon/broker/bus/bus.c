@@ -12,16 +12,20 @@
 
 #include "base/log.h"
 
-#define RESERVED_FDS 256
-
-/* Some descriptors stay for what the broker itself needs, and for those that calls bring along. */
-static size_t channel_peers_max(void)
+static uint64_t files_max(void)
 {
         struct rlimit limit;
 
-        if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur <= 2 * RESERVED_FDS)
-                return RESERVED_FDS / 4;
-        return MIN((size_t)limit.rlim_cur - RESERVED_FDS, (size_t)PEERS_MAX);
+        return getrlimit(RLIMIT_NOFILE, &limit) < 0 ? 0 : limit.rlim_cur;
+}
+
+static int make_quota(Bus *bus)
+{
+        QuotaLimits limits;
+
+        bus->n_files = files_max();
+        limits_make(1, bus->n_files, &limits);
+        return quota_new(&limits, &bus->quota);
 }
 
 int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **ret_bus)
@@ -36,12 +40,14 @@ int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **re
         bus->host = *host;
         bus->userdata = userdata;
         map_init(&bus->names);
-        bus->n_channel_peers_max = channel_peers_max();
         TAILQ_INIT(&bus->peers);
         TAILQ_INIT(&bus->graves);
-        r = quota_new(1, &bus->quota);
+        TAILQ_INIT(&bus->asking.peers);
+        r = make_quota(bus);
         if (r == 0)
                 r = refusals_new(&bus->refusals);
+        if (r == 0)
+                r = runner_new(bus);
         if (r < 0)
                 return r;
         manage_observe(rooms->manage, &signals_of_manage, bus);
@@ -65,6 +71,9 @@ Bus *bus_free(Bus *bus)
         sd_event_source_disable_unref(bus->burial);
         sd_event_source_disable_unref(bus->views);
         sd_event_source_disable_unref(bus->sums);
+        sd_event_source_disable_unref(bus->trim);
+        sd_event_source_disable_unref(bus->asking.deadline);
+        runner_free(bus);
         if (bus->n_calls > 0)
                 log_error("%zu calls have not been answered", bus->n_calls);
         quota_free(bus->quota);
@@ -79,13 +88,15 @@ Bus *bus_free(Bus *bus)
 void bus_configure(Bus *bus, Grants *grants, unsigned n_in_flight_max)
 {
         Grants *before = bus->grants;
+        QuotaLimits limits;
 
         bus->grants = grants_ref(grants);
         if (before)
                 views_follow(bus, before);
         grants_unref(before);
-        bus->n_in_flight_max = n_in_flight_max;
-        quota_set_max(bus->quota, n_in_flight_max);
+        limits_make(n_in_flight_max, bus->n_files, &limits);
+        quota_set_limits(bus->quota, &limits);
+        peers_stand_anew(bus);
 }
 
 int bus_open_channel(Bus *bus, const char *runtime_directory, Failure *failure)

@@ -39,7 +39,9 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
         Call *call;
         int r;
 
-        r = quota_charge(bus->quota, peer->subject.uid, &charge);
+        r = quota_charge(bus->quota, peer_client(peer), RESOURCE_CALLS, 1, &charge);
+        if (r > 0)
+                note_limit(bus, peer_client(peer), RESOURCE_CALLS);
         if (r != 0)
                 return r;
         call = calloc(1, sizeof(*call));
@@ -72,31 +74,31 @@ const Subject *call_subject(const Call *call)
         return &call->peer->subject;
 }
 
-void peer_send(Peer *peer, DBusMessage *message)
-{
-        /* A reader that is this late: its kernel buffer and our queue are full of answers. */
-        if (!peer->name &&
-            dbus_connection_get_outgoing_size(peer->connection) > OUTGOING_SIZE_MAX) {
-                log_warning("a client on the channel (uid %u) does not read its answers: dropped",
-                            peer->subject.uid);
-                peer_gone(peer);
-                return;
-        }
-        if (!dbus_connection_send(peer->connection, message, NULL))
-                log_warning("no memory to send a message");
-}
-
 static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *name,
                               const char *text);
+
+/* Where its client has more to read than its account allows, it is told that instead. */
+static void send_answer(Call *call)
+{
+        if (peer_admit(call->peer, &call->answer) != 0) {
+                dbus_message_unref(call->answer);
+                call->answer = new_error(call->peer, call->serial,
+                                         status_error_name(CB_LIMIT_EXCEEDED),
+                                         "this user has too many answers that it has not read; "
+                                         "read them, or ask for less at a time");
+        }
+        if (call->answer)
+                peer_send(call->peer, call->answer);
+}
 
 /* Sends what there is, and the call is gone. */
 static void call_deliver(Call *call)
 {
         call_count(call);
         if (!call->answer)
-                log_warning("no memory for an answer");
+                complain(call->bus, "no memory for an answer");
         else if (call->peer && !call->no_reply)
-                peer_send(call->peer, call->answer);
+                send_answer(call);
         if (call->answer)
                 dbus_message_unref(call->answer);
         call_free(call);
@@ -180,27 +182,18 @@ void call_answer_recorded(Call *call, DBusMessage *(*make)(const Call *call))
         call_end(call, NULL);
 }
 
-static bool fits_the_bus(DBusMessage *reply)
-{
-        char *bytes = NULL;
-        int n = 0;
-
-        if (!dbus_message_marshal(reply, &bytes, &n))
-                return false;
-        dbus_free(bytes);
-        return n <= ANSWER_SIZE_MAX;
-}
-
 void call_answer_bulk(Call *call, DBusMessage *reply)
 {
-        if (fits_the_bus(reply)) {
+        size_t size = message_size(reply);
+
+        if (size > 0 && size <= ANSWER_SIZE_MAX) {
                 call_answer(call, reply);
                 return;
         }
         dbus_message_unref(reply);
         call_fail_status(call, CB_LIMIT_EXCEEDED,
                          "the answer has more than %d MiB; ListCertificates gives smaller pages",
-                         ANSWER_SIZE_MAX / (1024 * 1024));
+                         (int)(ANSWER_SIZE_MAX / MIB));
 }
 
 void call_answer_empty(Call *call)
@@ -255,7 +248,7 @@ static void log_failure(const Call *call, int status, const char *text)
         const char *method = method_table[call->method].name;
 
         if (status < 0)
-                log_warning("%s: %s (%s)", method, text, strerrordesc_np(-status));
+                complain(call->bus, "%s: %s (%s)", method, text, strerrordesc_np(-status));
         else
                 log_debug("%s: %s", method, text);
 }
@@ -356,7 +349,7 @@ void refuse_message(Peer *peer, DBusMessage *message, const char *error, const c
 
         reply = new_error(peer, dbus_message_get_serial(message), error, text);
         if (!reply) {
-                log_warning("no memory to refuse a message");
+                complain(peer->bus, "no memory to refuse a message");
                 return;
         }
         log_debug("refused: %s", text);

@@ -28,8 +28,10 @@
 enum { BY_PATH, ABSTRACT, _SERVER_N };
 
 typedef struct Server {
+        Bus *bus;
         DBusServer *server;
         BusLoop *loop;
+        Turn turn; /* one connection each */
 } Server;
 
 struct Channel {
@@ -42,6 +44,7 @@ struct Channel {
 static void server_stop(Server *server)
 {
         server->loop = bus_loop_free(server->loop);
+        turn_deinit(&server->turn);
         if (!server->server)
                 return;
         dbus_server_disconnect(server->server); /* removes the socket, too */
@@ -76,6 +79,36 @@ static void on_connection(DBusServer *server, DBusConnection *connection, void *
         peer_on_channel_connection(userdata, connection);
 }
 
+/* --- listening --- */
+
+static void on_ready(void *userdata)
+{
+        Server *server = userdata;
+
+        bus_want_turn(server->bus, &server->turn);
+}
+
+static void take_turn(void *userdata)
+{
+        static const BusTurn turn = { 0 };
+        Server *server = userdata;
+
+        (void)bus_loop_turn(server->loop, &turn);
+}
+
+static int watch(Server *server)
+{
+        const BusLoopOwner owner = { .ready = on_ready, .userdata = server };
+        int r = turn_init(&server->turn, server->bus->turns, TURNS_ARRIVALS, 0);
+
+        if (r < 0)
+                return r;
+        server->turn.take = take_turn;
+        server->turn.userdata = server;
+        return bus_loop_attach_server(server->bus->rooms.event, server->server, &owner,
+                                      &server->loop);
+}
+
 static int listen_at(Channel *channel, int which, Failure *failure)
 {
         static const char *mechanisms[] = { "EXTERNAL", NULL };
@@ -93,7 +126,8 @@ static int listen_at(Channel *channel, int which, Failure *failure)
         if (!dbus_server_set_auth_mechanisms(server->server, mechanisms))
                 return fail(failure, -ENOMEM, "no memory for the channel");
         dbus_server_set_new_connection_function(server->server, on_connection, channel->bus, NULL);
-        r = bus_loop_attach_server(channel->bus->rooms.event, server->server, NULL, &server->loop);
+        server->bus = channel->bus;
+        r = watch(server);
         if (r < 0)
                 return fail(failure, r, "the channel cannot be watched");
         return 0;

@@ -1,77 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The link to the message bus: connect, Hello, match, RequestName, each without waiting, and again with
- * back-off when the bus goes away. The invariant is that it serves only under its name: a name that is
- * another's, or is lost, ends the broker, and the owner is told why.
+ * back-off when the bus goes away. The invariants: it serves only under its name, so a name that is another's, or is
+ * lost, ends the broker, and the owner is told why; and it believes what the bus says, and nobody who says it is the
+ * bus.
  *
- * A connection is taken down when the loop turns, never in a frame that it called.
+ * There are two connections: on one come the calls, in turns and only while what they are answered can be got rid of;
+ * on the other the bus is asked who made them. A connection is taken down when the loop turns, never in a frame that it
+ * called.
  */
-#include "broker/bus/room.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/strings.h"
+#include "broker/bus/link.h"
 #include "broker/bus/trust.h"
-#include "core/breaker.h"
 
-#define ANSWER_TIMEOUT_MSEC 10000
-#define BACKOFF_FIRST_USEC  (100 * USEC_PER_MSEC)
-#define BACKOFF_MAX_USEC    (5 * USEC_PER_SEC)
-
-typedef enum LinkState {
-        LINK_DOWN, /* waits for the timer */
-        LINK_HELLO,
-        LINK_NAMING,
-        LINK_UP,
-        LINK_STOPPED,
-        _LINK_STATE_N
-} LinkState;
-
-struct Link {
-        Bus *bus;
-        char *address;
-        LinkState state;
-        DBusConnection *connection;
-        BusLoop *loop;
-        DBusPendingCall *pending;
-        sd_event_source *timer;
-        Backoff backoff;
-        bool has_been_up;
-};
+#define ANSWER_USEC        (10 * USEC_PER_SEC)
+#define BACKOFF_FIRST_USEC (100 * USEC_PER_MSEC)
+#define BACKOFF_MAX_USEC   (5 * USEC_PER_SEC)
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata);
 
 /* --- down and up again --- */
 
-static void cancel_pending(Link *link)
-{
-        if (!link->pending)
-                return;
-        dbus_pending_call_cancel(link->pending);
-        dbus_pending_call_unref(TAKE(link->pending));
-}
-
-static void link_close(Link *link)
-{
-        cancel_pending(link);
-        peers_of_bus_gone(link->bus);
-        link->loop = bus_loop_free(link->loop);
-        if (!link->connection)
-                return;
-        dbus_connection_close(link->connection);
-        dbus_connection_unref(TAKE(link->connection));
-}
-
-static void arm(Link *link, uint64_t delay_usec)
+void link_arm(Link *link, uint64_t delay_usec)
 {
         if (sd_event_source_set_time_relative(link->timer, delay_usec) < 0 ||
             sd_event_source_set_enabled(link->timer, SD_EVENT_ONESHOT) < 0)
                 link->bus->host.ended(link->bus->userdata, BUS_NO_CONNECTION,
                                       "there is no timer to reconnect with");
+}
+
+static void line_close(Line *line)
+{
+        line->loop = bus_loop_free(line->loop);
+        if (line->connection) {
+                dbus_connection_close(line->connection);
+                dbus_connection_unref(line->connection);
+        }
+        *line = (Line){ 0 };
+}
+
+static void link_close(Link *link)
+{
+        peers_of_bus_gone(link->bus);
+        line_close(&link->calls);
+        line_close(&link->questions);
+        link_drop_unsent(link);
 }
 
 static void end(Link *link, BusEnd end, const char *text)
@@ -80,7 +61,7 @@ static void end(Link *link, BusEnd end, const char *text)
         link->bus->host.ended(link->bus->userdata, end, text);
 }
 
-/* The connection is of no use any more; text says why. */
+/* The connections are of no use any more; text says why. */
 static void link_lost(Link *link, const char *text)
 {
         uint64_t delay_usec;
@@ -93,14 +74,13 @@ static void link_lost(Link *link, const char *text)
                 return;
         }
         link->state = LINK_DOWN;
-        cancel_pending(link);
         peers_of_bus_gone(link->bus);
         if (getentropy(&random, sizeof(random)) < 0)
                 random = (uint32_t)getpid(); /* jitter: any number will do */
         delay_usec = backoff_next_usec(&link->backoff, random);
         log_warning("the message bus is lost (%s); trying again in %llu ms", text,
                     (unsigned long long)(delay_usec / USEC_PER_MSEC));
-        arm(link, delay_usec);
+        link_arm(link, delay_usec);
 }
 
 /* --- asking the bus --- */
@@ -112,60 +92,41 @@ static DBusMessage *driver_call(const char *member)
 }
 
 /* Takes the question, which may be NULL for want of memory. */
-static void ask(Link *link, DBusMessage *question, DBusPendingCallNotifyFunction on_answer)
+static bool send_question(const Line *line, DBusMessage *question, dbus_uint32_t *ret_serial)
 {
-        bool ok;
+        bool ok = question && line->connection &&
+                  dbus_connection_send(line->connection, question, ret_serial);
 
-        cancel_pending(link);
-        ok = question &&
-             dbus_connection_send_with_reply(link->connection, question, &link->pending,
-                                             ANSWER_TIMEOUT_MSEC) &&
-             link->pending && dbus_pending_call_set_notify(link->pending, on_answer, link, NULL);
         if (question)
                 dbus_message_unref(question);
-        if (!ok)
+        return ok;
+}
+
+bool link_ask(Link *link, DBusMessage *question, dbus_uint32_t *ret_serial)
+{
+        return send_question(&link->questions, question, ret_serial);
+}
+
+/* The same, for an answer that the link itself goes on with. */
+static void ask(Link *link, Line *line, DBusMessage *question)
+{
+        if (!send_question(line, question, &line->asked))
                 link_lost(link, "it cannot be asked");
+        else
+                link_arm(link, ANSWER_USEC);
 }
 
-static const char *describe_answer(DBusMessage *answer)
+static void on_named(Link *link, DBusMessage *answer)
 {
-        if (!answer)
-                return "no answer";
-        if (dbus_message_get_error_name(answer))
-                return dbus_message_get_error_name(answer);
-        return "an answer that is not the bus's own";
-}
-
-/* The answer to what was asked; NULL where it is an error, which has been dealt with. */
-static DBusMessage *take_answer(Link *link)
-{
-        DBusMessage *answer = dbus_pending_call_steal_reply(link->pending);
-
-        dbus_pending_call_unref(TAKE(link->pending));
-        if (answer && dbus_message_get_type(answer) == DBUS_MESSAGE_TYPE_METHOD_RETURN &&
-            is_of_bus(answer))
-                return answer;
-        link_lost(link, describe_answer(answer));
-        if (answer)
-                dbus_message_unref(answer);
-        return NULL;
-}
-
-static void on_named(DBusPendingCall *pending, void *userdata)
-{
-        Link *link = userdata;
-        DBusMessage *answer = take_answer(link);
         dbus_uint32_t result = 0;
 
-        if (!answer)
-                return;
         (void)dbus_message_get_args(answer, NULL, DBUS_TYPE_UINT32, &result, DBUS_TYPE_INVALID);
-        dbus_message_unref(answer);
         if (result != DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER &&
             result != DBUS_REQUEST_NAME_REPLY_ALREADY_OWNER) {
                 end(link, BUS_NAME_TAKEN, "the name " BUS_NAME " belongs to another");
                 return;
         }
+        (void)sd_event_source_set_enabled(link->timer, SD_EVENT_OFF);
         link->state = LINK_UP;
         link->has_been_up = true;
         backoff_reset(&link->backoff);
@@ -184,29 +145,50 @@ static void request_name(Link *link)
                 dbus_message_unref(question);
                 question = NULL;
         }
-        ask(link, question, on_named);
+        ask(link, &link->calls, question);
 }
 
-static void on_hello(DBusPendingCall *pending, void *userdata)
+static void on_hello(Link *link, Line *line)
 {
         static const char *const gone = "type='signal',sender='" DBUS_SERVICE_DBUS "',"
                                         "interface='" DBUS_INTERFACE_DBUS "',"
                                         "member='NameOwnerChanged',arg2=''";
-        Link *link = userdata;
-        DBusMessage *answer = take_answer(link);
-        const char *name = NULL;
 
-        if (!answer)
+        line->is_greeted = true;
+        if (!link->calls.is_greeted || !link->questions.is_greeted)
                 return;
-        if (dbus_message_get_args(answer, NULL, DBUS_TYPE_STRING, &name, DBUS_TYPE_INVALID))
-                (void)dbus_bus_set_unique_name(link->connection, name);
-        dbus_message_unref(answer);
         /* Without an error to fill it does not wait; the name is asked for after it. */
-        dbus_bus_add_match(link->connection, gone, NULL);
+        dbus_bus_add_match(link->calls.connection, gone, NULL);
         request_name(link);
 }
 
+static void on_answer(Link *link, Line *line, DBusMessage *answer)
+{
+        line->asked = 0;
+        if (dbus_message_get_type(answer) == DBUS_MESSAGE_TYPE_ERROR)
+                link_lost(link, string_or_empty(dbus_message_get_error_name(answer)));
+        else if (link->state == LINK_HELLO)
+                on_hello(link, line);
+        else if (link->state == LINK_NAMING)
+                on_named(link, answer);
+}
+
 /* --- what arrives --- */
+
+/* The bus's own; one that says it is, and comes from somebody else, is no answer to anything. */
+static bool is_answer(DBusMessage *message)
+{
+        int type = dbus_message_get_type(message);
+
+        return (type == DBUS_MESSAGE_TYPE_METHOD_RETURN || type == DBUS_MESSAGE_TYPE_ERROR) &&
+               is_of_bus(message);
+}
+
+static bool is_answer_to(const Line *line, DBusMessage *message)
+{
+        return line->asked != 0 && is_answer(message) &&
+               dbus_message_get_reply_serial(message) == line->asked;
+}
 
 static void on_name_owner_changed(Link *link, DBusMessage *message)
 {
@@ -237,13 +219,14 @@ static bool is_of_driver(DBusMessage *message, const char *member)
         return dbus_message_is_signal(message, DBUS_INTERFACE_DBUS, member) && is_of_bus(message);
 }
 
-static DBusHandlerResult on_message(DBusConnection *connection, DBusMessage *message,
-                                    void *userdata)
+static DBusHandlerResult on_calls(DBusConnection *connection, DBusMessage *message, void *userdata)
 {
         Link *link = userdata;
 
         if (dbus_message_is_signal(message, DBUS_INTERFACE_LOCAL, "Disconnected"))
                 link_lost(link, "disconnected");
+        else if (is_answer_to(&link->calls, message))
+                on_answer(link, &link->calls, message);
         else if (is_of_driver(message, "NameOwnerChanged"))
                 on_name_owner_changed(link, message);
         else if (is_of_driver(message, "NameLost"))
@@ -254,92 +237,149 @@ static DBusHandlerResult on_message(DBusConnection *connection, DBusMessage *mes
         return DBUS_HANDLER_RESULT_HANDLED;
 }
 
+static DBusHandlerResult on_questions(DBusConnection *connection, DBusMessage *message,
+                                      void *userdata)
+{
+        Link *link = userdata;
+
+        if (dbus_message_is_signal(message, DBUS_INTERFACE_LOCAL, "Disconnected"))
+                link_lost(link, "disconnected");
+        else if (is_answer_to(&link->questions, message))
+                on_answer(link, &link->questions, message);
+        else if (is_answer(message))
+                credentials_on_answer(link->bus, message);
+        return DBUS_HANDLER_RESULT_HANDLED;
+}
+
+/* --- its turn --- */
+
+static bool may_go_on(void *userdata)
+{
+        const Link *link = userdata;
+
+        return !link_is_unread(link) && !credentials_are_full(link->bus);
+}
+
+static void take_turn(void *userdata)
+{
+        Link *link = userdata;
+        const BusTurn turn = { TURN_CALLS_MAX, clock_monotonic_usec() + TURN_USEC, may_go_on,
+                               link };
+
+        if (!link->calls.loop)
+                return;
+        if (bus_loop_turn(link->calls.loop, &turn) == BUS_TURN_MORE)
+                link_resume(link);
+        link_settle(link);
+}
+
+void link_resume(Link *link)
+{
+        bus_want_turn(link->bus, &link->turn);
+}
+
+static void on_ready(void *userdata)
+{
+        link_resume(userdata);
+}
+
 /* --- connecting --- */
 
-static int link_open(Link *link, Failure *failure)
+static int line_open(Link *link, Line *line, Failure *failure)
 {
         DBusError error = DBUS_ERROR_INIT;
         int r;
 
-        link->connection = dbus_connection_open_private(link->address, &error);
-        if (!link->connection) {
+        line->connection = dbus_connection_open_private(link->address, &error);
+        if (!line->connection) {
                 r = fail(failure, CB_FAILED, "there is no message bus at %s: %s", link->address,
                          error.message);
                 dbus_error_free(&error);
                 return r;
         }
-        r = check_bus_owner(link->connection, link->address, failure);
+        r = check_bus_owner(line->connection, link->address, failure);
         if (r != 0)
                 return r;
-        dbus_connection_set_exit_on_disconnect(link->connection, FALSE);
-        /* Peer is answered as any call is: who pings us has called us, and gets signals. */
-        dbus_connection_set_route_peer_messages(link->connection, TRUE);
+        dbus_connection_set_exit_on_disconnect(line->connection, FALSE);
         /*
          * The size of one message is the bus's to limit: libdbus ends a connection over one that is larger
          * than ours, and that would be everybody's.
          */
-        dbus_connection_set_max_message_size(link->connection, DBUS_MAXIMUM_MESSAGE_LENGTH);
-        dbus_connection_set_max_received_size(link->connection, BUS_RECEIVED_SIZE_MAX);
-        dbus_connection_set_max_received_unix_fds(link->connection, BUS_RECEIVED_FDS_MAX);
-        if (!dbus_connection_add_filter(link->connection, on_message, link, NULL))
-                return fail(failure, -ENOMEM, "no memory for the message bus");
-        r = bus_loop_attach_connection(link->bus->rooms.event, link->connection, NULL, &link->loop);
-        if (r < 0)
-                return fail(failure, r, "the message bus cannot be watched");
-        link->state = LINK_HELLO;
-        ask(link, driver_call("Hello"), on_hello);
+        dbus_connection_set_max_message_size(line->connection, DBUS_MAXIMUM_MESSAGE_LENGTH);
+        dbus_connection_set_max_received_size(line->connection, (long)BUS_RECEIVED_SIZE_MAX);
+        dbus_connection_set_max_received_unix_fds(line->connection, BUS_RECEIVED_FDS_MAX);
         return 0;
 }
 
-static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+static int line_watch(Link *link, Line *line, DBusHandleMessageFunction on_message,
+                      const BusLoopOwner *owner, Failure *failure)
 {
-        Link *link = userdata;
+        int r;
+
+        if (!dbus_connection_add_filter(line->connection, on_message, link, NULL))
+                return fail(failure, -ENOMEM, "no memory for the message bus");
+        r = bus_loop_attach_connection(link->bus->rooms.event, line->connection, owner,
+                                       &line->loop);
+        if (r < 0)
+                return fail(failure, r, "the message bus cannot be watched");
+        return 0;
+}
+
+static int link_open(Link *link, Failure *failure)
+{
+        const BusLoopOwner turns = { .ready = on_ready, .userdata = link };
+        int r;
+
+        r = line_open(link, &link->calls, failure);
+        if (r == 0)
+                r = line_open(link, &link->questions, failure);
+        if (r != 0)
+                return r;
+        /* Peer is answered as any call is: who pings us has called us, and gets signals. */
+        dbus_connection_set_route_peer_messages(link->calls.connection, TRUE);
+        r = line_watch(link, &link->calls, on_calls, &turns, failure);
+        if (r == 0)
+                r = line_watch(link, &link->questions, on_questions, NULL, failure);
+        if (r != 0)
+                return r;
+        link->state = LINK_HELLO;
+        ask(link, &link->calls, driver_call("Hello"));
+        ask(link, &link->questions, driver_call("Hello"));
+        return 0;
+}
+
+static void try_again(Link *link)
+{
         Failure failure = { 0 };
 
-        if (link->state != LINK_DOWN)
-                return 0;
         link_close(link);
         if (link_open(link, &failure) != 0) {
                 link->state = LINK_HELLO;
                 link_lost(link, failure.text);
         }
+}
+
+static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+        Link *link = userdata;
+
+        switch (link->state) {
+        case LINK_DOWN:
+                try_again(link);
+                break;
+        case LINK_HELLO:
+        case LINK_NAMING:
+                link_lost(link, "no answer");
+                break;
+        case LINK_UP:
+                if (link_is_unread(link))
+                        link_lost(link, "it takes no answers: somebody does not read his");
+                break;
+        case LINK_STOPPED:
+        case _LINK_STATE_N:
+                break;
+        }
         return 0;
-}
-
-/* --- addresses --- */
-
-static char *session_address(void)
-{
-        const char *address = getenv("DBUS_SESSION_BUS_ADDRESS");
-        const char *runtime = getenv("XDG_RUNTIME_DIR");
-        char *escaped, *built = NULL;
-
-        if (address && *address != '\0')
-                return strdup(address);
-        if (!runtime || *runtime == '\0')
-                return NULL;
-        escaped = dbus_address_escape_value(runtime);
-        if (escaped && asprintf(&built, "unix:path=%s/bus", escaped) < 0)
-                built = NULL;
-        dbus_free(escaped);
-        return built;
-}
-
-static char *system_address(void)
-{
-        const char *address = getenv("DBUS_SYSTEM_BUS_ADDRESS");
-
-        return strdup(address && *address != '\0' ? address
-                                                  : "unix:path=/run/dbus/system_bus_socket");
-}
-
-static char *address_of(const char *bus)
-{
-        if (strcmp(bus, "system") == 0)
-                return system_address();
-        if (strcmp(bus, "session") == 0)
-                return session_address();
-        return strdup(bus);
 }
 
 int link_new(Bus *bus, const char *address, Link **ret_link, Failure *failure)
@@ -355,7 +395,8 @@ int link_new(Bus *bus, const char *address, Link **ret_link, Failure *failure)
                 .state = LINK_DOWN,
                 .backoff = { .first_usec = BACKOFF_FIRST_USEC, .max_usec = BACKOFF_MAX_USEC },
         };
-        link->address = address_of(address);
+        STAILQ_INIT(&link->unsent);
+        link->address = bus_address(address);
         if (!link->address) {
                 link_free(link);
                 return fail(failure, CB_FAILED,
@@ -365,6 +406,10 @@ int link_new(Bus *bus, const char *address, Link **ret_link, Failure *failure)
                                        USEC_PER_MSEC, on_timer, link);
         if (r >= 0)
                 r = sd_event_source_set_enabled(link->timer, SD_EVENT_OFF);
+        if (r >= 0)
+                r = turn_init(&link->turn, bus->turns, TURNS_BUS, 0);
+        link->turn.take = take_turn;
+        link->turn.userdata = link;
         if (r < 0)
                 fail(failure, r, "there is no timer for the message bus");
         else
@@ -383,6 +428,7 @@ Link *link_free(Link *link)
                 return NULL;
         link_close(link);
         peers_bury(link->bus);
+        turn_deinit(&link->turn);
         sd_event_source_disable_unref(link->timer);
         free(link->address);
         free(link);
@@ -396,7 +442,6 @@ void link_stop(Link *link)
         bool up = link->state == LINK_UP;
 
         link->state = LINK_STOPPED;
-        cancel_pending(link);
         if (!up)
                 return;
         message = driver_call("ReleaseName");
@@ -404,12 +449,14 @@ void link_stop(Link *link)
                 return;
         dbus_message_set_no_reply(message, TRUE);
         if (dbus_message_append_args(message, DBUS_TYPE_STRING, &name, DBUS_TYPE_INVALID))
-                (void)dbus_connection_send(link->connection, message, NULL);
+                (void)dbus_connection_send(link->calls.connection, message, NULL);
         dbus_message_unref(message);
 }
 
 bool link_is_idle(const Link *link)
 {
-        return !link->connection || !dbus_connection_get_is_connected(link->connection) ||
-               !dbus_connection_has_messages_to_send(link->connection);
+        DBusConnection *connection = link->calls.connection;
+
+        return !connection || !dbus_connection_get_is_connected(connection) ||
+               !dbus_connection_has_messages_to_send(connection);
 }

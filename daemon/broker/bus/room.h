@@ -9,6 +9,7 @@
 #include "base/map.h"
 #include "broker/bus/bus.h"
 #include "broker/bus/interface.h"
+#include "broker/bus/limits.h"
 #include "broker/bus/node.h"
 #include "broker/bus/options.h"
 #include "broker/bus/value.h"
@@ -16,30 +17,23 @@
 #include "loop/bus-loop.h"
 
 #define BUS_NAME                  "org.certbroker1"
-#define CHANNEL_MESSAGE_SIZE_MAX  (2 * 1024 * 1024)
-#define CHANNEL_RECEIVED_SIZE_MAX (8 * 1024 * 1024)
-#define CHANNEL_RECEIVED_FDS_MAX  32
-/*
- * On the bus these are far above what may wait: libdbus stops reading at the limit, and what would let the waiting
- * calls go on, the bus's answer about their sender, could not be read any more.
- */
-#define BUS_RECEIVED_SIZE_MAX (32 * 1024 * 1024)
-#define BUS_RECEIVED_FDS_MAX  512
-#define OUTGOING_SIGNALS_MAX  (4 * 1024 * 1024)  /* a peer that reads too slowly gets no signals */
-#define OUTGOING_SIZE_MAX     (16 * 1024 * 1024) /* and then, on the channel, is dropped */
-#define ANSWER_SIZE_MAX       (30 * 1024 * 1024) /* a bus disconnects who sends more than 32 MiB */
-#define PEERS_MAX             4096               /* of each kind, bus and channel */
-#define PEERS_PER_UID_MAX     512                /* on the channel; a bus has its own limit */
-#define PEERS_FOR_US          16                 /* of these, for root and who runs the broker */
-#define LOGIN_USEC            (10 * USEC_PER_SEC) /* on the channel, from the connection on */
-#define WAITING_PER_PEER_MAX  64                 /* or as many as it may have in flight */
-#define WAITING_SIZE_MAX      (8 * 1024 * 1024)  /* of all peers */
-#define WAITING_WITH_FDS_MAX  8 /* messages of all peers, of up to 16 descriptors each */
-
 typedef struct Peer Peer;
 typedef struct Call Call;
 typedef struct Link Link;
 typedef struct Channel Channel;
+
+/* credentials.c: senders that the bus has been asked about, and what waits for its answers. */
+typedef struct Asking {
+        TAILQ_HEAD(, Peer) peers; /* in the order in which they were asked about */
+        sd_event_source *deadline;
+        size_t n_messages, size, n_with_fds;
+} Asking;
+
+/* A log line that a client could have written again and again: with how many there were. */
+typedef struct Complaint {
+        uint64_t logged_usec;
+        uint64_t n_more;
+} Complaint;
 
 struct Bus {
         BusRooms rooms;
@@ -47,7 +41,7 @@ struct Bus {
         void *userdata;
         Grants *grants; /* in force; a reference */
         Quota *quota;
-        size_t n_in_flight_max;
+        uint64_t n_files; /* descriptors that we may have */
         Link *link; /* to the message bus */
         Channel *channel;
         char *channel_address;
@@ -56,11 +50,13 @@ struct Bus {
         TAILQ_HEAD(PeerGraves, Peer) graves; /* gone; freed by `burial` */
         sd_event_source *burial;
         sd_event_source *views; /* NULL until the first reload that concerns somebody */
-        size_t n_channel_peers;
-        size_t n_channel_peers_max;
-        uint64_t complained_usec; /* when a refused connection was last logged */
-        size_t waiting_size;
-        size_t n_waiting_with_fds;
+        Turns *turns;
+        sd_event_source *runner, *runner_timer;
+        sd_event_source *trim; /* NULL until memory is to be given back for the first time */
+        size_t n_buried;       /* since it was */
+        Asking asking;
+        Complaint complaints[_STANDING_N][_RESOURCE_N];
+        Complaint other_complaint;
         size_t n_calls;
         Refusals *refusals;
         sd_event_source *sums; /* NULL until the first refusal that is summed up */
@@ -69,9 +65,12 @@ struct Bus {
 
 /* --- peer.c: who is behind a connection --- */
 
+/* inbox.c: a call from the bus that waits, for the bus's word about its sender or for its client's turn. */
 typedef struct Waiting {
         DBusMessage *message;
         size_t size;
+        bool with_fds;
+        Charge slot, bytes, fds; /* once it is known whose it is */
         STAILQ_ENTRY(Waiting) next;
 } Waiting;
 
@@ -97,24 +96,85 @@ struct Peer {
         sd_event_source *login;     /* likewise: when it must be over */
         char *name;                 /* unique name; NULL on the channel */
         Subject subject;
-        DBusPendingCall *asking;
-        STAILQ_HEAD(, Waiting) waiting;
-        size_t n_waiting;
+        Standing standing; /* of the subject, by the grants in force */
+        Turn turn;         /* once it is known who it is */
+        Charge place;      /* of the channel only */
+        Charge held;       /* likewise: what is kept for it, and what it has not read */
+        bool is_asking;
+        dbus_uint32_t asked_serial;
+        uint64_t asked_usec;
+        TAILQ_ENTRY(Peer) asking_entry;
+        STAILQ_HEAD(, Waiting) waiting; /* of the bus only */
         TAILQ_HEAD(, Call) calls;
         TAILQ_ENTRY(Peer) entry;
         bool has_called; /* then it gets signals */
         View view;
 };
 
-/* A message from a name on the bus: finds or makes its peer, and dispatches when it is known who it is. */
-void peer_on_bus_message(Bus *bus, DBusConnection *connection, DBusMessage *message);
-/* Takes a connection of the channel in, or refuses it. */
-void peer_on_channel_connection(Bus *bus, DBusConnection *connection);
+int peer_new(Bus *bus, DBusConnection *connection, const char *name, Peer **ret_peer);
+Peer *peer_free(Peer *peer);
+DEFINE_CLEANUP(Peer, peer_free)
+/* Its subject is known: it has a standing, and a turn. */
+int peer_enter_known(Peer *peer, void (*take)(void *peer));
+Client peer_client(const Peer *peer);
+Standing standing_of(const Bus *bus, const Subject *subject);
 /* Its calls in flight are answered to nobody; it is freed when the loop turns. */
 void peer_gone(Peer *peer);
 void peers_of_bus_gone(Bus *bus);
 void peers_bury(Bus *bus);
 Peer *peer_find(const Bus *bus, const char *name);
+/* Other grants are in force: each stands where these put it. */
+void peers_stand_anew(Bus *bus);
+
+/* --- door.c: connections to the channel --- */
+
+/* Takes a connection of the channel in, or refuses it. */
+void peer_on_channel_connection(Bus *bus, DBusConnection *connection);
+
+/* --- inbox.c: calls from the bus --- */
+
+/* A message from a name on the bus: finds or makes its peer, and keeps it until it is known who it is, and its turn. */
+void peer_on_bus_message(Bus *bus, DBusConnection *connection, DBusMessage *message);
+/* It is known who the peer is: what waited is its client's now. */
+void inbox_charge(Peer *peer);
+/* The bus does not say it. */
+void inbox_refuse(Peer *peer);
+void inbox_drop(Peer *peer);
+/* Room has been made on the way out: who waited for that may go on. */
+void inbox_wake(Bus *bus);
+
+/* --- credentials.c: who is behind a name --- */
+
+int credentials_ask(Peer *peer);
+void credentials_forget(Peer *peer);
+/* An answer or error of the bus itself on the line on which it is asked. */
+void credentials_on_answer(Bus *bus, DBusMessage *answer);
+/* No more messages may wait for answers now. */
+bool credentials_are_full(const Bus *bus);
+
+/* --- outgoing.c: what goes out, and on whose account --- */
+
+size_t message_size(DBusMessage *message); /* 0: no memory to find out */
+/* What was handed to the kernel is not on anybody's account any more. */
+void peer_settle(Peer *peer);
+/* Neither calls are read nor signals sent beyond these. */
+bool peer_is_unread(const Peer *peer);
+bool peer_takes_signals(Peer *peer);
+bool peer_has_room_for_views(Peer *peer); /* it is told no more until it has */
+/* May put a smaller copy in its place. CB_LIMIT_EXCEEDED: its client does not read what it has been answered. */
+int peer_admit(Peer *peer, DBusMessage **answer);
+void peer_send(Peer *peer, DBusMessage *message); /* does not take it */
+
+/* --- runner.c, complain.c --- */
+
+int runner_new(Bus *bus);
+void runner_free(Bus *bus);
+void bus_want_turn(Bus *bus, Turn *turn);
+
+/* A client has reached a limit: counted, shown, and said now and then. */
+void note_limit(Bus *bus, Client client, Resource resource);
+/* What a client may make us say at will. */
+void complain(Bus *bus, const char *format, ...) PRINTF(2, 3);
 
 /* --- call.c: one method call, answered exactly once --- */
 
@@ -184,7 +244,6 @@ DBusMessage *call_new_answer(const Call *call);
 /* An error to a message that has not become a call. */
 void refuse_message(Peer *peer, DBusMessage *message, const char *error, const char *format, ...)
         PRINTF(4, 5);
-void peer_send(Peer *peer, DBusMessage *message); /* does not take it */
 
 /* --- record.c: what the audit log is told --- */
 
@@ -362,6 +421,16 @@ int link_new(Bus *bus, const char *address, Link **ret_link, Failure *failure);
 Link *link_free(Link *link);
 void link_stop(Link *link);
 bool link_is_idle(const Link *link);
+/* On the line on which the bus is asked, beside the one on which it sends us calls. Takes the question. */
+bool link_ask(Link *link, DBusMessage *question, dbus_uint32_t *ret_serial);
+/* The line of calls may be read again. */
+void link_resume(Link *link);
+/* What this client is sent has its account, and a rate. */
+int link_admit(Link *link, Peer *peer, size_t size);
+void link_send(Link *link, Peer *peer, DBusMessage *message);
+bool link_is_unread(const Link *link);
+/* The same, and where not, inbox_wake() comes when it may. */
+bool link_may_answer(Link *link);
 int channel_new(Bus *bus, const char *runtime_directory, Channel **ret_channel, Failure *failure);
 Channel *channel_free(Channel *channel);
 void channel_stop(Channel *channel);

@@ -26,11 +26,11 @@ static void send_copy(Peer *peer, DBusMessage *signal)
 {
         DBusMessage *copy;
 
-        if (dbus_connection_get_outgoing_size(peer->connection) > OUTGOING_SIGNALS_MAX)
+        if (!peer_takes_signals(peer))
                 return;
         copy = dbus_message_copy(signal);
         if (!copy || !dbus_message_set_destination(copy, peer->name))
-                log_warning("no memory for a signal");
+                complain(peer->bus, "no memory for a signal");
         else
                 peer_send(peer, copy);
         if (copy)

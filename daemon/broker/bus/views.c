@@ -14,7 +14,6 @@
 #include "base/log.h"
 
 #define DECISIONS_PER_TURN 512
-#define UNREAD_MAX         (1024 * 1024) /* far below OUTGOING_SIGNALS_MAX, where signals are dropped */
 #define WAIT_USEC          (50 * USEC_PER_MSEC)
 
 static bool lets_read(const Grants *grants, const Peer *peer, ObjectKind kind, const char *name)
@@ -159,8 +158,7 @@ static int on_turn(sd_event_source *source, uint64_t usec, void *userdata)
         (void)usec;
         for (peer = TAILQ_FIRST(&bus->peers); peer; peer = next) {
                 next = TAILQ_NEXT(peer, entry);
-                if (peer->view.told && budget > 0 &&
-                    dbus_connection_get_outgoing_size(peer->connection) <= UNREAD_MAX)
+                if (peer->view.told && budget > 0 && peer_has_room_for_views(peer))
                         go_on(peer, &budget);
                 if (peer->state == PEER_KNOWN)
                         n_left += peer->view.told != NULL;

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What one client may cost the broker: every number, with its reason. A client is a uid; all who have no grant count as
+ * one, for a login has 65,536 uids to itself. README.md tells how they work together; `certbroker status` and the
+ * metrics tell which of them were reached.
+ */
+#pragma once
+
+#include "core/quota.h"
+#include "core/turns.h"
+
+#define KIB UINT64_C(1024)
+#define MIB (1024 * KIB)
+
+/* --- one connection to the channel --- */
+
+/*
+ * The largest message that means something is 64 KiB to sign with Ed25519, and its header. libdbus ends a connection
+ * over a larger one, and keeps what it has of an unfinished one: as much as this, for each connection. Whoever owns the
+ * broker may ask about a subject with 65,536 groups, and is trusted not to leave it unfinished.
+ */
+#define MESSAGE_SIZE_MAX       (72 * KIB)
+#define OWNER_MESSAGE_SIZE_MAX (2 * MIB)
+/* Read and not dispatched: libdbus reads no more than 4 kB a turn, and nothing while some of it is left. */
+#define RECEIVED_SIZE_MAX (64 * KIB)
+/* No method takes more than two. With one that is read and not dispatched, nothing more is read. */
+#define MESSAGE_FDS_MAX  2
+#define RECEIVED_FDS_MAX 1
+/* So a connection pins at most itself, those of one message that is dispatched next and of one that is unfinished. */
+#define FDS_OF_A_PLACE (1 + 2 * MESSAGE_FDS_MAX)
+/* What libdbus, sd-event and we keep for a connection, calls that are read, and what is unfinished. */
+#define PLACE_SIZE (MESSAGE_SIZE_MAX + 16 * KIB)
+/* A client that has so much to read is not read from: its calls stay with it until it reads their answers. */
+#define UNREAD_MAX (64 * KIB)
+/* And so much, or an account without room for one more, and it gets no signals; what they say can be asked for. */
+#define UNREAD_SIGNALS_MAX (4 * MIB)
+#define SIGNAL_SIZE        (64 * KIB)
+/* What a reload changed is told in steps (512 objects, 2 MiB at most) that stay below that. */
+#define VIEWS_UNREAD_MAX (MIB)
+#define VIEWS_SIZE       (4 * MIB)
+/* In the kernel, for answers that are not read; counted by the unit's MemoryMax. The kernel doubles it. */
+#define SOCKET_SIZE          (32 * KIB)
+#define STRANGER_SOCKET_SIZE (16 * KIB)
+/* From the connection to the end of logging in, which takes a client no wait at all. */
+#define LOGIN_USEC (10 * USEC_PER_SEC)
+
+/* --- answers --- */
+
+/* A bus disconnects who sends more than 32 MiB. */
+#define ANSWER_SIZE_MAX (30 * MIB)
+/*
+ * An answer of this size or less is given whatever the account says: there are as many as calls in flight, and one more
+ * turn of those that were read.
+ */
+#define SMALL_ANSWER_SIZE (4 * KIB)
+
+/* --- places on the channel --- */
+
+/* Beyond these the loop is the bottleneck. Fewer where RLIMIT_NOFILE is low. */
+#define PLACES_MAX 4096
+/* As many as a busy gateway's workers and threads have. All without a grant together have twice as many. */
+#define PLACES_OF_A_CLIENT 512
+/* Kept for root and who runs the broker. */
+#define PLACES_OF_OWNERS 16
+/* Descriptors kept for the broker's own needs, for its sources, and for calls that bring some along. */
+#define RESERVED_FDS 768
+
+/* --- bytes --- */
+
+/* 512 connections cost less than 64 MiB; with fewer of them the rest is for answers. */
+#define BYTES_OF_A_CLIENT   (56 * MIB)
+#define BYTES_OF_A_STRANGER (52 * MIB)
+#define BYTES_OF_STRANGERS  (100 * MIB)
+/* Root may list everything there is, several times over. */
+#define BYTES_OF_AN_OWNER (256 * MIB)
+/* All clients together; MemoryMax= of the unit is above what they and the rest of the broker can take. */
+#define BYTES_OF_GROUPS  (192 * MIB)
+#define BYTES_OF_CLIENTS (384 * MIB)
+#define BYTES_OF_ALL     (640 * MIB)
+
+/* --- calls --- */
+
+/* `max-in-flight-per-client` is for one; strangers have calls in flight only while their refusal is recorded. */
+#define CALLS_OF_STRANGERS 256
+
+/* --- on the message bus --- */
+
+/* Of senders that the bus has been asked about: then nothing more is read until it has answered, a moment later. */
+#define ASKING_MESSAGES_MAX 256
+#define ASKING_SIZE_MAX     (8 * MIB)
+#define ASKING_WITH_FDS_MAX 8
+/* Calls that have come and wait for their client's turn; what is more is refused, for the bus has no other brake. */
+#define WAITING_OF_STRANGERS 1024
+#define WAITING_OF_A_CLIENT  8192
+#define WAITING_OF_AN_OWNER  65536
+/* Of these, with descriptors: up to sixteen each, where the bus's policy is not ours. */
+#define WITH_FDS_OF_STRANGERS 4
+#define WITH_FDS_OF_A_CLIENT  8
+#define WITH_FDS_OF_GROUPS    8
+#define WITH_FDS_OF_CLIENTS   16
+#define WITH_FDS_OF_ALL       24
+/* What the bookkeeping of one message takes, beside its bytes. */
+#define MESSAGE_COST 1024
+/*
+ * libdbus stops reading at these, and must not: the limits above come first. (24 + 8 messages of 16 descriptors, and
+ * those of one turn.)
+ */
+#define BUS_RECEIVED_SIZE_MAX (1024 * MIB)
+#define BUS_RECEIVED_FDS_MAX  1024
+#define NAMES_MAX             4096 /* callers on the bus that are remembered */
+/*
+ * A bus books what its clients do not read on who sent it, and stops listening to him at some point (127 MiB by
+ * default): who does not read takes the broker away from everybody else. So what goes to one client has a rate.
+ */
+#define BUS_RATE_OF_STRANGERS  (256 * KIB)
+#define BUS_BURST_OF_STRANGERS (4 * MIB)
+#define BUS_RATE_OF_A_CLIENT   (MIB)
+#define BUS_BURST_OF_A_CLIENT  (48 * MIB)
+/* Not handed to the bus yet: so much, and no more calls are taken from it, and signals are left out. */
+#define BUS_UNSENT_MAX (4 * MIB)
+/* And if it takes none of it for so long, the broker connects anew: then the bus's book is closed. */
+#define BUS_STUCK_USEC (3 * USEC_PER_SEC)
+
+/* --- time --- */
+
+/* One turn of a connection: a few calls, and no more begun after so long. */
+#define TURN_CALLS_MAX 16
+#define TURN_USEC      100
+/* Turns in a row, before timers, sources, the disk and new events are looked at. */
+#define RUN_USEC 200
+/* Strangers have a tenth of the loop's time, also when nobody else wants it: some 5,000 refusals a second. */
+#define STRANGERS_PERCENT    10
+#define STRANGERS_BURST_USEC (50 * USEC_PER_MSEC)
+/* Letting in, and turning away: some 10,000 connections a second, of all clients. */
+#define ARRIVALS_PERCENT    40
+#define ARRIVALS_BURST_USEC (50 * USEC_PER_MSEC)
+
+/* Beside the standings, each of which is a class: connections that come in, and what comes from the bus. */
+enum { TURNS_ARRIVALS = _STANDING_N, TURNS_BUS, _TURNS_N };
+
+extern const TurnClass turn_classes[_TURNS_N];
+
+/* The limits of clients, for this many descriptors and calls in flight. */
+void limits_make(unsigned n_in_flight_max, uint64_t n_files, QuotaLimits *ret_limits);

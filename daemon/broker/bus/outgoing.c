@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What goes out, on the account of who gets it until the kernel has taken it. Who does not read is not read from
+ * (door.c, link.c), so what he can have queued is what he asked for before: small answers, as many as calls in flight,
+ * and large ones as far as his account goes. Nothing is dropped for that but signals.
+ */
+#include "broker/bus/room.h"
+
+#include <errno.h>
+
+size_t message_size(DBusMessage *message)
+{
+        char *bytes = NULL;
+        int n = 0;
+
+        /* libdbus tells no size: this is what it would send. */
+        if (!dbus_message_marshal(message, &bytes, &n))
+                return 0;
+        dbus_free(bytes);
+        return (size_t)n;
+}
+
+static size_t unread(const Peer *peer)
+{
+        return (size_t)dbus_connection_get_outgoing_size(peer->connection);
+}
+
+void peer_settle(Peer *peer)
+{
+        if (peer->held.quota)
+                charge_force(&peer->held, PLACE_SIZE + unread(peer));
+}
+
+bool peer_is_unread(const Peer *peer)
+{
+        return unread(peer) > UNREAD_MAX;
+}
+
+static int hold(Peer *peer, size_t size)
+{
+        int r = charge_resize(&peer->held, PLACE_SIZE + unread(peer) + size);
+
+        if (r > 0)
+                note_limit(peer->bus, peer_client(peer), RESOURCE_BYTES);
+        return r;
+}
+
+/* libdbus makes room for up to twice of what a message holds; a copy has room for that alone. */
+static void drop_slack(DBusMessage **message)
+{
+        DBusMessage *copy = dbus_message_copy(*message);
+
+        if (!copy)
+                return;
+        dbus_message_unref(*message);
+        *message = copy;
+}
+
+int peer_admit(Peer *peer, DBusMessage **answer)
+{
+        size_t size = message_size(*answer);
+
+        if (size == 0)
+                return -ENOMEM;
+        if (size > UNREAD_MAX)
+                drop_slack(answer);
+        if (peer->name)
+                return link_admit(peer->bus->link, peer, size);
+        return size <= SMALL_ANSWER_SIZE ? 0 : hold(peer, size);
+}
+
+static bool has_room(Peer *peer, size_t size)
+{
+        size_t now = PLACE_SIZE + unread(peer);
+        bool fits = charge_resize(&peer->held, now + size) == 0;
+
+        charge_force(&peer->held, now);
+        return fits;
+}
+
+bool peer_takes_signals(Peer *peer)
+{
+        if (peer->name)
+                return !link_is_unread(peer->bus->link);
+        return unread(peer) <= UNREAD_SIGNALS_MAX && has_room(peer, SIGNAL_SIZE);
+}
+
+bool peer_has_room_for_views(Peer *peer)
+{
+        return unread(peer) <= VIEWS_UNREAD_MAX && (peer->name || has_room(peer, VIEWS_SIZE));
+}
+
+void peer_send(Peer *peer, DBusMessage *message)
+{
+        if (peer->name) {
+                link_send(peer->bus->link, peer, message);
+                return;
+        }
+        if (!dbus_connection_send(peer->connection, message, NULL))
+                complain(peer->bus, "no memory to send a message");
+        peer_settle(peer);
+}
