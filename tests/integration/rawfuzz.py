@@ -294,4 +294,5 @@ def main():
     print(json.dumps(attacker.count))
 
 
-main()
+if __name__ == "__main__":
+    main()
