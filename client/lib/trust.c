@@ -14,6 +14,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "build-config.h"
 #include "error.h"
@@ -32,25 +33,31 @@ static uid_t uid_of_user(const char *name)
         return TRUST_NO_UID;
 }
 
-/* "uid_map" in user_namespaces(7): a range a line, of which the last number is the length. */
-static bool sees_all_uids(void)
+/*
+ * "uid_map" in user_namespaces(7): a range a line, of which the last number is the length. A kernel
+ * without user namespaces has no such file; -1: no /proc, as in a chroot.
+ */
+static int lacks_uids(void)
 {
         unsigned long long n, n_all = 0;
         FILE *from = fopen("/proc/self/uid_map", "re");
 
         if (!from)
-                return false;
+                return access("/proc/self/stat", F_OK) == 0 ? 0 : -1;
         while (fscanf(from, "%*u %*u %llu", &n) == 1)
                 n_all += n;
         (void)fclose(from);
-        return n_all >= ALL_UIDS;
+        return n_all < ALL_UIDS;
 }
 
 void trust_init(Trust *trust)
 {
+        int lacking = lacks_uids();
+
         *trust = (Trust){ .bus_uid = uid_of_user(BUS_USER),
                           .broker_uid = uid_of_user(BROKER_USER),
-                          .sees_all_uids = sees_all_uids() };
+                          .lacks_uids = lacking > 0,
+                          .may_lack_uids = lacking != 0 };
 }
 
 static bool is_channel_name(const Address *address)
@@ -78,7 +85,7 @@ bool trust_is_bus(const Wanted *wanted, const Address *address)
 
 static bool is_trusted(const Trust *trust, uid_t uid, uid_t its_user)
 {
-        if (uid == TRUST_NO_UID || (uid == OVERFLOW_UID && !trust->sees_all_uids))
+        if (uid == TRUST_NO_UID || (uid == OVERFLOW_UID && trust->may_lack_uids))
                 return false;
         return uid == 0 || uid == geteuid() || uid == its_user;
 }
@@ -86,7 +93,7 @@ static bool is_trusted(const Trust *trust, uid_t uid, uid_t its_user)
 /* A bus tells the uids of its own user namespace: in another, oneself is of another number there. */
 bool trust_is_broker(const Trust *trust, uid_t uid)
 {
-        if (!trust->sees_all_uids)
+        if (trust->lacks_uids)
                 return uid == 0 || (uid != TRUST_NO_UID && uid == trust->broker_uid);
         return is_trusted(trust, uid, trust->broker_uid);
 }

@@ -14,7 +14,8 @@
 /* The users of this host that count; looked up once, for a chroot has no names of users. */
 typedef struct Trust {
         uid_t bus_uid, broker_uid; /* TRUST_NO_UID: there is no such user */
-        bool sees_all_uids;        /* else what has no number in this user namespace is 65534 */
+        bool lacks_uids;           /* in a user namespace that does not have all of them */
+        bool may_lack_uids;        /* that, or it could not be told */
 } Trust;
 
 /* What an address is. What answers there has no say in it. */

@@ -118,7 +118,7 @@ typedef struct Caller {
 static void *connect_always(void *argument)
 {
         Caller *caller = argument;
-        const Trust trust = { .sees_all_uids = true };
+        const Trust trust = { .bus_uid = TRUST_NO_UID, .broker_uid = TRUST_NO_UID };
         const Wanted wanted = { .trust = &trust, .only = TRUST_NO_UID };
         LinkRegister fd_register = pool_register(caller->pool);
 

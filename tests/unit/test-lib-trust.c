@@ -19,7 +19,7 @@
 #define STRANGER    4003
 #define OVERFLOWING 65534
 
-static const Trust trust = { .bus_uid = BUS_UID, .broker_uid = BROKER_UID, .sees_all_uids = true };
+static const Trust trust = { .bus_uid = BUS_UID, .broker_uid = BROKER_UID };
 
 static Address address_of(const char *text)
 {
@@ -103,7 +103,7 @@ static void test_only_one(void **state)
 
 static void test_no_such_users(void **state)
 {
-        const Trust none = { TRUST_NO_UID, TRUST_NO_UID, true };
+        const Trust none = { .bus_uid = TRUST_NO_UID, .broker_uid = TRUST_NO_UID };
 
         assert_false(may(&none, PEER_BUS, TRUST_NO_UID, TRUST_NO_UID));
         assert_false(may(&none, PEER_CHANNEL, TRUST_NO_UID, TRUST_NO_UID));
@@ -114,11 +114,14 @@ static void test_no_such_users(void **state)
 /* The number of all that a user namespace does not know, were it the broker's or one's own. */
 static void test_user_without_a_number(void **state)
 {
-        const Trust inside = { OVERFLOWING, OVERFLOWING, false };
-        const Trust outside = { OVERFLOWING, OVERFLOWING, true };
+        const Trust inside = { OVERFLOWING, OVERFLOWING, true, true };
+        const Trust chroot = { OVERFLOWING, OVERFLOWING, false, true };
+        const Trust outside = { OVERFLOWING, OVERFLOWING, false, false };
 
         assert_false(may(&inside, PEER_BUS, TRUST_NO_UID, OVERFLOWING));
         assert_false(may(&inside, PEER_CHANNEL, TRUST_NO_UID, OVERFLOWING));
+        assert_false(may(&chroot, PEER_CHANNEL, TRUST_NO_UID, OVERFLOWING));
+        assert_true(trust_is_broker(&chroot, geteuid()));
         assert_true(may(&outside, PEER_CHANNEL, TRUST_NO_UID, OVERFLOWING));
         /* what a bus tells of is not of our namespace: only the names' users are */
         assert_true(trust_is_broker(&inside, 0));

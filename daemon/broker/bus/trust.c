@@ -11,19 +11,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/macro.h"
+#include "build-config.h"
 
 static bool is_bus_user(uid_t uid)
 {
-        static const char *const names[] = { "messagebus", "dbus" };
+        const struct passwd *user = getpwnam(BUS_USER);
 
-        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
-                const struct passwd *user = getpwnam(names[i]);
-
-                if (user && user->pw_uid == uid)
-                        return true;
-        }
-        return false;
+        return user && user->pw_uid == uid;
 }
 
 int check_bus_owner(DBusConnection *connection, const char *address, Failure *failure)
@@ -43,7 +37,7 @@ int check_bus_owner(DBusConnection *connection, const char *address, Failure *fa
                 return 0;
         return fail(failure, CB_ACCESS_DENIED,
                     "the message bus at %s is run by uid %u, whose word about callers counts for "
-                    "nothing: it has to be root, messagebus or who runs certbrokerd",
+                    "nothing: it has to be root, " BUS_USER " or who runs certbrokerd",
                     address, peer.uid);
 }
 
