@@ -231,6 +231,13 @@ Generation *certificate_find_generation(const Certificate *certificate, uint64_t
         return NULL;
 }
 
+KeyOrigin certificate_origin(const Certificate *certificate)
+{
+        if (!certificate->registered_uri)
+                return KEY_MADE;
+        return *certificate->registered_uri ? KEY_OF_OWNER : KEY_OF_ANOTHER;
+}
+
 Generation *certificate_newest(const Certificate *certificate)
 {
         size_t n = certificate->n_generations;

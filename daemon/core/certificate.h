@@ -77,7 +77,7 @@ bool key_verdict_of(int status, KeyVerdict *ret_verdict);
 typedef struct Certificate {
         char *id;
         char *source;
-        char *registered_uri; /* what RegisterCertificate was given; NULL: imported or generated */
+        char *registered_uri; /* what RegisterCertificate was given; see certificate_origin() */
         bool enabled;
         KeyVerdict verdict;
         Generation **generations; /* by number, ascending */
@@ -89,6 +89,13 @@ typedef struct Certificate {
         uint64_t life; /* the catalog's: another once it has been disabled, or made anew under its id */
 } Certificate;
 
+/* Whose its key is, of which follows what of the objects beside it are its own. By registered_uri: */
+typedef enum KeyOrigin {
+        KEY_MADE,       /* NULL: imported or generated under this id */
+        KEY_OF_OWNER,   /* a URI: somebody's, registered; what its owner puts beside it is followed */
+        KEY_OF_ANOTHER, /* "": registered, when another id had made it; nothing beside it is followed */
+} KeyOrigin;
+
 int certificate_new(const char *id, const char *source, Certificate **ret_certificate);
 Certificate *certificate_free(Certificate *certificate);
 int certificate_copy(const Certificate *certificate, Certificate **ret_copy); /* deep */
@@ -98,6 +105,7 @@ DEFINE_CLEANUP(Certificate, certificate_free)
 int certificate_add_generation(Certificate *certificate, Generation *generation);
 /* number 0: the current one. NULL: none. */
 Generation *certificate_find_generation(const Certificate *certificate, uint64_t number);
+KeyOrigin certificate_origin(const Certificate *certificate);
 Generation *certificate_newest(const Certificate *certificate); /* pending or not; NULL: none */
 /* The newest whose key is not retired: what is requested for. It is pending while it has no chain. NULL: none. */
 Generation *certificate_newest_key(const Certificate *certificate);

@@ -196,6 +196,7 @@ int wire_request_encode(const WireRequest *request, Bytes *ret_packet)
         put_enum(&w, request->key_type, _KEY_TYPE_N);
         put_enum(&w, request->algorithm, _ALGORITHM_N);
         put_enum(&w, request->extractable, 2);
+        put_enum(&w, request->certificates, _WIRE_CERTIFICATES_N);
         put_bytes(&w, &request->input, WIRE_INPUT_MAX);
         put_chain(&w, &request->chain);
         put_settings(&w, request->settings);
@@ -323,6 +324,7 @@ int wire_request_decode(const void *packet, size_t n, WireRequest *ret_request)
         q.key_type = get_enum(&r, _KEY_TYPE_N);
         q.algorithm = get_enum(&r, _ALGORITHM_N);
         q.extractable = get_enum(&r, 2);
+        q.certificates = get_enum(&r, _WIRE_CERTIFICATES_N);
         reader_bytes(&r, WIRE_INPUT_MAX, &q.input);
         reader_list(&r, WIRE_CHAIN_MAX, WIRE_CERTIFICATE_MAX, &q.chain);
         get_settings(&r, &q.settings);

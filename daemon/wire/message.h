@@ -17,7 +17,7 @@
 #include "core/algorithm.h"
 #include "core/breaker.h"
 
-#define WIRE_VERSION     3
+#define WIRE_VERSION     4
 #define WIRE_PACKET_MAX  (176 * 1024) /* fits an unprivileged socket buffer */
 #define WIRE_FDS_MAX     2
 #define WIRE_TEXT_MAX    4096
@@ -36,12 +36,13 @@ typedef enum WireOperation {
         WIRE_IMPORT,    /* name, generation, extractable, fds {bundle, passphrase}, input = mark → key
                            facts, chain */
         WIRE_GENERATE,  /* name, generation, key_type, extractable, input = mark → key facts */
-        WIRE_LOOKUP,    /* name, uri → key facts, chain; the key's present state */
-        WIRE_INSTALL,   /* name, generation, key_uri, chain: certificates beside the key */
+        WIRE_LOOKUP,    /* name, uri, key_uri = the key that it was before, certificates → key facts, chain; the
+                           key's present state */
+        WIRE_INSTALL,   /* name, generation, key_uri, chain, certificates: beside the key, or as objects of its own */
         WIRE_READ_CHAIN, /* fds {certificates}, input = the key's SubjectPublicKeyInfo → chain, sorted */
         WIRE_REQUEST,   /* key_uri, name = subject, settings = SANs → output (PKCS#10), for drivers whose
                            key cannot sign it by WIRE_SIGN */
-        WIRE_DESTROY,   /* key_uri: key, and the certificates that belong to it alone */
+        WIRE_DESTROY,   /* key_uri, name: key, and the certificates that belong to it alone, or to the name */
         WIRE_TAKE_BACK, /* input = mark: whatever an import or generation with it has made, finished or not */
         WIRE_EXPORT,    /* key_uri, name = format, chain, fds {passphrase} → fds {memfd} */
         WIRE_UNLOCK,    /* fds {pin} */
@@ -50,6 +51,14 @@ typedef enum WireOperation {
                            input = signature, chain */
         _WIRE_OPERATION_N
 } WireOperation;
+
+/* Of a token's certificates for one key, those that the id in `name` has; see `certificates`. */
+typedef enum WireCertificates {
+        WIRE_CERTIFICATES_MADE,  /* the key was made for it: what lies beside the key, with its CKA_ID */
+        WIRE_CERTIFICATES_OWNER, /* somebody's key: what its owner keeps beside it, and what was installed for the id */
+        WIRE_CERTIFICATES_OWN,   /* another id's key: what was installed for this one, and nothing else */
+        _WIRE_CERTIFICATES_N
+} WireCertificates;
 
 typedef struct WireRequest {
         uint64_t id;
@@ -62,6 +71,7 @@ typedef struct WireRequest {
         KeyType key_type;
         Algorithm algorithm;
         bool extractable;
+        WireCertificates certificates; /* WIRE_LOOKUP, WIRE_INSTALL, WIRE_DESTROY */
         Bytes input;
         BytesList chain;
         char **settings; /* WIRE_CONFIGURE: "key=value" */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls the broker as whoever runs it: caller.py ADDRESS '[[PATH, INTERFACE, METHOD, SIGNATURE, ARGUMENT...], ...]'
 
+With "-" for the calls it reads them from standard input, a list a line, and answers each line with one.
+
 Prints a JSON list: for each call {"value": ...}, or {"error": NAME, "message": TEXT}. Bytes are given as
 {"hex": "..."} and come back as hex; a descriptor as {"memfd": "..."}, of a file that holds them. An address that begins with "p2p:" is one without a message bus.
 """
@@ -50,11 +52,19 @@ def give(value):
 
 
 def main():
-    address, calls = sys.argv[1], json.loads(sys.argv[2])
+    address = sys.argv[1]
     if address.startswith("p2p:"):
         connection, destination = dbus.connection.Connection(address[4:]), None
     else:
         connection, destination = dbus.bus.BusConnection(address), "org.certbroker1"
+    if sys.argv[2] != "-":
+        print(json.dumps(make(connection, destination, json.loads(sys.argv[2]))))
+        return
+    for line in sys.stdin:
+        print(json.dumps(make(connection, destination, json.loads(line))), flush=True)
+
+
+def make(connection, destination, calls):
     results = []
     for path, interface, method, signature, *arguments in calls:
         try:
@@ -63,7 +73,7 @@ def main():
             results.append({"value": give(value)})
         except dbus.exceptions.DBusException as error:
             results.append({"error": error.get_dbus_name(), "message": error.get_dbus_message()})
-    print(json.dumps(results))
+    return results
 
 
 main()

@@ -411,10 +411,18 @@ static int on_may_go_on(void *userdata, void *caller, Failure *failure)
         return call_decide_again(caller, failure);
 }
 
-static int on_may_use_source(void *userdata, void *caller, const char *source, Failure *failure)
+static int on_may_manage(void *userdata, void *caller, ObjectKind kind, const char *name,
+                         Failure *failure)
 {
-        (void)userdata;
-        return call_needs_source(caller, source, failure);
+        const Request request = { .operation = OPERATION_MANAGE, .kind = kind, .name = name };
+        const Bus *bus = userdata;
+        const Call *call = caller;
+
+        if (kind == OBJECT_SOURCE)
+                return call_needs_source(caller, name, failure);
+        if (!call->peer)
+                return fail(failure, CB_NOT_FOUND, "who asked has gone");
+        return check_access(bus, call_subject(call), &request, failure);
 }
 
 static void on_wake_at(void *userdata, uint64_t realtime_sec)
@@ -435,7 +443,7 @@ const ManageEvents signals_of_manage = {
         .exception_ended = on_exception_ended,
         .expiry_warning = on_expiry_warning,
         .may_go_on = on_may_go_on,
-        .may_use_source = on_may_use_source,
+        .may_manage = on_may_manage,
         .wake_at = on_wake_at,
 };
 

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/strings.h"
 #include "broker/manage/room.h"
@@ -126,6 +125,20 @@ static bool is_destroyed_before(const Certificate *certificate, size_t index)
         return false;
 }
 
+/* Of a key that was not made under this id, the source's own may think that it is theirs. */
+static int may_destroy(Job *job, const Certificate *certificate, Failure *failure)
+{
+        if (holding_is_shared(job->manage, certificate))
+                return fail(failure, CB_IN_USE,
+                            "the key of certificate '%s' is registered under other ids, too; "
+                            "delete it without destroy-key, or delete these first",
+                            job->id);
+        if (certificate_origin(certificate) == KEY_MADE)
+                return 0;
+        return manage_may_manage(job->manage, job->caller, OBJECT_SOURCE, certificate->source,
+                                 failure);
+}
+
 static int submit_destroy(Job *job, const Certificate *certificate, char *key_uri, Failure *failure)
 {
         WireRequest request;
@@ -133,6 +146,8 @@ static int submit_destroy(Job *job, const Certificate *certificate, char *key_ur
         int r;
 
         r = manage_may_go_on(job->manage, job->caller, failure);
+        if (r == 0)
+                r = may_destroy(job, certificate, failure);
         if (r == 0)
                 r = manage_find_source(job->manage, certificate->source, &source, failure);
         if (r != 0)
@@ -166,71 +181,15 @@ static void destroy_next(Job *job)
                 job_finish(job, &failure);
 }
 
-/* The NAME of https://HOST/KIND/NAME/VERSION; NULL: it is of another form. */
-static const char *vault_name(const char *uri, size_t *ret_n)
+/* Nobody else comes to any of its keys from here on. */
+static void begin_to_destroy(Job *job)
 {
-        const char *kind, *name;
-
-        if (strncmp(string_or_empty(uri), "https://", 8) != 0)
-                return NULL;
-        kind = strchr(uri + 8, '/');
-        name = kind ? strchr(kind + 1, '/') : NULL;
-        if (!name)
-                return NULL;
-        name++;
-        *ret_n = strcspn(name, "/");
-        return name;
-}
-
-/* Do both go where one is destroyed? A vault deletes all versions of a name at once. */
-static bool is_destroyed_with(const char *a, const char *b)
-{
-        size_t n_a = 0, n_b = 0;
-        const char *name_a = vault_name(a, &n_a), *name_b = vault_name(b, &n_b);
-        size_t n_host;
-
-        if (!name_a || !name_b)
-                return string_equal(a, b);
-        n_host = 8 + strcspn(a + 8, "/") + 1;
-        return strncasecmp(a, b, n_host) == 0 && n_a == n_b &&
-               strncasecmp(name_a, name_b, n_a) == 0;
-}
-
-static bool has_key(const Certificate *certificate, const char *key_uri)
-{
-        for (size_t i = 0; i < certificate->n_generations; i++) {
-                if (is_destroyed_with(certificate->generations[i]->key_uri, key_uri))
-                        return true;
+        if (claim_set(&job->claim, job->manage, job->id, NULL, NULL) < 0) {
+                job_fail(job, -ENOMEM, "no memory to delete certificate '%s'", job->id);
+                return;
         }
-        return false;
-}
-
-/* One object may be registered under several ids: who destroys one of these must not take it from the others. */
-static bool is_key_shared(const Job *job, const Certificate *certificate)
-{
-        MAP_FOREACH (catalog_certificates(job->manage->catalog), entry) {
-                if (entry->value == certificate)
-                        continue;
-                for (size_t i = 0; i < certificate->n_generations; i++) {
-                        if (has_key(entry->value, certificate->generations[i]->key_uri))
-                                return true;
-                }
-        }
-        return false;
-}
-
-/* Answers InUse, without the others' ids: who asks may not be one who may read them. */
-static bool may_destroy(Job *job, const Certificate *certificate)
-{
-        if (!job->destroy_key || !is_key_shared(job, certificate))
-                return true;
-
-        job_fail(
-                job, CB_IN_USE,
-                "the key of certificate '%s' is registered under other ids, too; delete it without "
-                "destroy-key, or delete these first",
-                job->id);
-        return false;
+        job->claim.destroys = true;
+        destroy_next(job);
 }
 
 static void run_delete(void *userdata)
@@ -238,11 +197,11 @@ static void run_delete(void *userdata)
         Job *job = userdata;
         const Certificate *certificate = find_or_fail(job);
 
-        if (!certificate || !is_free(job) || !may_destroy(job, certificate))
+        if (!certificate || !is_free(job))
                 return;
 
         if (job->destroy_key)
-                destroy_next(job);
+                begin_to_destroy(job);
         else
                 change_remove_certificate(job->manage, job->id, job_on_done, job);
 }

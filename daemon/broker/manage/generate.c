@@ -52,6 +52,7 @@ static int submit(Job *job, Failure *failure)
         request.timeout_usec = GENERATE_TIMEOUT_USEC;
         request.name = job->id;
         request.generation = present ? certificate_newest(present)->number + 1 : 1;
+        request.key_uri = present ? certificate_newest(present)->key_uri : NULL;
         request.input = intent_mark(job->intent);
         request.key_type = job->key_type;
         request.extractable = job->extractable;
@@ -68,6 +69,8 @@ static void run(void *userdata)
         r = job_check_place(job, present, &failure);
         if (r == 0)
                 r = check_newest(present, &failure);
+        if (r == 0)
+                r = holding_claim_name(job, present, &failure);
         if (r == 0)
                 intent_begin(job, submit);
         else

@@ -52,6 +52,7 @@ static int submit_import(Job *job, Failure *failure)
         request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.name = job->id;
         request.generation = present ? certificate_newest(present)->number + 1 : 1;
+        request.key_uri = present ? certificate_newest(present)->key_uri : NULL;
         request.extractable = job->extractable;
         request.input = intent_mark(job->intent);
         request.fds[0] = job->fds[0];
@@ -65,10 +66,12 @@ static int submit_import(Job *job, Failure *failure)
 static void run(void *userdata)
 {
         Job *job = userdata;
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         Failure failure = { 0 };
-        int r = job_check_place(job, catalog_find_certificate(job->manage->catalog, job->id),
-                                &failure);
+        int r = job_check_place(job, present, &failure);
 
+        if (r == 0)
+                r = holding_claim_name(job, present, &failure);
         if (r == 0)
                 intent_begin(job, submit_import);
         else

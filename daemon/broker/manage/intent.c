@@ -108,7 +108,7 @@ static void forget(Intent *intent)
 }
 
 /* A key's URI has its CKA_ID percent-encoded (RFC 7512). */
-static bool is_used(const Intent *intent)
+static bool has_mark(const char *uri, const Intent *intent)
 {
         char encoded[3 * WIRE_MARK_LENGTH + 1];
 
@@ -116,13 +116,25 @@ static bool is_used(const Intent *intent)
                 encoded[3 * i] = '%';
                 hex_encode_lower(&intent->mark[i], 1, encoded + 3 * i + 1);
         }
+        return uri && strcasestr(uri, encoded);
+}
+
+bool intents_have(const Manage *manage, const char *uri)
+{
+        MAP_FOREACH (&manage->intents, entry) {
+                if (has_mark(uri, entry->value))
+                        return true;
+        }
+        return false;
+}
+
+static bool is_used(const Intent *intent)
+{
         MAP_FOREACH (catalog_certificates(intent->manage->catalog), entry) {
                 const Certificate *certificate = entry->value;
 
                 for (size_t i = 0; i < certificate->n_generations; i++) {
-                        const char *uri = certificate->generations[i]->key_uri;
-
-                        if (uri && strcasestr(uri, encoded))
+                        if (has_mark(certificate->generations[i]->key_uri, intent))
                                 return true;
                 }
         }

@@ -21,6 +21,7 @@ Job *job_free(Job *job)
         free(job->source);
         free(job->uri);
         free(job->served_by);
+        claim_deinit(&job->claim);
         strv_free(job->candidates);
         wire_reply_deinit(&job->found);
         close_fd(job->fds[0]);

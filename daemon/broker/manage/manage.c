@@ -30,6 +30,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
                 .timeout_usec = 20 * USEC_PER_SEC,
         };
         turns_init(&manage->turns);
+        LIST_INIT(&manage->claims);
         map_init(&manage->credentials);
         map_init(&manage->states);
         map_init(&manage->sweeps);
@@ -80,11 +81,12 @@ int manage_may_go_on(const Manage *manage, void *caller, Failure *failure)
         return manage->events.may_go_on(manage->events_userdata, caller, failure);
 }
 
-int manage_may_use_source(const Manage *manage, void *caller, const char *source, Failure *failure)
+int manage_may_manage(const Manage *manage, void *caller, ObjectKind kind, const char *name,
+                      Failure *failure)
 {
-        if (!caller || !manage->events.may_use_source)
+        if (!caller || !manage->events.may_manage)
                 return 0;
-        return manage->events.may_use_source(manage->events_userdata, caller, source, failure);
+        return manage->events.may_manage(manage->events_userdata, caller, kind, name, failure);
 }
 
 int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name)

@@ -11,6 +11,7 @@
 #include "broker/sources/sources.h"
 #include "broker/store/store.h"
 #include "core/catalog.h"
+#include "core/identifier.h"
 
 typedef struct Manage Manage;
 
@@ -39,10 +40,12 @@ typedef struct ManageEvents {
          */
         int (*may_go_on)(void *userdata, void *caller, Failure *failure);
         /*
-         * May `caller`, as above, make a certificate in this source? 0, or a failure that does not tell him of a
-         * source that he may not read. Once it is 0, may_go_on asks that as well.
+         * May `caller`, as above, manage this other object as well? 0; CB_NOT_FOUND where he may not even read it, with
+         * a sentence that does not tell him of it; CB_ACCESS_DENIED. Once it is 0 of a source, in which he makes a
+         * certificate, may_go_on asks that as well.
          */
-        int (*may_use_source)(void *userdata, void *caller, const char *source, Failure *failure);
+        int (*may_manage)(void *userdata, void *caller, ObjectKind kind, const char *name,
+                          Failure *failure);
         /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */
         void (*wake_at)(void *userdata, uint64_t realtime_sec);
 } ManageEvents;

@@ -28,6 +28,7 @@ typedef struct Trial {
 static void publication_free(Publication *publication)
 {
         certificate_free(publication->next);
+        claim_deinit(&publication->claim);
         free(publication);
 }
 static Generation *publication_generation(const Publication *publication)
@@ -80,13 +81,30 @@ static void on_stored(void *userdata, const Failure *failure)
                 abandon(publication, failure);
 }
 
+/* Time has passed since it was asked: grants may have changed, and other ids may have come to the key. */
+static int check_holding(Publication *publication, Failure *failure)
+{
+        const Generation *generation = publication_generation(publication);
+        const Manage *manage = publication->manage;
+        const char *id = publication->next->id;
+
+        if (publication->registers)
+                return holding_check_register(manage, publication->asked_by, id,
+                                              generation->key_uri, &generation->spki, failure);
+        if (publication->follows)
+                return holding_check_follow(manage, id, generation->key_uri, &generation->spki,
+                                            failure);
+        return 0;
+}
+
 static void store(Publication *publication)
 {
         CLEANUP(certificate_freep) Certificate *copy = NULL;
         Failure failure = { 0 };
         int r;
 
-        if (manage_may_go_on(publication->manage, publication->caller, &failure) != 0) {
+        if (manage_may_go_on(publication->manage, publication->caller, &failure) != 0 ||
+            check_holding(publication, &failure) != 0) {
                 abandon(publication, &failure);
                 return;
         }
@@ -155,7 +173,12 @@ static void install(Publication *publication)
         request.generation = generation->number;
         request.key_uri = generation->key_uri;
         request.chain = generation->chain;
+        request.certificates =
+                holding_certificates(publication->manage, publication->next, generation);
         r = manage_may_go_on(publication->manage, publication->caller, &failure);
+        if (r == 0)
+                r = holding_check_write(publication->manage, publication->asked_by,
+                                        publication->next->id, generation->key_uri, &failure);
         if (r == 0)
                 r = manage_find_source(publication->manage, publication->next->source, &source,
                                        &failure);
@@ -453,6 +476,9 @@ static int publication_new(Manage *manage, const PublishRequest *request, manage
                 .install = request->install,
                 .note = request->note,
                 .caller = request->caller,
+                .asked_by = request->caller,
+                .registers = request->registers,
+                .follows = request->by_source,
                 .done = done,
                 .userdata = userdata,
         };
@@ -481,6 +507,17 @@ static int publish(Publication *publication, const PublishRequest *request, Fail
         return submit_trial(publication, failure);
 }
 
+/* From here on nobody else comes to this key without being asked about this id. */
+static int claim(Publication *publication, Failure *failure)
+{
+        const Generation *generation = publication_generation(publication);
+        int r = check_holding(publication, failure);
+
+        return r == 0 ? claim_set(&publication->claim, publication->manage, publication->next->id,
+                                  generation->key_uri, &generation->spki)
+                      : r;
+}
+
 static void answer_memory(const PublishRequest *request, manage_done done, void *userdata)
 {
         Failure failure = { 0 };
@@ -502,6 +539,8 @@ void publish_reply(Manage *manage, const PublishRequest *request, const WireRepl
         }
 
         r = add_reply(publication, request, reply, &failure);
+        if (r == 0)
+                r = claim(publication, &failure);
         if (r == 0)
                 r = publish(publication, request, &failure);
         if (r == 0)

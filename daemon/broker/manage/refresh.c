@@ -227,9 +227,10 @@ static int submit(Job *job, Failure *failure)
         wire_request_init(&request, WIRE_LOOKUP);
         request.timeout_usec = job->manage->timeout_usec;
         request.name = job->id;
-        request.uri = present->registered_uri ? present->registered_uri
-                                              : (generation ? generation->key_uri : NULL);
         request.key_uri = generation ? generation->key_uri : NULL;
+        request.uri = certificate_origin(present) == KEY_OF_OWNER ? present->registered_uri
+                                                                  : request.key_uri;
+        request.certificates = holding_certificates(job->manage, present, generation);
         if (!request.uri)
                 return fail(failure, CB_FAILED, "certificate '%s' has no key to look up; delete it",
                             job->id);

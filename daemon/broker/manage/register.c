@@ -51,11 +51,17 @@ static void conclude(Job *job)
         PublishRequest request = { .id = job->id,
                                    .caller = job->caller,
                                    .source = job->served_by,
-                                   .registered_uri = job->uri };
+                                   .registered_uri = job->uri,
+                                   .registers = true };
         Failure failure = { 0 };
 
+        /* In a token, what lies beside such a key is the other id's. */
+        if (job->found.key_uri && !place_is_named(job->found.key_uri) &&
+            holding_is_made_by_another(job->manage, job->id, job->found.key_uri, &job->found.spki))
+                request.registered_uri = "";
         if (choose(job, &failure) != 0 ||
-            manage_may_use_source(job->manage, job->caller, job->served_by, &failure) != 0)
+            manage_may_manage(job->manage, job->caller, OBJECT_SOURCE, job->served_by,
+                              &failure) != 0)
                 job_finish(job, &failure);
         else
                 publish_reply(job->manage, &request, &job->found, job_on_done, job);
@@ -102,7 +108,7 @@ static int ask(Job *job, const char *name, Failure *failure)
         Source *source = NULL;
         int r;
 
-        r = manage_may_use_source(job->manage, job->caller, name, failure);
+        r = manage_may_manage(job->manage, job->caller, OBJECT_SOURCE, name, failure);
         if (r == 0)
                 r = manage_find_source(job->manage, name, &source, failure);
         if (r != 0)
@@ -112,6 +118,7 @@ static int ask(Job *job, const char *name, Failure *failure)
         request.timeout_usec = job->manage->timeout_usec;
         request.name = job->id;
         request.uri = job->uri;
+        request.certificates = WIRE_CERTIFICATES_OWNER;
         return source_submit(source, &request, on_answer, job, failure);
 }
 
@@ -151,7 +158,8 @@ static int add_candidates(Job *job, const char *driver, bool everywhere)
                 if (!string_equal(source_driver(source), driver) ||
                     (!everywhere && place_is_other(source_uri(source), job->uri)))
                         continue;
-                r = manage_may_use_source(job->manage, job->caller, source_name(source), &failure);
+                r = manage_may_manage(job->manage, job->caller, OBJECT_SOURCE, source_name(source),
+                                      &failure);
                 if (r == CB_ACCESS_DENIED) /* which he may read: worth a word, if there is no other */
                         job->denied = failure;
                 if (r != 0)
@@ -199,7 +207,7 @@ static int check_register(Manage *manage, const char *id, const char *uri, const
                             "identifier of a vault's certificate",
                             id);
 
-        r = source ? manage_may_use_source(manage, caller, source, failure) : 0;
+        r = source ? manage_may_manage(manage, caller, OBJECT_SOURCE, source, failure) : 0;
         return r == 0 && source ? manage_find_source(manage, source, &found, failure) : r;
 }
 

@@ -2,6 +2,8 @@
 /* What the files of this room share; nobody outside includes it. */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "broker/manage/manage.h"
 #include "broker/manage/turn.h"
 #include "core/identifier.h"
@@ -9,6 +11,17 @@
 /* A source reads a pipe for at most 5 s, then works: more than a signature takes. */
 #define IMPORT_EXTRA_USEC     (15 * USEC_PER_SEC)
 #define GENERATE_TIMEOUT_USEC (120 * USEC_PER_SEC) /* RSA 4096 on a small token */
+
+/* A key that an id is about to hold, a name that it writes to in a vault, or all that it has and destroys. */
+typedef struct Claim {
+        Manage *manage;
+        char *id;
+        char *uri; /* the key's, or that of the name; NULL: none */
+        Bytes spki;
+        bool destroys;
+        bool listed;
+        LIST_ENTRY(Claim) entry;
+} Claim;
 
 struct Manage {
         Catalog *catalog;
@@ -28,13 +41,15 @@ struct Manage {
         size_t n_warnings;
         Map intents;    /* the note's key → Intent: intent.c */
         Map refreshing; /* certificate → Refreshing: the look-up that others join */
+        LIST_HEAD(, Claim) claims;
         Map served;     /* source → when it served last, as the store has it: served.c */
 };
 
 /* May what this caller asked for go on? 0, or what it ends with. caller NULL: manage's own, always. */
 int manage_may_go_on(const Manage *manage, void *caller, Failure *failure);
-/* May he make a certificate in this source? Likewise. */
-int manage_may_use_source(const Manage *manage, void *caller, const char *source, Failure *failure);
+/* May he manage this other object, too? Likewise. */
+int manage_may_manage(const Manage *manage, void *caller, ObjectKind kind, const char *name,
+                      Failure *failure);
 
 /* --- change.c: commit, then the catalog, then the observer, then `done` --- */
 
@@ -98,6 +113,9 @@ typedef struct Publication {
         bool install;        /* write its certificates beside the key, in the source */
         const char *note;    /* the key of its intent's, which goes when it is stored; NULL: none */
         void *caller;        /* NULL: nobody, or it cannot be stopped any more */
+        void *asked_by;      /* the same, whatever can be stopped */
+        bool registers, follows; /* holding.c is asked, and asked again before it is stored */
+        Claim claim;
         bool untried;        /* the trial waits for that: a vault's key before its merge */
         Failure failure;     /* why it could not, while the key is being destroyed */
         manage_done done;
@@ -107,11 +125,12 @@ typedef struct Publication {
 typedef struct PublishRequest {
         const char *id;
         const char *source;
-        const char *registered_uri; /* NULL: imported or generated */
+        const char *registered_uri; /* as Certificate has it */
         const char *note; /* of the intent of this key (intent.c), kept until `done`; or NULL */
         void *caller;     /* NULL: nobody asked for it */
         bool force;       /* in spite of missing names */
         bool by_source;   /* the source rotated it: missing names go into LastError */
+        bool registers;   /* a key that was there before */
         bool discard;
         bool install;
 } PublishRequest;
@@ -165,6 +184,8 @@ const char *intent_note(const Intent *intent);
 /* The note went with a certificate into the store; whatever fails from here on, the key is that one's. */
 void intent_stored(Manage *manage, const char *note);
 bool intent_is_stored(const Manage *manage, const char *note); /* note NULL: no */
+/* Is a key with this URI being made or taken back? */
+bool intents_have(const Manage *manage, const char *uri);
 /* The job is over: with success the certificate was stored and the note is gone. */
 void intent_end(Job *job, const Failure *failure);
 
@@ -172,6 +193,40 @@ void intent_end(Job *job, const Failure *failure);
 
 /* Both say where they are, token or vault, and it is not the same place. */
 bool place_is_other(const char *source_uri, const char *uri);
+/* Is it one place? In a vault that is one name, with all of its versions: they are deleted together. */
+bool place_is_same(const char *a, const char *b);
+/* Does it lie under a name in a vault? */
+bool place_is_named(const char *uri);
+/* Have both the CKA_ID that an import or generation gives? (Their keys may have been given other labels since.) */
+bool place_has_same_mark(const char *a, const char *b);
+/* Where a source of this driver puts a new key of this id, if that follows from the id: else *ret_uri is NULL. */
+int place_of_new(const char *driver, const char *source_uri, const char *id, char **ret_uri);
+
+/* --- holding.c: which id holds which key --- */
+
+/* From here on it counts as held; what the claim was before is given up. -ENOMEM. */
+int claim_set(Claim *claim, Manage *manage, const char *id, const char *uri, const Bytes *spki);
+void claim_deinit(Claim *claim);
+/* May this key be registered under this id by him? */
+int holding_check_register(const Manage *manage, void *caller, const char *id, const char *uri,
+                           const Bytes *spki, Failure *failure);
+/* May this id go on with this key, which its source has for it now? */
+int holding_check_follow(const Manage *manage, const char *id, const char *uri, const Bytes *spki,
+                         Failure *failure);
+/* May he write, for this id, to the name in a vault under which this key lies? Others may hold it, too. */
+int holding_check_write(const Manage *manage, void *caller, const char *id, const char *uri,
+                        Failure *failure);
+/* Takes, for a job that makes a key, the name that this is going to have in a vault. present NULL: a new id. */
+struct Job;
+int holding_claim_name(struct Job *job, const Certificate *present, Failure *failure);
+/* Has an id that is not this one imported or generated the key, or was it registered as such a one's? */
+bool holding_is_made_by_another(const Manage *manage, const char *id, const char *uri,
+                                const Bytes *spki);
+/* Which of the certificates in a token are this one's. */
+WireCertificates holding_certificates(const Manage *manage, const Certificate *certificate,
+                                      const Generation *generation);
+/* Does another id hold, or claim, a key that would go with this certificate's? */
+bool holding_is_shared(const Manage *manage, const Certificate *certificate);
 
 /* --- job.c: one change of one certificate, from its turn to its answer --- */
 
@@ -193,6 +248,7 @@ struct Job {
         Failure denied;      /* of a source that the caller may read, but not manage: register.c */
         size_t i_generation; /* the next one whose key is to be destroyed */
         Intent *intent;      /* the key that it has made; NULL: none */
+        Claim claim;
         int (*submit)(Job *job, Failure *failure); /* what comes after that is stored */
         bool asked;                                /* the source knows of the intent */
         void (*run)(void *job);                    /* when its turn has come */

@@ -232,6 +232,15 @@ int identifier_parse(const Address *vault, const char *uri, Identifier *ret_iden
         return 0;
 }
 
+bool identifier_has_name(const Address *vault, const char *uri, const char *name)
+{
+        Identifier identifier = { 0 };
+        Failure ignored = { 0 };
+
+        return identifier_parse(vault, uri, &identifier, &ignored) == 0 &&
+               strcasecmp(identifier.name, name) == 0;
+}
+
 char *identifier_uri(const Address *vault, ObjectKind kind, const char *name, const char *version)
 {
         char *uri;

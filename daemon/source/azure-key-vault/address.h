@@ -44,6 +44,8 @@ int identifier_parse(const Address *vault, const char *uri, Identifier *ret_iden
 char *identifier_uri(const Address *vault, ObjectKind kind, const char *name, const char *version);
 
 bool object_name_is_valid(const char *name);
+/* Is this the identifier of an object of that name, whatever its kind and version? */
+bool identifier_has_name(const Address *vault, const char *uri, const char *name);
 /* The name in the vault of what is called `id` in the broker: `.` and `_` become `-`. */
 int object_name_of(const char *id, char ret_name[OBJECT_NAME_MAX + 1], Failure *failure);
 

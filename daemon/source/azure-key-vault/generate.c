@@ -149,8 +149,8 @@ int generate_run(Vault *vault, const DriverCall *call, WireReply *reply)
                 return fail(&reply->failure, CB_NOT_SUPPORTED, "a vault makes no keys of type %s",
                             key_type_name(request->key_type));
         r = object_name_of(request->name, name, &reply->failure);
-        if (r == 0 && request->generation <= 1)
-                r = import_check_free(vault, name, call->deadline_usec, &reply->failure);
+        if (r == 0)
+                r = import_check_name(vault, request, name, call->deadline_usec, &reply->failure);
         if (r != 0)
                 return r;
         snprintf(subject, sizeof(subject), "CN=%s", name);

@@ -32,7 +32,7 @@ static int read_bundle(Handed *handed, PkiBundle *ret_bundle, Failure *failure)
         return pki_bundle_parse(data, passphrase, ret_bundle, failure);
 }
 
-int import_check_free(Vault *vault, const char *name, uint64_t deadline_usec, Failure *failure)
+static int check_free(Vault *vault, const char *name, uint64_t deadline_usec, Failure *failure)
 {
         CLEANUP(freep)
         char *uri = identifier_uri(&vault->settings.vault, OBJECT_CERTIFICATE, name, "");
@@ -53,14 +53,23 @@ int import_check_free(Vault *vault, const char *name, uint64_t deadline_usec, Fa
             certificate_answer_parse(answer.body.data, answer.body.n, &certificate, &ignored) != 0)
                 return 0;
         if (r == 0)
-                return fail(
-                        failure, CB_ALREADY_EXISTS,
-                        "the vault has a certificate %s already: register it, or choose another "
-                        "id",
-                        name);
+                return fail(failure, CB_ALREADY_EXISTS,
+                            "the name that it would have in the vault is taken; choose another id, "
+                            "or register what has that name");
         if (r == CB_NOT_FOUND)
                 *failure = (Failure){ 0 };
         return r == CB_NOT_FOUND ? 0 : r;
+}
+
+int import_check_name(Vault *vault, const WireRequest *request, const char *name,
+                      uint64_t deadline_usec, Failure *failure)
+{
+        if (!request->key_uri)
+                return check_free(vault, name, deadline_usec, failure);
+        if (!identifier_has_name(&vault->settings.vault, request->key_uri, name))
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "its key lies under another name than %s in the vault", name);
+        return 0;
 }
 
 static int send_bundle(Vault *vault, const char *name, const PkiBundle *bundle, bool exportable,
@@ -125,8 +134,8 @@ int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
         r = object_name_of(request->name, name, failure);
         if (r == 0)
                 r = read_bundle(call->handed, &bundle, failure);
-        if (r == 0 && request->generation <= 1)
-                r = import_check_free(vault, name, call->deadline_usec, failure);
+        if (r == 0)
+                r = import_check_name(vault, request, name, call->deadline_usec, failure);
         if (r == 0)
                 r = send_bundle(vault, name, &bundle, request->extractable, call->deadline_usec,
                                 &certificate, failure);

@@ -16,5 +16,9 @@ int generate_drop(Vault *vault, const char *uri, uint64_t deadline_usec, Failure
 
 int destroy_run(Vault *vault, const DriverCall *call, WireReply *reply);
 
-/* CB_ALREADY_EXISTS where the vault has a certificate of this name. */
-int import_check_free(Vault *vault, const char *name, uint64_t deadline_usec, Failure *failure);
+/*
+ * May this name be written to? A new id's only where the vault has no certificate of that name: else CB_ALREADY_EXISTS.
+ * One that has a key (request->key_uri) only its own: CB_INVALID_ARGUMENT.
+ */
+int import_check_name(Vault *vault, const WireRequest *request, const char *name,
+                      uint64_t deadline_usec, Failure *failure);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/strings.h"
+#include "source/pkcs11/beside.h"
 #include "source/pkcs11/decrypt.h"
 #include "source/pkcs11/export.h"
 #include "source/pkcs11/facts.h"
@@ -97,7 +99,7 @@ static int p11_sign(void *instance, const DriverCall *call, WireReply *reply)
 /* Look-up */
 
 typedef struct Lookup {
-        const char *uri;
+        const WireRequest *request;
         KeyFacts facts;
         BytesList chain;
         char *missing;
@@ -110,39 +112,88 @@ static void lookup_deinit(Lookup *lookup)
         freep(&lookup->missing);
 }
 
+/* A URI that has come to fit several keys, for names are anybody's to give, still means the one that it meant. */
+static int lookup_key(Session *session, const WireRequest *request, CK_OBJECT_HANDLE *ret_handle,
+                      Failure *failure)
+{
+        CLEANUP(locator_deinit) Locator locator = { 0 };
+        Failure several = { 0 };
+        Key known;
+        int r;
+
+        r = locator_parse(request->uri, &session->token->info, true, &locator, failure);
+        if (r == 0)
+                r = keys_search(session, &locator, request->uri, ret_handle, failure);
+        if (r != CB_INVALID_ARGUMENT || !request->key_uri)
+                return r;
+        several = *failure;
+        *failure = (Failure){ 0 };
+        keys_forget(session->token, request->key_uri);
+        r = keys_find(session, request->key_uri, &known, failure);
+        if (r == 0)
+                *ret_handle = known.handle;
+        if (r == CB_NOT_FOUND)
+                *failure = several;
+        return r == CB_NOT_FOUND ? several.status : r;
+}
+
+/* Has the URI come to fit another key than before, one that an import or generation has made for another id? */
+static int check_key(Session *session, const Lookup *lookup, Failure *failure)
+{
+        const WireRequest *request = lookup->request;
+        const Locator *found = &lookup->facts.locator;
+        const Asker asker = { request->name, WIRE_CERTIFICATES_MADE };
+        CLEANUP(locator_deinit) Locator known = { 0 };
+        int r;
+
+        if (!request->key_uri || string_equal(request->uri, request->key_uri) ||
+            found->id.n != OWN_ID_LENGTH || key_is_made_for(&lookup->facts, &asker))
+                return 0;
+        r = locator_parse(request->key_uri, &session->token->info, false, &known, failure);
+        if (r != 0 || bytes_equal(&known.id, &found->id))
+                return r;
+        return fail(failure, CB_NOT_FOUND,
+                    "source '%s' has another private key for '%s' now, which was made for another "
+                    "certificate; it is not taken",
+                    session->token->name, string_or_empty(request->name));
+}
+
 static int lookup_work(Session *session, void *userdata, Failure *failure)
 {
         Lookup *lookup = userdata;
-        CLEANUP(locator_deinit) Locator locator = { 0 };
+        const WireRequest *request = lookup->request;
+        const Asker asker = { request->name, request->certificates };
         CK_OBJECT_HANDLE handle;
-        const char *uri = lookup->uri;
         int r;
 
         lookup_deinit(lookup); /* of a first try */
-        *lookup = (Lookup){ .uri = uri };
-        r = locator_parse(uri, &session->token->info, true, &locator, failure);
-        if (r == 0)
-                r = keys_search(session, &locator, uri, &handle, failure);
+        *lookup = (Lookup){ .request = request };
+        r = lookup_key(session, request, &handle, failure);
         if (r == 0)
                 r = key_facts_read(session, handle, &lookup->facts, failure);
         if (r == 0)
-                r = key_chain(session, &lookup->facts, &lookup->chain, &lookup->missing, failure);
+                r = check_key(session, lookup, failure);
+        if (r == 0)
+                r = key_chain(session, &lookup->facts, &asker, &lookup->chain, &lookup->missing,
+                              failure);
         return r;
 }
 
 static int p11_lookup(void *instance, const DriverCall *call, WireReply *reply)
 {
-        CLEANUP(lookup_deinit) Lookup lookup = { .uri = call->request->uri };
+        CLEANUP(lookup_deinit) Lookup lookup = { .request = call->request };
         int r;
 
-        if (!lookup.uri)
+        if (!call->request->uri)
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key is named");
         r = session_run(instance, call->deadline_usec, lookup_work, &lookup, &reply->failure);
         if (r == 0)
                 r = key_facts_reply(instance, &lookup.facts, reply);
         if (r != 0)
                 return r;
-        reply->warning = chain_warning(&lookup.chain, lookup.missing);
+        /* That nothing was installed for it yet is no fault: it has what it was registered with. */
+        if (lookup.chain.n > 0 || call->request->certificates != WIRE_CERTIFICATES_OWN)
+                reply->warning = chain_warning(&lookup.chain, lookup.missing);
         reply->chain = lookup.chain;
         lookup.chain = (BytesList){ 0 };
         return 0;

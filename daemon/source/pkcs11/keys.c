@@ -15,6 +15,7 @@
 
 #define KEYS_MAX       65536
 #define CANDIDATES_MAX 4
+#define NAMESAKES_MAX  64 /* keys with the label of one that has no CKA_ID */
 
 void keys_clear_locked(Token *token)
 {
@@ -113,7 +114,10 @@ int keys_search(Session *session, const Locator *locator, const char *uri,
                 filter[n++] = (CK_ATTRIBUTE){ CKA_ID, locator->id.data, locator->id.n };
         if (locator->label.n > 0)
                 filter[n++] = (CK_ATTRIBUTE){ CKA_LABEL, locator->label.data, locator->label.n };
-        r = objects_find(session, filter, n, CANDIDATES_MAX, &list, failure);
+        r = objects_find(session, filter, n, locator->no_id ? NAMESAKES_MAX : CANDIDATES_MAX, &list,
+                         failure);
+        if (r == 0 && locator->no_id)
+                r = object_list_filter(session, &list, object_is_foreign, NULL, failure);
         if (r != 0)
                 return r;
         if (list.n > 1)
@@ -183,6 +187,7 @@ int keys_find(Session *session, const char *key_uri, Key *ret_key, Failure *fail
         if (find_kept(session->token, key_uri, ret_key))
                 return 0;
         r = locator_parse(key_uri, &session->token->info, false, &locator, failure);
+        locator.no_id = locator.id.n == 0; /* it was made from the key's own attributes */
         if (r == 0)
                 r = keys_search(session, &locator, key_uri, &handle, failure);
         if (r == 0)

@@ -160,3 +160,33 @@ int object_destroy(Session *session, CK_OBJECT_HANDLE object, const char *doing,
         rv = session->f->C_DestroyObject(session->handle, object);
         return rv == CKR_OK ? 0 : session_fail(session, rv, "C_DestroyObject", doing, failure);
 }
+
+int object_list_filter(Session *session, ObjectList *list, object_keep keep, const void *userdata,
+                       Failure *failure)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < list->n; i++) {
+                bool stays = false;
+                int r = keep(session, list->handles[i], userdata, &stays, failure);
+
+                if (r != 0)
+                        return r;
+                if (stays)
+                        list->handles[n++] = list->handles[i];
+        }
+        list->n = n;
+        return 0;
+}
+
+int object_is_foreign(Session *session, CK_OBJECT_HANDLE object, const void *userdata,
+                      bool *ret_keep, Failure *failure)
+{
+        CLEANUP(bytes_deinit) Bytes id = { 0 };
+        int r;
+
+        r = object_read(session, object, CKA_ID, &id, failure);
+        if (r == 0)
+                *ret_keep = id.n != OWN_ID_LENGTH && id.n != OWN_ID_LENGTH + 1;
+        return r;
+}

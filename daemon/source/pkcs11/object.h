@@ -4,8 +4,11 @@
 
 #include "base/bytes.h"
 #include "source/pkcs11/session.h"
+#include "wire/message.h"
 
 #define ATTRIBUTE_MAX (64 * 1024)
+/* The CKA_ID that an import gives a key; its further certificates have it and a byte more. */
+#define OWN_ID_LENGTH WIRE_MARK_LENGTH
 
 typedef struct ObjectList {
         CK_OBJECT_HANDLE *handles;
@@ -18,6 +21,18 @@ int object_list_append(ObjectList *list, const ObjectList *more);
 
 int objects_find(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
                  ObjectList *ret_list, Failure *failure);
+
+/* Drops those of which `keep` does not say that they are to stay. */
+typedef int (*object_keep)(Session *session, CK_OBJECT_HANDLE object, const void *userdata,
+                           bool *ret_keep, Failure *failure);
+int object_list_filter(Session *session, ObjectList *list, object_keep keep, const void *userdata,
+                       Failure *failure);
+/*
+ * An object_keep: as far as can be told, no import, generation or install has made it, for its CKA_ID is not of that
+ * length. A label is anybody's to give: what is known by its label alone is none of these.
+ */
+int object_is_foreign(Session *session, CK_OBJECT_HANDLE object, const void *userdata,
+                      bool *ret_keep, Failure *failure);
 
 /* An attribute that the object lacks, or will not tell, is empty; one larger than ATTRIBUTE_MAX too. */
 int object_read(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, Bytes *ret_value,

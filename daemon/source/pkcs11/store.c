@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -16,6 +17,7 @@
 #include "pki/token-object.h"
 #include "pki/x509.h"
 #include "source/handed.h"
+#include "source/pkcs11/beside.h"
 #include "source/pkcs11/facts.h"
 #include "source/pkcs11/session.h"
 #include "source/pkcs11/sign.h"
@@ -64,7 +66,7 @@ static void roll_back(Token *token, ObjectList *created)
                           created->n, failure.text);
 }
 
-/* Certificates beside a key: the leaf with the key's id, the others with an index after it. */
+/* The leaf with this id, the others with an index after it. */
 static int create_chain(Session *session, const ObjectName *name, const BytesList *chain,
                         ObjectList *created, Failure *failure)
 {
@@ -72,13 +74,9 @@ static int create_chain(Session *session, const ObjectName *name, const BytesLis
         ObjectName other = { { id, sizeof(id) }, name->label };
         int r = 0;
 
-        /* Beside a key with an id of somebody else's making, the leaf alone: whose would the others be? */
-        size_t n = name->id.n == OWN_ID_LENGTH ? MIN(chain->n, (size_t)PKI_CHAIN_MAX)
-                                               : MIN(chain->n, 1);
-
-        if (name->id.n == OWN_ID_LENGTH)
-                memcpy(id, name->id.data, OWN_ID_LENGTH);
-        for (size_t i = 0; i < n && r == 0; i++) {
+        assert_always(name->id.n == OWN_ID_LENGTH);
+        memcpy(id, name->id.data, OWN_ID_LENGTH);
+        for (size_t i = 0; i < MIN(chain->n, (size_t)PKI_CHAIN_MAX) && r == 0; i++) {
                 CK_OBJECT_HANDLE object;
 
                 id[OWN_ID_LENGTH] = (uint8_t)i;
@@ -236,6 +234,7 @@ int store_import(Token *token, const DriverCall *call, WireReply *reply)
 
 typedef struct Install {
         const WireRequest *request;
+        uint8_t id[OWN_ID_LENGTH]; /* where the certificates do not lie beside the key */
         ObjectList created;
         ObjectList old;
 } Install;
@@ -264,11 +263,33 @@ static int check_leaf(const KeyFacts *facts, const BytesList *chain, Failure *fa
         return 0;
 }
 
+/*
+ * Beside a key that was made for this id. Beside any other key they would be taken for its owner's, or for another
+ * id's: there they have the id as label, and a CKA_ID of their own.
+ */
+static int install_objects(Session *session, Install *install, const KeyFacts *facts,
+                           Failure *failure)
+{
+        const WireRequest *request = install->request;
+        const Asker asker = { request->name, request->certificates };
+        ObjectName name = { facts->locator.id, facts->locator.label };
+        int r;
+
+        if (key_is_made_for(facts, &asker)) {
+                r = key_certificates(session, facts, &install->old, failure);
+        } else {
+                name = (ObjectName){ { install->id, sizeof(install->id) },
+                                     { (uint8_t *)request->name, strlen(request->name) } };
+                r = key_certificates_of(session, facts, request->name, &install->old, failure);
+        }
+        return r == 0 ? create_chain(session, &name, &request->chain, &install->created, failure)
+                      : r;
+}
+
 static int install_work(Session *session, void *userdata, Failure *failure)
 {
         Install *install = userdata;
         CLEANUP(key_facts_deinit) KeyFacts facts = { 0 };
-        ObjectName name;
         int r;
 
         object_list_deinit(&install->old);
@@ -277,12 +298,7 @@ static int install_work(Session *session, void *userdata, Failure *failure)
                 r = key_facts_find(session, install->request->key_uri, &facts, failure);
         if (r == 0)
                 r = check_leaf(&facts, &install->request->chain, failure);
-        if (r == 0)
-                r = key_certificates(session, &facts, &install->old, failure);
-        if (r != 0)
-                return r;
-        name = (ObjectName){ facts.locator.id, facts.locator.label };
-        return create_chain(session, &name, &install->request->chain, &install->created, failure);
+        return r == 0 ? install_objects(session, install, &facts, failure) : r;
 }
 
 static int install_finish(Session *session, void *userdata, Failure *failure)
@@ -298,8 +314,10 @@ int store_install(Token *token, const DriverCall *call, WireReply *reply)
         Failure failure = { 0 };
         int r;
 
-        if (!call->request->key_uri)
-                return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key is named");
+        if (!call->request->key_uri || !call->request->name || !*call->request->name)
+                return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key or id is named");
+        if (getrandom(install.id, sizeof(install.id), 0) != sizeof(install.id))
+                return -EIO;
         r = session_run(token, call->deadline_usec, install_work, &install, &reply->failure);
         if (r != 0) {
                 roll_back(token, &install.created);
@@ -329,6 +347,8 @@ static int destroy_work(Session *session, void *userdata, Failure *failure)
                 r = key_publics(session, &facts, &doomed, failure);
         if (r == 0)
                 r = key_certificates(session, &facts, &doomed, failure);
+        if (r == 0 && request->name)
+                r = key_certificates_of(session, &facts, request->name, &doomed, failure);
         if (r == 0)
                 r = destroy_all(session, &doomed, "destroy the key", failure);
         keys_forget(session->token, request->key_uri);

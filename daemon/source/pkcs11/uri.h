@@ -23,6 +23,7 @@ bool uri_selects_object(struct p11_kit_uri *uri); /* has object, id or type */
 typedef struct Locator {
         Bytes id;    /* CKA_ID; n 0: any */
         Bytes label; /* CKA_LABEL; n 0: any */
+        bool no_id;  /* the key that is meant had no CKA_ID, so it is none of our making */
 } Locator;
 
 void locator_deinit(Locator *locator);
