@@ -181,7 +181,7 @@ def test_user_without_a_number(stopped, start, stranger):
 
 
 def test_goes_on_to_the_next_address(broker, start, stranger):
-    """A stranger at one address keeps nobody from the broker at another; nor one at the channel from the bus."""
+    """A stranger at one address keeps nobody from the broker at another."""
     cert = broker.import_new("client", "rsa-2048")
     squatter = stranger("squatter.py", f"@{broker.folder}/x/channel", "bus")
     addresses = str(broker.get(ROOT, "Manager", "ChannelAddress"))
@@ -194,6 +194,27 @@ def verify(cert, text):
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding, utils
     cert.public_key().verify(bytes.fromhex(text), DIGEST, padding.PKCS1v15(), utils.Prehashed(hashes.SHA256()))
+
+
+def test_channel_of_a_stranger_is_not_used(broker, start, stranger):
+    """The broker on the bus tells where its channel is; somebody else is there: the bus is used."""
+    cert = broker.import_new("client", "rsa-2048")
+    squatter = stranger("squatter.py", f"@{broker.runtime}/channel", "channel", before=("unshare", "--net"))
+    (broker.runtime / "channel").unlink()
+    client = start(broker.bus_address, before=("nsenter", f"--net=/proc/{squatter.process.pid}/ns/net"))
+    verify(cert, client.ok(*SIGN))
+    squatter.was_told_nothing()
+
+
+def test_what_answers_does_not_decide(broker, start):
+    """A channel under a bus's name is no bus, though the broker himself is there."""
+    broker.import_new("client", "rsa-2048")
+    (broker.folder / "link").symlink_to(broker.runtime / "channel")
+    outcome, _, text = start(f"unix:path={broker.folder}/link")(*SIGN)
+    assert outcome == "failed" and "no D-Bus message bus" in text
+    (broker.folder / "x").mkdir()
+    (broker.folder / "x/channel").symlink_to(broker.folder / "bus")
+    assert start(f"unix:path={broker.folder}/x/channel")(*SIGN)[0] in ("failed", "unreachable", "access-denied")
 
 
 def test_watch_goes_on_after_a_stranger(broker, start, stranger):
