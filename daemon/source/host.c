@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "base/strings.h"
 #include "source/asks.h"
+#include "source/confine.h"
 #include "source/driver.h"
 #include "source/drivers.h"
 #include "source/handed.h"
@@ -319,6 +320,7 @@ static int host_configure(Host *host, const WireRequest *request, unsigned *ret_
         if (!driver)
                 return fail(failure, CB_NOT_SUPPORTED, "this build has no driver '%s' for sources",
                             string_or_empty(name));
+        confine(request->settings);
         r = driver->configure(request->settings, &services, &host->instance, ret_n_workers,
                               failure);
         if (r == 0)

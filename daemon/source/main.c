@@ -21,6 +21,7 @@
 #include "base/secret.h"
 #include "build-config.h"
 #include "pki/context.h"
+#include "source/confine.h"
 #include "source/host.h"
 
 static const char help_text[] = "certbroker-source --fd N\n"
@@ -121,7 +122,9 @@ int main(int argc, char **argv)
                 return EX_USAGE;
         }
         ignore_signals();
-        r = secret_harden_process();
+        r = confine_begin(fd);
+        if (r == 0)
+                r = secret_harden_process();
         if (r == 0)
                 r = pki_init();
         if (r == 0)

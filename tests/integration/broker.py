@@ -162,21 +162,26 @@ class Broker:
         self.bus_address = None
         self.tokens = self.folder / "tokens"
         self.tokens.mkdir(mode=0o700)
+        # What a module is told and tells: a source can open what comes to be in a folder that was there before it, but
+        # not what comes to be on the way to the broker's state.
+        self.faults = self.folder / "faults"
+        self.faults.mkdir()
         self.softhsm_conf = self.folder / "softhsm2.conf"
         self.softhsm_conf.write_text(
             f"directories.tokendir = {self.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
         self.pin_file = self.secret("hsm-pin", PIN + "\n")
         self.daemon_arguments = []
+        self.daemon_command = []  # what stands before it
         self.extra_environment = {}
         self._connection = None
 
     # surroundings
 
-    def fault_module(self):
-        """p11fault, for `module`: in our own folder, for a build's need not be root's."""
-        path = self.folder / "p11fault.so"
+    def fault_module(self, name="p11fault"):
+        """p11fault or another of ours, for `module`: in our own folder, for a build's need not be root's."""
+        path = self.folder / f"{name}.so"
         if not path.exists():
-            shutil.copy(BUILD / "tests/integration/p11fault.so", path)
+            shutil.copy(BUILD / f"tests/integration/{name}.so", path)
         return f'"{path}"'
 
     def secret(self, name, text):
@@ -287,7 +292,7 @@ class Broker:
     # the daemon
 
     def spawn(self, *arguments, env=None, command=()):
-        command = [*command, str(DAEMON), "--config", str(self.config), "--bus", self.bus_address,
+        command = [*(command or self.daemon_command), str(DAEMON), "--config", str(self.config), "--bus", self.bus_address,
                    *self.daemon_arguments, *arguments]
         with open(self.log, "ab") as log:
             return subprocess.Popen(command, env=env or self.environment(), stdin=subprocess.DEVNULL,

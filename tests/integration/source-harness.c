@@ -198,12 +198,16 @@ static void write_softhsm_conf(Fixture *fixture)
 static int setup(void **state, const char *module)
 {
         Fixture *fixture = calloc(1, sizeof(*fixture));
+        char path[160];
 
         assert_non_null(fixture);
         fixture->fd = -1;
         fixture->label = "unit";
-        strcpy(fixture->directory, "/tmp/certbroker-source-XXXXXX");
-        assert_non_null(mkdtemp(fixture->directory));
+        strcpy(fixture->base, "/tmp/certbroker-source-XXXXXX");
+        assert_non_null(mkdtemp(fixture->base));
+        snprintf(fixture->directory, sizeof(fixture->directory), "%s/files", fixture->base);
+        assert_int_equal(mkdir(fixture->directory, 0700), 0);
+        assert_int_equal(mkdir(data_path(fixture, "../state", path), 0700), 0);
         snprintf(fixture->pin_file, sizeof(fixture->pin_file), "%s/pin", fixture->directory);
         snprintf(fixture->rules, sizeof(fixture->rules), "%s/rules", fixture->directory);
         snprintf(fixture->log, sizeof(fixture->log), "%s/calls", fixture->directory);
@@ -219,7 +223,7 @@ static int setup(void **state, const char *module)
         setting(fixture, "uri", "pkcs11:token=unit");
         setting(fixture, "module", module);
         setting(fixture, "pin-file", fixture->pin_file);
-        setting(fixture, "state-directory", fixture->directory);
+        setting(fixture, "state-directory", path);
         *state = fixture;
         return 0;
 }
@@ -237,7 +241,7 @@ int fixture_setup_faults(void **state)
 int fixture_teardown(void **state)
 {
         Fixture *fixture = *state;
-        const char *const argv[] = { "rm", "-rf", fixture->directory, NULL };
+        const char *const argv[] = { "rm", "-rf", fixture->base, NULL };
 
         /* However the case has ended, the process must end well. */
         int status = fixture->fd >= 0 ? source_stop(fixture) : 0;

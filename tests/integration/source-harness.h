@@ -15,7 +15,7 @@
 #define SETTINGS_MAX 16
 
 typedef struct Fixture {
-        char directory[64];
+        char base[48], directory[64]; /* beside it in base: the state directory */
         char pin_file[128];
         char rules[128];
         char log[128];

@@ -188,7 +188,7 @@ static void test_unlock(void **state)
         WireReply key;
         struct stat st;
 
-        data_path(fixture, "source-unit.pin-refused", record);
+        data_path(fixture, "../state/source-unit/pin-refused", record);
         write_text(fixture->pin_file, "9999", 0600);
         source_start_until(fixture, SOURCE_LOCKED);
         assert_int_equal(stat(record, &st), 0);

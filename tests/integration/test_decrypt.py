@@ -114,10 +114,10 @@ def test_not_supported(decrypter, refused):
 
 @pytest.fixture
 def faulty(stopped):
-    rules = stopped.folder / "rules"
+    rules = stopped.faults / "rules"
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.folder / "calls")}
+                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
     stopped.configure(sources=stopped.source(module=stopped.fault_module()),
                       grants=lifecycle.GRANT_EVERYTHING)
     stopped.start()

@@ -183,10 +183,10 @@ def test_the_grant_alone(stopped, refused):
 
 
 def test_a_token_that_gives_nothing_away(stopped, refused):
-    rules = stopped.folder / "rules"
+    rules = stopped.faults / "rules"
     rules.write_text("C_GetMechanismInfo type=0x210a rv=0x70\n")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.folder / "calls")}
+                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
     stopped.configure(sources=stopped.source(module=stopped.fault_module()),
                       grants=lifecycle.GRANT_EVERYTHING)
     broker = stopped.start()

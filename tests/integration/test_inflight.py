@@ -19,10 +19,10 @@ DIGEST = dbus.ByteArray(bytes(32))
 @pytest.fixture
 def slow(stopped):
     """A broker with a token that takes its time where slow.rules() says so, for many at once."""
-    rules = stopped.folder / "rules"
+    rules = stopped.faults / "rules"
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
-    stopped.configure(sources=stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"', sessions="20"),
+    stopped.configure(sources=stopped.source(module=stopped.fault_module(), sessions="20"),
                       grants=lifecycle.GRANT_EVERYTHING)
     stopped.start()
     stopped.rules = rules.write_text

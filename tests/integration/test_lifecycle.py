@@ -100,10 +100,10 @@ def test_generate_refusals(broker, refused):
 @pytest.fixture
 def faulty(stopped):
     """A broker whose token fails as faulty.rules() says."""
-    rules = stopped.folder / "rules"
+    rules = stopped.faults / "rules"
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.folder / "calls")}
+                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start()
     stopped.rules = rules.write_text

@@ -19,8 +19,8 @@ from lifecycle import generate
 @pytest.fixture
 def faulty(stopped):
     """A broker whose token fails as faulty.rules() says, with a certificate that has to stay as it is."""
-    rules = stopped.folder / "rules"
-    calls = stopped.folder / "calls"
+    rules = stopped.faults / "rules"
+    calls = stopped.faults / "calls"
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
                                  "P11FAULT_LOG": str(calls)}

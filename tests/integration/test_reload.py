@@ -29,7 +29,7 @@ NO_OPTIONS = dbus.Dictionary({}, signature="sv")
 @pytest.fixture
 def slow(stopped):
     """A broker whose token takes its time where slow.rules() says so; the certificate `client` of two generations."""
-    rules = stopped.folder / "rules"
+    rules = stopped.faults / "rules"
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
     stopped.sources = stopped.source(module=stopped.fault_module(), sessions="8")

@@ -8,7 +8,7 @@ import dbus
 import pki
 import pytest
 
-from broker import BUILD, SOFTHSM, Failure
+from broker import SOFTHSM, Failure
 from cryptography.exceptions import InvalidSignature
 
 
@@ -196,10 +196,10 @@ def test_more_than_the_limit_in_flight(stopped):
 
 def test_a_wrong_signature_is_held_back(stopped, refused):
     """A token that makes a mistake in one RSA signature gives the key away with it: it does not leave the broker."""
-    rules = stopped.folder / "rules"
+    rules = stopped.faults / "rules"
     rules.write_text("")
     stopped.extra_environment.update({"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": rules})
-    sources = stopped.source(module=f'"{BUILD}/tests/integration/p11fault.so"')
+    sources = stopped.source(module=stopped.fault_module())
     stopped.configure(sources=sources)
     stopped.start()
     certs = {key_type: stopped.import_new(key_type, key_type) for key_type in ("rsa-2048", "ec-p256")}

@@ -431,10 +431,10 @@ def test_full_token_directory_is_read_only(broker, refused):
 
 def test_requests_wait_for_a_token_that_starts(stopped):
     """What comes just after READY=1 is done when the token is there; what is known without it is stale until then."""
-    rules = stopped.folder / "rules"
+    rules = stopped.faults / "rules"
     rules.write_text("C_Initialize delay=1500\n")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.folder / "calls")}
+                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start(ready=None)
     assert stopped.source_properties("hsm")["State"] == "starting"

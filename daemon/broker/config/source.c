@@ -105,6 +105,16 @@ static int read_duration(Parse *parse, const config_setting_t *setting, const So
         return r == 0 ? print_number(usec, ret_value) : r;
 }
 
+static int read_boolean(Parse *parse, const config_setting_t *setting, const SourceRow *row,
+                        char **ret_value)
+{
+        (void)row;
+        if (config_setting_type(setting) != CONFIG_TYPE_BOOL)
+                return parse_fail(parse, setting, "'%s' must be true or false, without quotes",
+                                  config_setting_name(setting));
+        return string_set(ret_value, config_setting_get_bool(setting) ? "true" : "false");
+}
+
 static int read_word(Parse *parse, const config_setting_t *setting, const SourceRow *row,
                      char **ret_value)
 {
@@ -167,6 +177,7 @@ static const SourceRow pkcs11_rows[] = {
         { "uri", read_token_uri, .required = true },
         { "module", read_trusted },
         { "pin-file", read_secret },
+        { "network", read_boolean, .fallback = "false" },
         { "sessions", read_number, .fallback = "8", .min = 1, .max = 64 },
         { 0 },
 };
@@ -381,6 +392,13 @@ int parse_finish_sources(Parse *parse)
                 SourceConfig *source = config->sources[i];
 
                 r = add_setting(source, "state-directory", config->state_directory);
+                if (r == 0)
+                        r = add_setting(source, "runtime-directory", config->runtime_directory);
+                if (r == 0)
+                        r = add_setting(source, "audit-log", config->audit_log);
+                if (r == 0 && config->credentials_directory)
+                        r = add_setting(source, "credentials-directory",
+                                        config->credentials_directory);
                 if (r == 0)
                         r = add_setting(source, "request-timeout-usec", timeout);
                 if (r < 0)

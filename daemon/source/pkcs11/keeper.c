@@ -77,6 +77,23 @@ static void reset_pool_locked(Token *token)
         token->n_open_max = token->n_open_limit;
 }
 
+/* Its module cannot know why it gets no connection. */
+static int find_token(Token *token, Failure *failure)
+{
+        Failure why = { 0 };
+        int r;
+
+        r = modules_initialize(token->modules, &why);
+        if (r == 0)
+                r = modules_find_token(token->modules, token->uri, &token->slot, &token->info, &why);
+        if (r > 0 && !token->has_network)
+                return fail(failure, r, "%s; a token in the network needs `network = true`",
+                            why.text);
+        if (r != 0)
+                *failure = why;
+        return r;
+}
+
 static int open_token(Token *token, Failure *failure)
 {
         CK_SESSION_HANDLE session;
@@ -88,10 +105,7 @@ static int open_token(Token *token, Failure *failure)
                 if (r != 0)
                         return r;
         }
-        r = modules_initialize(token->modules, failure);
-        if (r == 0)
-                r = modules_find_token(token->modules, token->uri, &token->slot, &token->info,
-                                       failure);
+        r = find_token(token, failure);
         if (r != 0)
                 return r;
         token->mechanisms = slot_mechanisms(&token->slot);

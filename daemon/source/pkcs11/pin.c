@@ -32,7 +32,7 @@ int pins_init(Pins *pins, const char *source, const char *file, const char *stat
         r = string_set(&pins->file, file);
         if (r < 0 || !state_directory)
                 return r;
-        if (asprintf(&pins->record, "%s/source-%s.pin-refused", state_directory, source) < 0) {
+        if (asprintf(&pins->record, "%s/source-%s/pin-refused", state_directory, source) < 0) {
                 pins->record = NULL;
                 return -ENOMEM;
         }

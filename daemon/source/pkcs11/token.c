@@ -216,6 +216,7 @@ int token_init(Token *token, char *const *settings, const DriverHost *host, Fail
         token->state = SOURCE_STARTING;
         token->started_usec = clock_monotonic_usec();
 
+        token->has_network = string_equal(driver_setting(settings, "network"), "true");
         r = string_set(&token->name, name);
         if (r == 0)
                 r = string_set(&token->module_path, driver_setting(settings, "module"));

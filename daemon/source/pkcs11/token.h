@@ -33,6 +33,7 @@ typedef struct Token {
         /* constant once configured */
         char *name;
         char *module_path; /* NULL: p11-kit's */
+        bool has_network;
         struct p11_kit_uri *uri;
         unsigned n_sessions_max;
         DriverHost host;
