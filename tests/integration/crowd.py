@@ -16,7 +16,9 @@ import dbus.lowlevel
 
 
 def take(value):
-    return dbus.ByteArray(bytes.fromhex(value["hex"])) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return dbus.ByteArray(bytes.fromhex(value["hex"])) if value else dbus.Dictionary({}, signature="sv")
+    return value
 
 
 def call_as(uid, address, n, path, interface, method, signature, *arguments):
