@@ -16,9 +16,7 @@ import dbus.lowlevel
 
 
 def take(value):
-    if isinstance(value, dict):
-        return dbus.ByteArray(bytes.fromhex(value["hex"])) if value else dbus.Dictionary({}, signature="sv")
-    return value
+    return dbus.ByteArray(bytes.fromhex(value["hex"])) if isinstance(value, dict) else value
 
 
 def call_as(uid, address, n, path, interface, method, signature, *arguments):
