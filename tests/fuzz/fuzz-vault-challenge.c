@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The challenge of a vault, which would choose for whom a token is asked. Holds: one that is believed without a
- * configured resource names a resource over https that the vault's host belongs to, and a configured tenant is its own.
+ * The challenge of a vault, which would choose for whom a token is asked, and how long it asks to be left alone. Holds:
+ * one that is believed without a configured resource names a resource over https that the vault's host belongs to, and a
+ * configured tenant is its own; and nobody is made to wait for more than five minutes.
  */
 #include "fuzz-text.h"
 
@@ -9,6 +10,7 @@
 
 #include "source/azure-key-vault/address.h"
 #include "source/azure-key-vault/challenge.h"
+#include "source/azure-key-vault/http.h"
 
 #define HOST   "orders.vault.azure.net"
 #define TENANT "72f988bf-86f1-41af-91ab-2d7cd011db47"
@@ -29,6 +31,17 @@ static void verify(const Challenge *challenge, const char *resource, const char 
                            resource_covers(challenge->resource, HOST));
 }
 
+static void try_retry_after(const char *value)
+{
+        static const char *const names[] = { "Retry-After", "retry-after-ms" };
+
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                uint64_t usec = http_parse_retry_after(names[i], value, 1800000000);
+
+                FUZZ_CHECK(usec == HTTP_NO_RETRY_AFTER || usec <= 300 * USEC_PER_SEC);
+        }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         CLEANUP(challenge_deinit) Challenge challenge = { 0 };
@@ -36,6 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         Failure failure = { 0 };
         int r = challenge_parse(header, &challenge, &failure);
 
+        try_retry_after(header);
         fuzz_check_outcome(r, &failure);
         FUZZ_CHECK((r == 0) == (challenge.resource != NULL));
         if (r != 0)
