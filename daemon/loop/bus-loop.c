@@ -408,6 +408,18 @@ static void bus_loop_handle(BusLoop *loop, unsigned direction)
                         descriptor_handle(descriptor, descriptor->pending, direction);
 }
 
+/* libdbus leaves it to the next read to find out that nobody is there for what it writes. */
+static bool has_hung_up(const BusLoop *loop)
+{
+        if (loop->connection && !dbus_connection_get_is_connected(loop->connection))
+                return true;
+        for (const Descriptor *descriptor = loop->descriptors; descriptor;
+             descriptor = descriptor->next)
+                if (descriptor->source && (descriptor->pending & EPOLLHUP))
+                        return true;
+        return false;
+}
+
 /* What was not dealt with is reported again. */
 static void bus_loop_watch_again(BusLoop *loop)
 {
@@ -462,6 +474,8 @@ BusTurnEnd bus_loop_turn(BusLoop *loop, const BusTurn *turn)
         loop->in_turn = false;
         loop->is_ready = end == BUS_TURN_MORE;
         loop->is_stopped = end == BUS_TURN_STOPPED;
+        if (end == BUS_TURN_STOPPED && has_hung_up(loop))
+                end = BUS_TURN_LOST;
         bus_loop_watch_again(loop);
         bus_loop_leave(loop);
         return end;

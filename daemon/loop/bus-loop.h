@@ -45,6 +45,7 @@ typedef enum BusTurnEnd {
         BUS_TURN_IDLE,    /* ready() tells when there is more */
         BUS_TURN_MORE,    /* there is more now: take another turn, ready() does not ask for it */
         BUS_TURN_STOPPED, /* go_on() said no: nothing is read until a turn in which it says yes */
+        BUS_TURN_LOST,    /* the same, and the other end has hung up: only reading would find it out */
 } BusTurnEnd;
 
 /*

@@ -450,7 +450,7 @@ static void test_stopped(void **state)
         bench_close(bench);
 }
 
-/* Who goes while he is stopped is noticed when he is asked again. */
+/* Who goes while he is stopped is noticed where there is something to write, and else when he is asked again. */
 static void test_client_goes_in_its_turn(void **state)
 {
         Owner owner = { 0 };
@@ -468,6 +468,40 @@ static void test_client_goes_in_its_turn(void **state)
                 assert_true(i < 100);
                 if (owner_turn(&owner, 16) == BUS_TURN_IDLE)
                         (void)sd_event_run(bench->event, 0);
+        }
+        bench_close(bench);
+}
+
+/* It has asked for more than its socket takes, reads nothing, and goes. */
+static void test_client_goes_without_reading(void **state)
+{
+        Owner owner = { 0 };
+        Bench *bench = &owner.bench;
+        BusTurnEnd end = BUS_TURN_IDLE;
+        DBusMessage *signal;
+        char *text;
+
+        (void)state;
+        owner_open(&owner);
+        assert_int_equal(owner_turn(&owner, 16), BUS_TURN_IDLE);
+        bench->client_loop = bus_loop_free(bench->client_loop);
+        text = calloc(1, 1 << 22);
+        assert_non_null(text);
+        memset(text, 'x', (1 << 22) - 1);
+        signal = dbus_message_new_signal("/", "org.example.Test", "Large");
+        assert_true(dbus_message_append_args(signal, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID));
+        assert_true(dbus_connection_send(bench->peer, signal, NULL));
+        dbus_message_unref(signal);
+        free(text);
+        assert_true(dbus_connection_get_outgoing_size(bench->peer) > 0);
+        owner.goes_on = false;
+        assert_int_equal(owner_turn(&owner, 16), BUS_TURN_STOPPED);
+        dbus_connection_close(bench->client);
+        for (unsigned i = 0; end != BUS_TURN_LOST; i++) {
+                assert_true(i < 100);
+                (void)sd_event_run(bench->event, USEC_PER_MSEC);
+                if (owner.n_ready > 0)
+                        end = owner_turn(&owner, 16);
         }
         bench_close(bench);
 }
@@ -514,6 +548,7 @@ int main(void)
                 cmocka_unit_test(test_nothing_outside_of_turns),
                 cmocka_unit_test(test_stopped),
                 cmocka_unit_test(test_client_goes_in_its_turn),
+                cmocka_unit_test(test_client_goes_without_reading),
                 cmocka_unit_test(test_end_in_turn),
         };
 

@@ -41,6 +41,11 @@ static void take_turn(void *userdata)
 
         if (peer->state != PEER_KNOWN)
                 return;
+        /* It went without reading: nobody is there for the answers to what it had sent. */
+        if (end == BUS_TURN_LOST) {
+                peer_gone(peer);
+                return;
+        }
         peer_settle(peer);
         if (end == BUS_TURN_MORE)
                 bus_want_turn(peer->bus, &peer->turn);

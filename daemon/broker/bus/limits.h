@@ -30,9 +30,11 @@
 #define FDS_OF_A_PLACE (1 + 2 * MESSAGE_FDS_MAX)
 /* What libdbus, sd-event and we keep for a connection, calls that are read, and what is unfinished. */
 #define PLACE_SIZE (MESSAGE_SIZE_MAX + 16 * KIB)
-/* A client that has so much to read is not read from: its calls stay with it until it reads their answers. */
-#define UNREAD_MAX (64 * KIB)
-/* And so much, or an account without room for one more, and it gets no signals; what they say can be asked for. */
+/*
+ * Of a connection for which an answer waits that the kernel has no room for, nothing is read: its calls stay with it
+ * until it reads. With so much, or an account without room for one more, it gets no signals; what they say can be asked
+ * for.
+ */
 #define UNREAD_SIGNALS_MAX (4 * MIB)
 #define SIGNAL_SIZE        (64 * KIB)
 /* What a reload changed is told in steps (512 objects, 2 MiB at most) that stay below that. */
@@ -53,6 +55,8 @@
  * turn of those that were read.
  */
 #define SMALL_ANSWER_SIZE (4 * KIB)
+/* From here on it is worth copying: libdbus makes room for up to twice of what a message holds. */
+#define LARGE_ANSWER_SIZE (64 * KIB)
 
 /* --- places on the channel --- */
 

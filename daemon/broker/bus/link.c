@@ -265,11 +265,15 @@ static void take_turn(void *userdata)
         Link *link = userdata;
         const BusTurn turn = { TURN_CALLS_MAX, clock_monotonic_usec() + TURN_USEC, may_go_on,
                                link };
+        BusTurnEnd end;
 
         if (!link->calls.loop)
                 return;
-        if (bus_loop_turn(link->calls.loop, &turn) == BUS_TURN_MORE)
+        end = bus_loop_turn(link->calls.loop, &turn);
+        if (end == BUS_TURN_MORE)
                 link_resume(link);
+        else if (end == BUS_TURN_LOST)
+                link_lost(link, "disconnected");
         link_settle(link);
 }
 

@@ -33,7 +33,7 @@ void peer_settle(Peer *peer)
 
 bool peer_is_unread(const Peer *peer)
 {
-        return unread(peer) > UNREAD_MAX;
+        return unread(peer) > 0;
 }
 
 static int hold(Peer *peer, size_t size)
@@ -45,7 +45,7 @@ static int hold(Peer *peer, size_t size)
         return r;
 }
 
-/* libdbus makes room for up to twice of what a message holds; a copy has room for that alone. */
+/* A copy has room for what it holds, and no more. */
 static void drop_slack(DBusMessage **message)
 {
         DBusMessage *copy = dbus_message_copy(*message);
@@ -62,7 +62,7 @@ int peer_admit(Peer *peer, DBusMessage **answer)
 
         if (size == 0)
                 return -ENOMEM;
-        if (size > UNREAD_MAX)
+        if (size > LARGE_ANSWER_SIZE)
                 drop_slack(answer);
         if (peer->name)
                 return link_admit(peer->bus->link, peer, size);
