@@ -8,11 +8,10 @@ import lifecycle
 import pki
 import pytest
 
-from broker import BUILD, PATIENCE, SOFTHSM, certificate_path
+from broker import BUILD, SOFTHSM, certificate_path
 from test_register import encrypted
-from test_reload import CERTIFICATE, Calls
+from test_reload import CERTIFICATE, DELAY_MSEC, Calls
 
-DELAY_MSEC = 2000 + 1000 * PATIENCE
 DIGEST = dbus.ByteArray(bytes(32))
 
 
@@ -74,7 +73,7 @@ def test_nothing_goes_out_after_the_end(slow):
     lifecycle.generate(slow, "pending")
 
     slow.rules(f"C_Sign delay={DELAY_MSEC} count=11\nC_Decrypt delay={DELAY_MSEC} count=2\n"
-               f"C_WrapKey delay={DELAY_MSEC} count=3\n")
+               f"C_WrapKey delay={DELAY_MSEC} count=1\n")  # exports wait for each other
     work = Work(slow)
     for id, cert in made.items():
         work.everything(id, cert.public_key())
@@ -86,15 +85,16 @@ def test_nothing_goes_out_after_the_end(slow):
     work.request("pending")
     work.begun()
 
+    set_enabled(slow, "again", False, True)
     set_enabled(slow, "disabled", False)
-    slow.delete_certificate("deleted", destroy_key=True)
     retire(slow, "retired", 1)
+    retire(slow, "pending", 1)
     slow.certificate("demoted", "SetCurrent", "t", dbus.UInt64(1))
     retire(slow, "demoted", 2)
-    slow.delete_certificate("reborn")
+    for id in ("deleted", "reborn"):
+        slow.delete_certificate(id)
     slow.import_new("reborn")
-    set_enabled(slow, "again", False, True)
-    retire(slow, "pending", 1)
+    work.begun()
     answers = work.end()
 
     everything = ("Sign", "SignTls", "Decrypt", "CreateRequest", "Export")
