@@ -117,37 +117,60 @@ static int copy_pages(sqlite3 *from, sqlite3 *to)
         return r == SQLITE_DONE ? SQLITE_OK : r;
 }
 
-/* Whole, ours, and one file: without a write-ahead log beside it. */
-static int check_copy(Cli *cli, sqlite3 *to, const char *file)
+/* Whole, and ours. */
+static int check_copy(Cli *cli, sqlite3 *copy)
 {
         char text[256] = "";
 
-        if (read_text(to, "PRAGMA application_id", text, sizeof(text)) < 0 ||
+        if (read_text(copy, "PRAGMA application_id", text, sizeof(text)) < 0 ||
             strcmp(text, APPLICATION_ID) != 0)
                 return cli_fail(cli, CB_FAILED, "It is no store of certbrokerd's.");
-        if (read_text(to, "PRAGMA journal_mode = DELETE", text, sizeof(text)) < 0 ||
-            strcmp(text, "delete") != 0)
-                return cli_fail(cli, CB_FAILED, "The copy %s cannot be finished: %s", file,
-                                sqlite3_errmsg(to));
-        if (read_text(to, "PRAGMA integrity_check(1)", text, sizeof(text)) < 0 ||
+        if (read_text(copy, "PRAGMA integrity_check(1)", text, sizeof(text)) < 0 ||
             strcmp(text, "ok") != 0)
                 return cli_fail(cli, CB_FAILED, "The store is damaged: %s", text);
         return 0;
 }
 
-static int copy_to(Cli *cli, sqlite3 *from, const char *file)
+/* One file, without a write-ahead log beside it: as sqlite3_deserialize() says how. */
+static void set_file_format(unsigned char *data, size_t n)
 {
-        sqlite3 *to = NULL;
+        if (n >= 20)
+                data[18] = data[19] = 1;
+}
+
+static int write_copy(Cli *cli, sqlite3 *copy, NewFile *file)
+{
+        sqlite3_int64 n = 0;
+        unsigned char *data = sqlite3_serialize(copy, "main", &n, 0);
         int r;
 
-        if (sqlite3_open_v2(file, &to, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK ||
-            copy_pages(from, to) != SQLITE_OK)
-                r = cli_fail(cli, CB_FAILED, "The copy %s cannot be written: %s", file,
-                             to ? sqlite3_errmsg(to) : "no memory");
+        if (!data)
+                return cli_out_of_memory(cli);
+        set_file_format(data, (size_t)n);
+        r = newfile_begin(file, file->path);
+        if (r == 0)
+                r = newfile_write(file, data, (size_t)n);
+        sqlite3_free(data);
+        return r ? cli_fail(cli, r, "%s cannot be written: %s", file->path, newfile_reason(r)) : 0;
+}
+
+/*
+ * In memory first: SQLite opens files by their names, and beside the place of the copy others may have put a link, or
+ * a log to be replayed, under any name that can be seen there.
+ */
+static int copy_to(Cli *cli, sqlite3 *from, NewFile *file)
+{
+        sqlite3 *copy = NULL;
+        int r;
+
+        if (sqlite3_open(":memory:", &copy) != SQLITE_OK || copy_pages(from, copy) != SQLITE_OK)
+                r = cli_fail(cli, CB_FAILED, "The store cannot be copied: %s",
+                             copy ? sqlite3_errmsg(copy) : "no memory");
         else
-                r = check_copy(cli, to, file);
-        if (sqlite3_close(to) != SQLITE_OK && r == 0)
-                r = cli_fail(cli, CB_FAILED, "The copy %s cannot be closed.", file);
+                r = check_copy(cli, copy);
+        if (r == 0)
+                r = write_copy(cli, copy, file);
+        (void)sqlite3_close(copy);
         return r;
 }
 
@@ -168,7 +191,7 @@ static int publish(Cli *cli, NewFile *file, uint64_t *ret_n_bytes)
 
 int store_copy(Cli *cli, const char *directory, const char *file, uint64_t *ret_n_bytes)
 {
-        CLEANUP(newfile_deinit) NewFile copy = { .fd = -1 };
+        CLEANUP(newfile_deinit) NewFile copy = { .path = file, .fd = -1 };
         CLEANUP(free_text) char *store = NULL;
         sqlite3 *from = NULL;
         int r;
@@ -176,9 +199,7 @@ int store_copy(Cli *cli, const char *directory, const char *file, uint64_t *ret_
         r = open_store(cli, directory, &store, &from);
         if (r)
                 return r;
-        r = newfile_begin(&copy, file);
-        r = r ? cli_fail(cli, r, "%s cannot be written: %s", file, newfile_reason(r))
-              : copy_to(cli, from, copy.temporary);
+        r = copy_to(cli, from, &copy);
         (void)sqlite3_close(from);
         return r ? r : publish(cli, &copy, ret_n_bytes);
 }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`certbroker backup`, and the way back that docs/operations.md tells."""
 
+import ctypes
 import os
 import sqlite3
+import struct
 import subprocess
 import threading
 
@@ -127,6 +129,34 @@ def test_backup_is_for_those_who_may_read_the_store(broker, root):
         env=broker.environment(), capture_output=True, check=False, timeout=60, cwd="/")
     assert done.returncode == 4 and b"cannot be read" in done.stderr, done.stderr
     assert os.listdir(out) == []
+
+
+IN_OPEN, IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE = 0x20, 0x40, 0x80, 0x100
+EVENTS = {IN_OPEN: "open", IN_MOVED_FROM: "from", IN_MOVED_TO: "to", IN_CREATE: "create"}
+
+
+def test_backup_opens_nothing_twice(broker):
+    """In a folder of others they can put a link in place of each file that is seen there, or a log of SQLite's beside
+    it: so none is opened again by its name."""
+    shared = broker.folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    broker.import_new("client")
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert fd >= 0 and libc.inotify_add_watch(fd, os.fsencode(shared), sum(EVENTS)) >= 0
+    backup(broker, shared / "copy")
+    data, seen = os.read(fd, 65536), []
+    os.close(fd)
+    while data:
+        _, mask, _, n = struct.unpack("iIII", data[:16])
+        name = data[16:16 + n].rstrip(b"\0").decode()
+        seen += [(EVENTS[bit], name.startswith(".copy.") and len(name) == 12 or name) for bit in EVENTS if mask & bit]
+        data = data[16 + n:]
+    of_files = [event for event in seen if event[1]]
+    assert of_files == [("create", True), ("open", True), ("from", True), ("to", "copy")], seen
+    with sqlite3.connect(f"file:{shared}/copy?mode=ro&immutable=1", uri=True) as copy:
+        assert copy.execute("SELECT id FROM certificate").fetchall() == [("client",)]
 
 
 def test_policy_list(stopped):
