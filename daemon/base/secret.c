@@ -268,7 +268,7 @@ int secret_read_file(const char *path, TrustedKind kind, size_t n_max, Secret **
         CLEANUP(closep) int fd = -1;
         int r;
 
-        r = trusted_open(path, kind, O_RDONLY, geteuid(), &fd, failure);
+        r = trusted_open(path, kind, O_RDONLY, NULL, &fd, failure);
         return r == 0 ? secret_read_fd(fd, n_max, 10 * USEC_PER_SEC, ret_secret) : r;
 }
 

@@ -3,7 +3,8 @@
  * The walk along a path, one name after the other. Invariant: each step is opened without following a link,
  * and judged by its descriptor before the next one is taken from it; a link's text takes its place in what is
  * still to be walked. A folder that is sticky (/tmp) is walked through, for what it holds cannot be renamed by
- * others, and the next step is judged too; but the folder that holds the file itself must not be one.
+ * others, and the next step is judged too; but the folder that holds the file itself, or that would hold what is
+ * not there, must not be one.
  *
  * Group and others count alike, whatever the group: an access list (ACL) shows as the group's bits.
  */
@@ -24,7 +25,7 @@
 
 typedef struct Walk {
         TrustedKind kind;
-        uid_t daemon_uid;
+        TrustedUser daemon;
         Failure *failure;
         int fd;               /* of the folder that was reached, O_PATH */
         struct stat st;       /* of it */
@@ -45,7 +46,7 @@ static int check_owner(Walk *walk, const struct stat *st)
 {
         char what[96];
 
-        if (st->st_uid == 0 || st->st_uid == geteuid() || st->st_uid == walk->daemon_uid)
+        if (st->st_uid == 0 || st->st_uid == geteuid() || st->st_uid == walk->daemon.uid)
                 return 0;
         snprintf(what, sizeof(what), "belongs to user %u, who could change it",
                  (unsigned)st->st_uid);
@@ -89,7 +90,8 @@ static int check_last_folder(Walk *walk)
 static int check_readers(Walk *walk, const struct stat *st)
 {
         char what[96];
-        bool group = (st->st_mode & S_IRGRP) && st->st_gid != 0 && st->st_gid != getegid();
+        bool group = (st->st_mode & S_IRGRP) && st->st_gid != 0 && st->st_gid != getegid() &&
+                     st->st_gid != walk->daemon.gid;
 
         if (!(st->st_mode & S_IROTH) && !group)
                 return 0;
@@ -241,6 +243,14 @@ static int end_at_folder(Walk *walk, int flags, int *ret_fd)
         return 0;
 }
 
+/* Who asks may go on without the file: then nobody else may make it later. */
+static int not_there(Walk *walk)
+{
+        int r = check_last_folder(walk);
+
+        return r == 0 ? -ENOENT : r;
+}
+
 /* One name of the rest. *ret_fd: the file, where it is one. */
 static int step(Walk *walk, int flags, int *ret_fd)
 {
@@ -253,6 +263,8 @@ static int step(Walk *walk, int flags, int *ret_fd)
         if (r < 0 || *name == '\0' || strcmp(name, ".") == 0)
                 return r;
         fd = openat(walk->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+                return not_there(walk);
         if (fd < 0 || fstat(fd, &st) < 0)
                 return -errno;
         r = name_append(walk, name);
@@ -282,10 +294,14 @@ static int walk_begin(Walk *walk, const char *path)
         return enter_root(walk);
 }
 
-int trusted_open(const char *path, TrustedKind kind, int flags, uid_t daemon_uid, int *ret_fd,
-                 Failure *failure)
+int trusted_open(const char *path, TrustedKind kind, int flags, const TrustedUser *daemon,
+                 int *ret_fd, Failure *failure)
 {
-        Walk walk = { .kind = kind, .daemon_uid = daemon_uid, .failure = failure, .fd = -1 };
+        const TrustedUser ourselves = { geteuid(), getegid() };
+        Walk walk = { .kind = kind,
+                      .daemon = daemon ? *daemon : ourselves,
+                      .failure = failure,
+                      .fd = -1 };
         int fd = -1, r;
 
         r = walk_begin(&walk, path);
@@ -299,9 +315,9 @@ int trusted_open(const char *path, TrustedKind kind, int flags, uid_t daemon_uid
         return r;
 }
 
-int trusted_check(const char *path, TrustedKind kind, uid_t daemon_uid, Failure *failure)
+int trusted_check(const char *path, TrustedKind kind, const TrustedUser *daemon, Failure *failure)
 {
         CLEANUP(closep) int fd = -1;
 
-        return trusted_open(path, kind, O_PATH, daemon_uid, &fd, failure);
+        return trusted_open(path, kind, O_PATH, daemon, &fd, failure);
 }

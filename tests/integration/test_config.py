@@ -274,6 +274,33 @@ def test_check_by_another_user(stopped, root):
     assert f"{secret} cannot be looked at by user 65534" in done.stderr
 
 
+def test_secrets_of_the_daemons_group(stopped, root):
+    """Of root, and for the daemon's group to read: whoever checks is in another group than the daemon."""
+    stopped.pin_file.chmod(0o640)
+    os.chown(stopped.pin_file, 0, 1)
+    stopped.configure(sources=stopped.source())
+    assert f"chmod g-rwx {stopped.pin_file}" in check(stopped).stderr
+    os.chown(stopped.state, 1, 1)
+    stopped.extra_environment["STATE_DIRECTORY"] = str(stopped.state)
+    done = check(stopped)
+    assert (done.returncode, done.stderr) == (0, "")
+    os.chown(stopped.pin_file, 0, 2)
+    assert f"chmod g-rwx {stopped.pin_file}" in check(stopped).stderr
+
+
+@pytest.mark.parametrize("setting", list(NAMED))
+def test_files_that_others_could_make(stopped, setting):
+    """Not there when the configuration is read, in a folder where anybody may put it before it is used."""
+    shared = stopped.folder / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    for name in (shared / "missing", shared / "folder/missing"):
+        stopped.configure(sources=f'x = {{ {NAMED[setting][0]}\n  {setting} = "{name}"; }};')
+        refused_everywhere(stopped, shared, "use another folder than", line_of(stopped, str(name)))
+    shared.chmod(0o755)
+    assert check(stopped).returncode == 0
+
+
 def test_unknown_user_is_told(stopped):
     """A grant for a user that does not exist can never match: reported, with the line."""
     stopped.configure(grants='  x = { user = "no-such-user"; allow = "use"; certificate = "*"; };\n')

@@ -58,7 +58,7 @@ static void set_mode(const char *name, mode_t mode)
 static int check(const char *name, TrustedKind kind)
 {
         failure = (Failure){ 0 };
-        return trusted_check(in(name), kind, geteuid(), &failure);
+        return trusted_check(in(name), kind, NULL, &failure);
 }
 
 static void expect_good(const char *name, TrustedKind kind)
@@ -120,6 +120,8 @@ static void judges_by_mode(void **state)
 
 static void judges_by_owner(void **state)
 {
+        const TrustedUser other = { OTHER, OTHER };
+
         (void)state;
         if (geteuid() != 0)
                 skip(); /* only root gives files away */
@@ -127,17 +129,18 @@ static void judges_by_owner(void **state)
         make_file("folder/file", 0600);
         assert_int_equal(chown(in("folder/file"), OTHER, 0), 0);
         expect_bad("folder/file", TRUSTED_FILE, "folder/file", "chown root");
-        assert_int_equal(trusted_check(in("folder/file"), TRUSTED_SECRET, OTHER, &failure), 0);
+        assert_int_equal(trusted_check(in("folder/file"), TRUSTED_SECRET, &other, &failure), 0);
         assert_int_equal(chown(in("folder/file"), 0, 0), 0);
         assert_int_equal(chown(in("folder"), OTHER, 0), 0);
         expect_bad("folder/file", TRUSTED_FILE, "folder", "chown root");
         expect_bad("folder", TRUSTED_DIRECTORY, "folder", "chown root");
         assert_int_equal(chown(in("folder"), 0, 0), 0);
 
-        /* A group may read a secret where it is root's or ours. */
+        /* A group may read a secret where it is root's or ours, or that of whom it is checked for. */
         set_mode("folder/file", 0640);
         assert_int_equal(chown(in("folder/file"), 0, OTHER), 0);
         expect_bad("folder/file", TRUSTED_SECRET, "folder/file", "chmod g-rwx");
+        assert_int_equal(trusted_check(in("folder/file"), TRUSTED_SECRET, &other, &failure), 0);
         expect_good("folder/file", TRUSTED_FILE);
 }
 
@@ -209,7 +212,22 @@ static void takes_only_what_it_is_asked_for(void **state)
         assert_int_equal(check("missing", TRUSTED_FILE), -ENOENT);
         assert_int_equal(check("missing/file", TRUSTED_FILE), -ENOENT);
         assert_int_equal(check("file/x", TRUSTED_FILE), -ENOTDIR);
-        assert_int_equal(trusted_check("/dev/null", TRUSTED_FILE, 0, &failure), CB_INVALID_ARGUMENT);
+        assert_int_equal(trusted_check("/dev/null", TRUSTED_FILE, NULL, &failure), CB_INVALID_ARGUMENT);
+}
+
+/* The folder is the first that is not there. */
+static void judges_where_something_is_missing(void **state)
+{
+        (void)state;
+        make_folder("good", 0755);
+        make_folder("open", 01777);
+        assert_int_equal(symlink(in("open/missing"), in("good/link")), 0);
+        assert_int_equal(check("good/missing", TRUSTED_FILE), -ENOENT);
+        for (TrustedKind kind = 0; kind < _TRUSTED_KIND_N; kind++) {
+                expect_bad("open/missing", kind, "open", "use another folder than");
+                expect_bad("open/missing/file", kind, "open", "use another folder than");
+                expect_bad("good/link", kind, "open", "use another folder than");
+        }
 }
 
 static atomic_bool done;
@@ -242,7 +260,7 @@ static void opens_what_it_has_judged(void **state)
                 int fd = -1, r;
 
                 failure = (Failure){ 0 };
-                r = trusted_open(in("link"), TRUSTED_SECRET, O_RDONLY, geteuid(), &fd, &failure);
+                r = trusted_open(in("link"), TRUSTED_SECRET, O_RDONLY, NULL, &fd, &failure);
                 if (r != 0) {
                         n_refused++;
                         continue;
@@ -284,6 +302,7 @@ int main(void)
                 CASE(judges_every_folder_on_the_way),
                 CASE(judges_links_by_where_they_are_and_lead),
                 CASE(takes_only_what_it_is_asked_for),
+                CASE(judges_where_something_is_missing),
                 CASE(opens_what_it_has_judged),
         };
 

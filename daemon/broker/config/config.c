@@ -85,7 +85,7 @@ static int open_trusted(Parse *parse, const char *path, TrustedKind kind, int *r
         Failure why = { 0 };
         int r;
 
-        r = trusted_open(path, kind, O_RDONLY, parse->daemon_uid, ret_fd, &why);
+        r = trusted_open(path, kind, O_RDONLY, parse->daemon, ret_fd, &why);
         if (r == 0 || r == -ENOMEM)
                 return r;
         if (r < 0)
@@ -407,16 +407,16 @@ static int load(Parse *parse, const char *path)
 
 int config_load(const char *path, Config **ret_config, Failure *failure)
 {
-        return config_load_for(geteuid(), path, ret_config, failure);
+        return config_load_for(NULL, path, ret_config, failure);
 }
 
-int config_load_for(uid_t daemon_uid, const char *path, Config **ret_config, Failure *failure)
+int config_load_for(const TrustedUser *daemon, const char *path, Config **ret_config, Failure *failure)
 {
         static uint64_t n_loaded; /* decisions remember under which grants they were made */
         CLEANUP(config_freep) Config *config = NULL;
         Parse parse = {
                 .file = path ?: DEFAULT_PATH,
-                .daemon_uid = daemon_uid,
+                .daemon = daemon,
                 .failure = failure,
         };
         int r;
@@ -437,14 +437,16 @@ int config_load_for(uid_t daemon_uid, const char *path, Config **ret_config, Fai
         return 0;
 }
 
-uid_t config_daemon_uid(void)
+TrustedUser config_daemon(void)
 {
         const char *directory = getenv("STATE_DIRECTORY");
         struct stat st;
 
         if (!directory || *directory != '/')
                 directory = DEFAULT_STATE_DIRECTORY;
-        return stat(directory, &st) == 0 ? st.st_uid : geteuid();
+        if (stat(directory, &st) < 0)
+                return (TrustedUser){ geteuid(), getegid() };
+        return (TrustedUser){ st.st_uid, st.st_gid };
 }
 
 Config *config_free(Config *config)

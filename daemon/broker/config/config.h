@@ -11,6 +11,7 @@
 
 #include "base/failure.h"
 #include "base/macro.h"
+#include "base/trusted.h"
 #include "core/grants.h"
 
 typedef enum VerifySignatures {
@@ -60,11 +61,11 @@ typedef struct Config {
 /* NULL: the installed default. status CB_INVALID_ARGUMENT with "FILE:LINE: reason" in failure. */
 int config_load(const char *path, Config **ret_config, Failure *failure);
 /*
- * For --check-config by whoever that is: the daemon runs as daemon_uid, and its own files are as good as
- * root's. config_daemon_uid() is who owns the state directory (the environment's or the default one);
+ * For --check-config by whoever that is: the daemon runs as another user, and its own files are as good as
+ * root's. config_daemon() is who owns the state directory (the environment's or the default one);
  * nothing that the configuration says decides who is trusted with it.
  */
-int config_load_for(uid_t daemon_uid, const char *path, Config **ret_config, Failure *failure);
-uid_t config_daemon_uid(void);
+int config_load_for(const TrustedUser *daemon, const char *path, Config **ret_config, Failure *failure);
+TrustedUser config_daemon(void);
 Config *config_free(Config *config);
 DEFINE_CLEANUP(Config, config_free)

@@ -215,7 +215,7 @@ int parse_trusted(Parse *parse, const config_setting_t *setting, const char *pat
 
         if (*path != '/') /* of a credential that is not here now */
                 return 0;
-        r = trusted_check(path, kind, parse->daemon_uid, &why);
+        r = trusted_check(path, kind, parse->daemon, &why);
         if (r > 0)
                 return parse_fail(parse, setting, "'%s': %s", setting_name(setting), why.text);
         if (r == -EACCES)

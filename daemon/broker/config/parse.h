@@ -13,7 +13,7 @@ typedef struct config_setting_t config_setting_t;
  */
 typedef struct Parse {
         const char *file; /* the one being read: for settings that do not know theirs */
-        uid_t daemon_uid; /* whose files are trusted beside root's and our own */
+        const TrustedUser *daemon; /* NULL: ourselves */
         Config *config;
         Failure *failure;
 } Parse;
