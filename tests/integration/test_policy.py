@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Signals
 
-from broker import DAEMON, GRANT_ALL, ME, NAME, PEER, ROOT, Failure, certificate_path, memfd, source_path
+from broker import BUILD, DAEMON, GRANT_ALL, ME, NAME, PEER, ROOT, Failure, certificate_path, memfd, source_path
 
 POLICY = pathlib.Path(__file__).resolve().parents[2] / "policy"
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
@@ -179,6 +179,18 @@ def test_unit_never_stays_down(unit):
     assert 0 < int(settings["WatchdogSec"]) <= 60
     assert {"MemoryMax", "TasksMax", "LimitNOFILE"} <= set(settings)
     assert settings["OOMPolicy"] == "continue" and int(settings["OOMScoreAdjust"]) < 0
+
+
+def test_apparmor_profile_is_understood():
+    """By its parser, without a warning; the kernel need not have it."""
+    profile = BUILD / "policy/usr.bin.certbrokerd"
+    done = subprocess.run(["apparmor_parser", "--skip-kernel-load", "--skip-cache", profile],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "interface file missing" not in line]
+    assert not told, told
+    names = subprocess.run(["apparmor_parser", "--names", profile], capture_output=True, text=True, check=True).stdout
+    assert sorted(names.split()) == ["certbroker-source", "certbrokerd"]
 
 
 def test_sysusers_and_tmpfiles(folder):
