@@ -25,7 +25,8 @@
 #include "base/clock.h"
 #include "base/macro.h"
 
-#define CHILD_FD 3
+#define CHILD_FD    3
+#define KILLED_USEC USEC_PER_SEC /* in which whatever can be killed is gone */
 /* Room for many packets at once, where we may (CAP_NET_ADMIN) or the system's limit lets us. */
 #define SOCKET_BUFFER (4 * 1024 * 1024)
 
@@ -182,10 +183,16 @@ void process_reap_all(const pid_t *pids, size_t n, uint64_t timeout_usec)
                         wait_for_exit(pids[i], until_usec);
         }
         for (size_t i = 0; i < n; i++) {
+                if (pids[i] > 0)
+                        (void)kill(pids[i], SIGKILL); /* not reaped yet: the pid is still its own */
+        }
+        /* One that is in a call into the kernel which does not return is left to init. */
+        until_usec = clock_monotonic_usec() + KILLED_USEC;
+        for (size_t i = 0; i < n; i++) {
                 if (pids[i] <= 0)
                         continue;
-                (void)kill(pids[i], SIGKILL); /* not reaped yet: the pid is still its own */
-                while (waitpid(pids[i], NULL, 0) < 0 && errno == EINTR)
+                wait_for_exit(pids[i], until_usec);
+                while (waitpid(pids[i], NULL, WNOHANG) < 0 && errno == EINTR)
                         ;
         }
 }

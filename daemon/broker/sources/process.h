@@ -13,6 +13,7 @@
 int process_start(const char *helper, pid_t *ret_pid, int *ret_fd);
 
 /*
- * Waits for n children (pid 0: none) until `timeout_usec` is over, kills what is left, reaps all.
+ * Waits for n children (pid 0: none) until `timeout_usec` is over, kills what is left, reaps all
+ * but those that cannot be killed.
  */
 void process_reap_all(const pid_t *pids, size_t n, uint64_t timeout_usec);

@@ -5,7 +5,8 @@
  * Two things have a state. The SourceState is what the process says of its token, and what a caller
  * is shown; the Phase is where the process itself is in its life. Invariants: requests are in
  * flight only while there is a socket; a process that is given up is answered for (its requests,
- * its state) before anything else happens; at most one process of a source exists at a time.
+ * its state) before anything else happens; at most one process of a source exists at a time, but for one
+ * that not even SIGKILL ends.
  *
  * It knows no driver and no secret: settings go through as they are.
  */
@@ -102,12 +103,28 @@ static void phase_enter(Source *source, Phase phase)
         case PHASE_RUNNING:
                 return;
         case PHASE_STOPPING:
+                source->killed = false;
                 source_arm_phase(source, source->sources->timing.stop_usec);
                 return;
         case _PHASE_N:
                 break;
         }
         assert_always(false);
+}
+
+/*
+ * A thread of it is in a call that the kernel does not end, such as a read from a file system whose server
+ * does not answer: that may last, and signing does not wait for it. It is reaped whenever it ends.
+ */
+static void source_orphan(Source *source)
+{
+        log_error("source '%s': its process %d cannot be ended, and is left behind",
+                  source_name(source), (int)source->pid);
+        (void)sd_event_source_set_userdata(source->child, NULL);
+        (void)sd_event_source_set_floating(source->child, true);
+        source->child = sd_event_source_unref(source->child);
+        source->pid = 0;
+        phase_enter(source, PHASE_WAITING);
 }
 
 static int source_on_phase_time(sd_event_source *event_source, uint64_t usec, void *userdata)
@@ -126,7 +143,13 @@ static int source_on_phase_time(sd_event_source *event_source, uint64_t usec, vo
                         source_lost(source, "its process closed the connection without ending");
                 return 0;
         case PHASE_STOPPING:
+                if (source->killed) {
+                        source_orphan(source);
+                        return 0;
+                }
                 (void)kill(source->pid, SIGKILL);
+                source->killed = true;
+                source_arm_phase(source, source->sources->timing.stop_usec);
                 return 0;
         case _PHASE_N:
                 break;
@@ -198,10 +221,12 @@ static void describe_exit(const siginfo_t *info, char *ret_text, size_t n)
 static int source_on_child(sd_event_source *event_source, const siginfo_t *info, void *userdata)
 {
         Source *source = userdata;
-        bool expected = source->phase == PHASE_STOPPING;
+        bool expected = source && source->phase == PHASE_STOPPING;
         char why[120];
 
         (void)event_source;
+        if (!source)
+                return 0; /* one that was left behind */
         describe_exit(info, why, sizeof(why));
         source->pid = 0;
         source->child = sd_event_source_disable_unref(source->child);

@@ -61,6 +61,7 @@ struct Source {
         int fd;    /* -1: none */
         sd_event_source *io, *child, *phase_timer, *deadline_timer;
         bool at_eof;
+        bool killed; /* while stopping */
         bool answering; /* what was in flight: nothing new is taken meanwhile */
         Pending *pending;
 
