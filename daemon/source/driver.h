@@ -5,7 +5,7 @@
  *
  * Threads: `configure` runs on the main thread and must not wait for anything. `start` begins the
  * driver's own work (log-in, watching) on threads of its own. The operations are called by as many
- * workers at once as `configure` asked for. `wipe` is called last, while workers may still be busy.
+ * workers of each kind at once as `configure` asked for. `wipe` is called last, while workers may still be busy.
  *
  * An operation fills `reply` (but neither id nor failure.status) and returns 0, or a status or -errno
  * with its sentence in reply->failure. It is not called when the request has expired. The deadline is
@@ -41,6 +41,12 @@ typedef struct DriverCall {
         uint64_t deadline_usec;
 } DriverCall;
 
+/* How many operations may run at once. Management never takes a worker of the signatures, nor one its. */
+typedef struct DriverWorkers {
+        unsigned n_sign; /* signatures and decryptions, unless they serve management */
+        unsigned n_manage;
+} DriverWorkers;
+
 typedef int (*driver_operation)(void *instance, const DriverCall *call, WireReply *reply);
 
 typedef struct SourceDriver {
@@ -48,10 +54,9 @@ typedef struct SourceDriver {
 
         /*
          * settings: "key=value". Keys that are not its own are ignored: the broker has checked them.
-         * ret_n_workers: how many operations may run at once.
          */
         int (*configure)(char *const *settings, const DriverHost *host, void **ret_instance,
-                         unsigned *ret_n_workers, Failure *failure);
+                         DriverWorkers *ret_workers, Failure *failure);
         int (*start)(void *instance);
         /* Overwrites what is secret; nothing is freed, the process ends after it. */
         void (*wipe)(void *instance);

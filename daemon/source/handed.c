@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading what was handed in. Invariant: it goes straight into locked memory, and the descriptors are
- * closed on every path. It never waits longer than it says, whoever holds the other end; but that long it
- * may wait, so it is no matter for the threads that sign: the host reads first, and a driver is called with
+ * closed on every path. Whoever holds the other end, or the file system, decides how long that takes, so it
+ * is no matter for a thread that anybody else waits for: lanes.c reads first, and a driver is called with
  * what was read.
  */
 #include "source/handed.h"
 
 #include <errno.h>
-
-#include "base/clock.h"
-
-#define READ_USEC (5 * USEC_PER_SEC)
 
 void handed_init(Handed *handed)
 {
@@ -23,7 +19,7 @@ void handed_init(Handed *handed)
 
 void handed_read_worker(int fds[WIRE_FDS_MAX], Handed *handed)
 {
-        uint64_t end_usec = clock_monotonic_usec() + READ_USEC;
+        uint64_t end_usec = clock_monotonic_usec() + HANDED_USEC;
 
         for (size_t i = 0; i < WIRE_FDS_MAX; i++) {
                 CLEANUP(closep) int fd = fds[i];
@@ -35,6 +31,12 @@ void handed_read_worker(int fds[WIRE_FDS_MAX], Handed *handed)
                                 fd, HANDED_MAX, now_usec < end_usec ? end_usec - now_usec : 0,
                                 &handed->secrets[i]);
         }
+}
+
+void handed_close_worker(int fds[WIRE_FDS_MAX])
+{
+        for (size_t i = 0; i < WIRE_FDS_MAX; i++)
+                fds[i] = close_fd(fds[i]);
 }
 
 void handed_deinit(Handed *handed)

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host: reads requests on the main thread, hands them to workers through a bounded queue, and lets
- * each worker answer. A request with descriptors passes through a thread that reads them first.
- * Invariant: every request that was read is answered exactly once, by whoever took it out of the queue,
- * unless the process ends.
+ * The host: reads requests on the main thread, puts them into the lanes (lanes.c), whose workers answer.
+ * Invariant: every request that was read is answered exactly once, unless the process ends.
  *
  * The main thread never calls a driver's operation, so that a module that hangs cannot keep it from
  * reading or from seeing the end. A request whose time is over while it waits is answered by the main
- * thread; one that is over while a driver works at it is not answered: the broker sees that this process
- * hangs, and kills it.
+ * thread; one that is over while a driver works at it is not answered: where it is a signature's, the broker
+ * sees that this process hangs, and kills it. Where it manages, signing goes on without its worker.
  */
 #include "source/host.h"
 
@@ -20,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -32,39 +29,23 @@
 #include "source/confine.h"
 #include "source/driver.h"
 #include "source/drivers.h"
-#include "source/handed.h"
+#include "source/lanes.h"
 #include "source/read-chain.h"
 #include "wire/message.h"
 #include "wire/packet.h"
 
-#define QUEUE_MAX      4096
-#define WORKERS_MAX    256
-#define HANDING_MAX    128 /* twice what one client may have in flight; 2 MiB of locked memory each */
-#define READER_STACK   (256 * 1024)
 #define LOG_AGAIN_USEC (10 * USEC_PER_SEC)
 
 typedef struct Host Host;
-typedef struct Job Job;
-struct Job {
-        TAILQ_ENTRY(Job) entry;
-        WireRequest request;
-        uint64_t deadline_usec;
-        Handed handed;
-        bool is_handing; /* one of the host's n_handing */
-        Host *host;
-};
-
 struct Host {
         int fd;
         const SourceDriver *driver; /* NULL until configured; then constant */
         void *instance;
 
-        pthread_mutex_t lock;
-        pthread_cond_t queued;
-        TAILQ_HEAD(, Job) queue;
-        size_t n_queue;
-        size_t n_handing; /* requests whose descriptors are read, or what they held is kept */
+        Lanes *lanes;
         Asks asks;
+
+        pthread_mutex_t lock; /* of the rest */
         char logged[sizeof(((Failure *)NULL)->text)]; /* the last failure that was logged */
         uint64_t logged_usec;
 };
@@ -77,20 +58,6 @@ const char *driver_setting(char *const *settings, const char *key)
                 if (strncmp(settings[i], key, n) == 0 && settings[i][n] == '=')
                         return settings[i] + n + 1;
         return NULL;
-}
-
-static void job_free(Job *job)
-{
-        Host *host = job->host;
-
-        wire_request_deinit(&job->request);
-        handed_deinit(&job->handed);
-        if (job->is_handing) {
-                pthread_mutex_lock(&host->lock);
-                host->n_handing--;
-                pthread_mutex_unlock(&host->lock);
-        }
-        free(job);
 }
 
 /* Wire out. A packet is sent whole or not at all, so threads need no order among them. */
@@ -130,11 +97,11 @@ static void host_send(Host *host, WireReply *reply)
         bytes_deinit(&packet);
 }
 
-static void host_refuse(Host *host, const WireRequest *request, const Failure *failure)
+static void host_refuse(Host *host, uint64_t id, const Failure *failure)
 {
         WireReply reply;
 
-        wire_reply_init(&reply, request->id);
+        wire_reply_init(&reply, id);
         reply.failure = *failure;
         host_send(host, &reply);
         wire_reply_deinit(&reply);
@@ -146,7 +113,7 @@ static void host_refuse_expired(Host *host, const WireRequest *request)
 
         fail(&failure, CB_TIMED_OUT, "the source was too busy to start this %s in time; try again",
              wire_operation_name(request->operation));
-        host_refuse(host, request, &failure);
+        host_refuse(host, request->id, &failure);
 }
 
 static void host_changed(void *userdata, SourceState state, const char *text)
@@ -191,6 +158,7 @@ static void host_give_up(void *userdata, const char *why)
 
         log_error("ends, to be started anew: %s", why);
         host->driver->wipe(host->instance);
+        (void)shutdown(host->fd, SHUT_RDWR); /* a thread that cannot end keeps it open */
         _exit(EX_TEMPFAIL);
 }
 
@@ -231,70 +199,53 @@ static void log_failure(Host *host, const WireRequest *request, const Failure *f
                          failure->text);
 }
 
-static Job *host_pop_locked(Host *host)
+static int operate(Host *host, const DriverCall *call, WireReply *reply)
 {
-        Job *job;
-
-        while (TAILQ_EMPTY(&host->queue))
-                pthread_cond_wait(&host->queued, &host->lock);
-        job = TAILQ_FIRST(&host->queue);
-        TAILQ_REMOVE(&host->queue, job, entry);
-        host->n_queue--;
-        return job;
-}
-
-static void run_job_worker(Host *host, Job *job)
-{
-        DriverCall call = { &job->request, &job->handed, job->deadline_usec };
-        driver_operation operation = operation_of(host->driver, job->request.operation);
-        WireReply reply;
+        WireOperation what = call->request->operation;
+        driver_operation operation = operation_of(host->driver, what);
         int r;
 
-        if (clock_monotonic_usec() >= job->deadline_usec) {
-                host_refuse_expired(host, &job->request);
+        if (!operation)
+                return fail(&reply->failure, CB_NOT_SUPPORTED, "a source of driver %s cannot %s",
+                            host->driver->name, wire_operation_name(what));
+        r = operation(host->instance, call, reply);
+        if (r != 0 && reply->failure.status != r)
+                fail(&reply->failure, r, "%s: %s", wire_operation_name(what),
+                     r < 0 ? strerror(-r) : status_word(r));
+        return r;
+}
+
+static void on_work(void *userdata, const DriverCall *call)
+{
+        Host *host = userdata;
+        WireReply reply;
+
+        if (clock_monotonic_usec() >= call->deadline_usec) {
+                host_refuse_expired(host, call->request);
                 return;
         }
-        wire_reply_init(&reply, job->request.id);
-        r = operation(host->instance, &call, &reply);
-        if (r != 0 && reply.failure.status != r)
-                fail(&reply.failure, r, "%s: %s", wire_operation_name(job->request.operation),
-                     r < 0 ? strerror(-r) : status_word(r));
-        if (r == 0)
+        wire_reply_init(&reply, call->request->id);
+        if (operate(host, call, &reply) == 0)
                 reply.failure.status = 0;
         else
-                log_failure(host, &job->request, &reply.failure);
+                log_failure(host, call->request, &reply.failure);
         host_send(host, &reply);
         wire_reply_deinit(&reply);
 }
 
-static void *worker_main(void *userdata)
+static void on_expired(void *userdata, const WireRequest *request)
 {
-        Host *host = userdata;
-
-        for (;;) {
-                Job *job;
-
-                pthread_mutex_lock(&host->lock);
-                job = host_pop_locked(host);
-                pthread_mutex_unlock(&host->lock);
-                run_job_worker(host, job);
-                job_free(job);
-        }
-        return NULL;
+        host_refuse_expired(userdata, request);
 }
 
-static int host_start_workers(Host *host, unsigned n)
+static void on_endless(void *userdata, uint64_t id)
 {
-        for (unsigned i = 0; i < MIN(MAX(n, 1U), (unsigned)WORKERS_MAX); i++) {
-                pthread_t thread;
-                int r;
+        Failure failure = { 0 };
 
-                r = pthread_create(&thread, NULL, worker_main, host);
-                if (r != 0)
-                        return -r;
-                pthread_detach(thread);
-        }
-        return 0;
+        fail(&failure, CB_INVALID_ARGUMENT,
+             "what was handed in did not end within %d s; give a file that is on this host",
+             (int)(HANDED_USEC / USEC_PER_SEC));
+        host_refuse(userdata, id, &failure);
 }
 
 /* Wire in, all on the main thread. */
@@ -307,7 +258,7 @@ static const SourceDriver *find_driver(const char *name)
         return NULL;
 }
 
-static int host_configure(Host *host, const WireRequest *request, unsigned *ret_n_workers,
+static int host_configure(Host *host, const WireRequest *request, DriverWorkers *ret_workers,
                           Failure *failure)
 {
         const DriverHost services = { host, host_changed, host_give_up, host_ask };
@@ -321,7 +272,7 @@ static int host_configure(Host *host, const WireRequest *request, unsigned *ret_
                 return fail(failure, CB_NOT_SUPPORTED, "this build has no driver '%s' for sources",
                             string_or_empty(name));
         confine(request->settings);
-        r = driver->configure(request->settings, &services, &host->instance, ret_n_workers,
+        r = driver->configure(request->settings, &services, &host->instance, ret_workers,
                               failure);
         if (r == 0)
                 host->driver = driver;
@@ -331,12 +282,13 @@ static int host_configure(Host *host, const WireRequest *request, unsigned *ret_
 /* The answer goes out before anything starts, so that it precedes the first event. */
 static int host_on_configure(Host *host, const WireRequest *request)
 {
+        const LanesEvents events = { host, on_work, on_expired, on_endless, host_give_up };
+        DriverWorkers workers = { 1, 1 };
         WireReply reply;
-        unsigned n_workers = 1;
         int r;
 
         wire_reply_init(&reply, request->id);
-        r = host_configure(host, request, &n_workers, &reply.failure);
+        r = host_configure(host, request, &workers, &reply.failure);
         if (r != 0 && reply.failure.status != r)
                 fail(&reply.failure, r, "the source cannot be set up: %s", strerror(-r));
         if (r != 0)
@@ -346,124 +298,9 @@ static int host_on_configure(Host *host, const WireRequest *request)
         if (r != 0)
                 return 0; /* the broker knows; it decides */
 
-        r = host_start_workers(host, n_workers);
+        r = lanes_new(&events, &workers, &host->lanes);
         if (r == 0)
                 r = host->driver->start(host->instance);
-        return r;
-}
-
-/* What a person asks for goes before the signatures that wait for it. */
-static bool goes_first(WireOperation operation)
-{
-        return operation == WIRE_UNLOCK || operation == WIRE_REFRESH;
-}
-
-/* Takes the job, unless there is no room for it. */
-static int host_queue_locked(Host *host, Job *job, Failure *failure)
-{
-        if (host->n_queue >= QUEUE_MAX)
-                return fail(failure, CB_LIMIT_EXCEEDED,
-                            "%d requests wait for the source already; try again later", QUEUE_MAX);
-        if (goes_first(job->request.operation))
-                TAILQ_INSERT_HEAD(&host->queue, job, entry);
-        else
-                TAILQ_INSERT_TAIL(&host->queue, job, entry);
-        host->n_queue++;
-        pthread_cond_signal(&host->queued);
-        return 0;
-}
-
-static void *reader_main(void *userdata)
-{
-        Job *job = userdata;
-        Host *host = job->host;
-        Failure failure = { 0 };
-        int r;
-
-        handed_read_worker(job->request.fds, &job->handed);
-        pthread_mutex_lock(&host->lock);
-        r = host_queue_locked(host, job, &failure);
-        pthread_mutex_unlock(&host->lock);
-        if (r != 0) {
-                host_refuse(host, &job->request, &failure);
-                job_free(job);
-        }
-        return NULL;
-}
-
-static int start_reader(Job *job)
-{
-        pthread_attr_t attributes;
-        pthread_t thread;
-        int r;
-
-        r = pthread_attr_init(&attributes);
-        if (r != 0)
-                return -r;
-        (void)pthread_attr_setstacksize(&attributes, READER_STACK);
-        (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-        r = pthread_create(&thread, &attributes, reader_main, job);
-        pthread_attr_destroy(&attributes);
-        return -r;
-}
-
-/*
- * Whoever holds the other end of a pipe decides how long its reading takes: a thread of its own reads,
- * and no worker, which signs for others, ever waits for one.
- */
-static int host_read_locked(Host *host, Job *job, Failure *failure)
-{
-        int r;
-
-        if (host->n_handing >= HANDING_MAX)
-                return fail(failure, CB_LIMIT_EXCEEDED,
-                            "%d requests with descriptors wait for the source already; try again "
-                            "later",
-                            HANDING_MAX);
-        job->is_handing = true;
-        r = start_reader(job);
-        if (r < 0)
-                return fail(failure, CB_LIMIT_EXCEEDED,
-                            "the source cannot start a thread to read descriptors: %s; try again "
-                            "later",
-                            strerror(-r));
-        host->n_handing++;
-        return 0;
-}
-
-static bool has_descriptors(const WireRequest *request)
-{
-        for (size_t i = 0; i < WIRE_FDS_MAX; i++)
-                if (request->fds[i] >= 0)
-                        return true;
-        return false;
-}
-
-/* The request is the job's from here on, unless it is refused. */
-static int host_enqueue(Host *host, const WireRequest *request, Failure *failure)
-{
-        Job *job;
-        int r;
-
-        if (!host->driver)
-                return fail(failure, CB_INVALID_ARGUMENT, "the source is not configured yet");
-        if (!operation_of(host->driver, request->operation))
-                return fail(failure, CB_NOT_SUPPORTED, "a source of driver %s cannot %s",
-                            host->driver->name, wire_operation_name(request->operation));
-        job = calloc(1, sizeof(*job));
-        if (!job)
-                return fail(failure, -ENOMEM, "no memory for the request");
-
-        job->host = host;
-        job->request = *request;
-        job->deadline_usec = clock_monotonic_usec() + MIN(request->timeout_usec, UINT64_MAX / 4);
-        handed_init(&job->handed);
-        pthread_mutex_lock(&host->lock);
-        r = has_descriptors(request) ? host_read_locked(host, job, failure)
-                                     : host_queue_locked(host, job, failure);
-        pthread_mutex_unlock(&host->lock);
-        if (r != 0)
-                free(job);
         return r;
 }
 
@@ -489,53 +326,18 @@ static int host_on_packet(Host *host, const void *packet, size_t n, const int fd
         }
         if (request.operation == WIRE_ANSWER) {
                 asks_answer(&host->asks, &request);
-                host_refuse(host, &request, &failure); /* status 0: taken */
+                host_refuse(host, request.id, &failure); /* status 0: taken */
                 wire_request_deinit(&request);
                 return 0;
         }
-        if (host_enqueue(host, &request, &failure) != 0) {
-                host_refuse(host, &request, &failure);
-                wire_request_deinit(&request);
-        }
+        if (!host->lanes)
+                fail(&failure, CB_INVALID_ARGUMENT, "the source is not configured yet");
+        else
+                (void)lanes_put(host->lanes, &request, &failure);
+        if (failure.status != 0)
+                host_refuse(host, request.id, &failure);
+        wire_request_deinit(&request);
         return 0;
-}
-
-/* Takes out one request whose time is over. *ret_next_usec: when the next may be. */
-static Job *host_take_expired(Host *host, uint64_t now_usec, uint64_t *ret_next_usec)
-{
-        uint64_t next_usec = UINT64_MAX;
-        Job *job;
-
-        pthread_mutex_lock(&host->lock);
-        if (host->n_handing > 0)
-                next_usec = now_usec + USEC_PER_SEC; /* they queue too */
-        TAILQ_FOREACH(job, &host->queue, entry)
-        {
-                if (job->deadline_usec <= now_usec) {
-                        TAILQ_REMOVE(&host->queue, job, entry);
-                        host->n_queue--;
-                        break;
-                }
-                next_usec = MIN(next_usec, job->deadline_usec);
-        }
-        pthread_mutex_unlock(&host->lock);
-        *ret_next_usec = next_usec;
-        return job;
-}
-
-/* Answers what has expired in the queue; returns for how long poll() may wait. */
-static int host_expire(Host *host)
-{
-        uint64_t now_usec = clock_monotonic_usec(), next_usec;
-        Job *job;
-
-        while ((job = host_take_expired(host, now_usec, &next_usec))) {
-                host_refuse_expired(host, &job->request);
-                job_free(job);
-        }
-        if (next_usec == UINT64_MAX)
-                return -1; /* only this thread can queue, so nothing can expire meanwhile */
-        return (int)MIN((next_usec - now_usec) / USEC_PER_MSEC + 1, UINT64_C(1000));
 }
 
 /* 1: go on; 0: the broker has closed the socket; -errno. */
@@ -546,7 +348,7 @@ static int host_turn(Host *host, void *buffer)
         ssize_t n;
         int r;
 
-        r = poll(&pfd, 1, host_expire(host));
+        r = poll(&pfd, 1, host->lanes ? lanes_tick(host->lanes) : -1);
         if (r < 0)
                 return errno == EINTR ? 1 : -errno;
         if (r == 0)
@@ -574,8 +376,6 @@ int host_run(int fd)
                 return -ENOMEM;
         host.fd = fd;
         pthread_mutex_init(&host.lock, NULL);
-        pthread_cond_init(&host.queued, NULL);
-        TAILQ_INIT(&host.queue);
         asks_init(&host.asks);
 
         while ((r = host_turn(&host, buffer)) > 0)

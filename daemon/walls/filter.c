@@ -16,6 +16,7 @@
 #include <seccomp.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -45,7 +46,6 @@ static const Row rows[] = {
         { "tkill", SOURCE },
         { "rt_sigqueueinfo", SOURCE },
         { "rt_tgsigqueueinfo", SOURCE },
-        { "setpriority", SOURCE },
         { "ioprio_set", SOURCE },
         { "sched_setscheduler", SOURCE },
         { "sched_setparam", SOURCE },
@@ -178,7 +178,7 @@ static int add_only(scmp_filter_ctx filter, const char *call, unsigned argument,
         return r;
 }
 
-/* Our own process alone: for threads and abort(), and for setrlimit(). */
+/* Our own process alone: for threads and abort(), for setrlimit() and for how urgent a thread is. */
 static int add_processes(scmp_filter_ctx filter)
 {
         uint32_t pid = (uint32_t)getpid();
@@ -189,6 +189,11 @@ static int add_processes(scmp_filter_ctx filter)
                 r = add_only(filter, "tgkill", 0, pid, SOURCE);
         if (r == 0)
                 r = add_only(filter, "prlimit64", 0, 0, SOURCE);
+        /* A thread of its own gives way: the one that calls. */
+        if (r == 0)
+                r = add_only(filter, "setpriority", 0, PRIO_PROCESS, SOURCE);
+        if (r == 0)
+                r = add_only(filter, "setpriority", 1, 0, SOURCE);
         return r;
 }
 

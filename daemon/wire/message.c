@@ -55,7 +55,9 @@ static void fds_deinit(int fds[WIRE_FDS_MAX])
 
 void wire_request_init(WireRequest *request, WireOperation operation)
 {
-        *request = (WireRequest){ .operation = operation };
+        *request = (WireRequest){ .operation = operation,
+                                  .manages = operation != WIRE_SIGN && operation != WIRE_DECRYPT &&
+                                             operation != WIRE_CONFIGURE && operation != WIRE_ANSWER };
         fds_init(request->fds);
 }
 
@@ -189,6 +191,8 @@ int wire_request_encode(const WireRequest *request, Bytes *ret_packet)
         put_head(&w, PACKET_REQUEST, request->id);
         put_enum(&w, request->operation, _WIRE_OPERATION_N);
         writer_u64(&w, request->timeout_usec);
+        put_enum(&w, request->manages, 2);
+        writer_u64(&w, request->owner);
         put_string(&w, request->name);
         writer_u64(&w, request->generation);
         put_string(&w, request->uri);
@@ -317,6 +321,8 @@ int wire_request_decode(const void *packet, size_t n, WireRequest *ret_request)
         q.id = get_head(&r, PACKET_REQUEST);
         q.operation = get_enum(&r, _WIRE_OPERATION_N);
         q.timeout_usec = reader_u64(&r);
+        q.manages = get_enum(&r, 2);
+        q.owner = reader_u64(&r);
         q.name = reader_string(&r, WIRE_TEXT_MAX);
         q.generation = reader_u64(&r);
         q.uri = reader_string(&r, WIRE_TEXT_MAX);

@@ -28,6 +28,7 @@
 #define WIRE_INPUT_MAX    ALGORITHM_MESSAGE_MAX
 #define WIRE_OUTPUT_MAX   (64 * 1024)
 #define WIRE_MARK_LENGTH  16
+#define WIRE_OWNER(uid) ((uint64_t)(uid) + 1)
 
 typedef enum WireOperation {
         WIRE_CONFIGURE, /* settings. First, once. Reply when accepted; log-in goes on after it */
@@ -63,7 +64,9 @@ typedef enum WireCertificates {
 typedef struct WireRequest {
         uint64_t id;
         WireOperation operation;
-        uint64_t timeout_usec; /* from receipt; the process answers CB_TIMED_OUT or is killed */
+        uint64_t timeout_usec; /* from receipt; the process answers CB_TIMED_OUT, or is killed where it signs */
+        bool manages;   /* in the lane of management: as wire_request_init() says it of the operation, or more */
+        uint64_t owner; /* whose turn it is there: WIRE_OWNER(uid); 0: the broker's own */
         char *name;
         uint64_t generation;
         char *uri;

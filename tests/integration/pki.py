@@ -169,3 +169,29 @@ def der_to_pem(data, label="CERTIFICATE"):
     import base64
     body = base64.encodebytes(data).decode()
     return f"-----BEGIN {label}-----\n{body}-----END {label}-----\n".encode()
+
+
+# A PKCS#12 file of hard work, by hand: no library makes one without doing it.
+
+
+def tlv(tag, *parts):
+    body = b"".join(parts)
+    if len(body) < 128:
+        return bytes([tag, len(body)]) + body
+    size = len(body).to_bytes((len(body).bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(size)]) + size + body
+
+
+def p12_of_work(iterations, n_parts):
+    """Encrypted parts, each of which needs so many iterations of PBKDF2; what is in them is nonsense."""
+    oid = {name: tlv(6, bytes.fromhex(digits)) for name, digits in (
+        ("data", "2a864886f70d010701"), ("encrypted", "2a864886f70d010706"), ("pbes2", "2a864886f70d01050d"),
+        ("pbkdf2", "2a864886f70d01050c"), ("hmac-sha512", "2a864886f70d020b"), ("aes-256", "60864801650304012a"))}
+    number = tlv(2, iterations.to_bytes(iterations.bit_length() // 8 + 1, "big"))
+    work = tlv(0x30, oid["pbes2"], tlv(0x30, tlv(0x30, oid["pbkdf2"], tlv(
+        0x30, tlv(4, b"saltsalt"), number, tlv(0x30, oid["hmac-sha512"], b"\x05\0"))),
+        tlv(0x30, oid["aes-256"], tlv(4, bytes(16)))))
+    content = tlv(0x30, oid["data"], work, tlv(0x80, bytes(400)))
+    part = tlv(0x30, oid["encrypted"], tlv(0xa0, tlv(0x30, tlv(2, b"\0"), content)))
+    parts = tlv(4, tlv(0x30, part * n_parts))
+    return tlv(0x30, tlv(2, b"\3"), tlv(0x30, oid["data"], tlv(0xa0, parts)))

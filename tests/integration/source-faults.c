@@ -240,47 +240,6 @@ static void test_hangs(void **state)
         wire_reply_deinit(&key);
 }
 
-static void send_import(Fixture *fixture, uint64_t timeout_usec)
-{
-        WireRequest request;
-
-        wire_request_init(&request, WIRE_IMPORT);
-        request.name = strdup("orders");
-        request.generation = 1;
-        request.timeout_usec = timeout_usec;
-        request.fds[0] = memory_fd(bundle_pem(BUNDLE_P256));
-        request.fds[1] = memory_fd("");
-        send_request(fixture, &request);
-}
-
-static void expect_answers(Fixture *fixture, unsigned n, int status)
-{
-        for (unsigned i = 0; i < n; i++) {
-                WireReply reply;
-
-                assert_true(next_reply(fixture, 60000, &reply));
-                expect_status(&reply, status);
-                wire_reply_deinit(&reply);
-        }
-}
-
-/* What was read of them lies in locked memory until they are done: so many, and not one more. */
-static void test_few_wait_with_what_was_handed(void **state)
-{
-        Fixture *fixture = *state;
-
-        setting(fixture, "sessions", "2");
-        source_start_until(fixture, SOURCE_READY);
-        rules_set(fixture, "C_CreateObject hang\n");
-        for (unsigned i = 0; i < 150; i++)
-                send_import(fixture, 10 * SECONDS);
-        expect_answers(fixture, 150 - 128, CB_LIMIT_EXCEEDED);
-        expect_answers(fixture, 128 - 2, CB_TIMED_OUT); /* two hang, in a worker each */
-        send_import(fixture, 1 * SECONDS);
-        expect_answers(fixture, 1, CB_TIMED_OUT); /* there is room again */
-        assert_int_equal(source_stop(fixture), 0);
-}
-
 static void test_initialize_hangs(void **state)
 {
         Fixture *fixture = *state;
@@ -550,7 +509,6 @@ int main(void)
                 CASE(test_module_not_initialized),
                 CASE(test_initialize_fails_at_first),
                 CASE(test_hangs),
-                CASE(test_few_wait_with_what_was_handed),
                 CASE(test_initialize_hangs),
                 CASE(test_login_hangs),
                 CASE(test_waits_for_start),

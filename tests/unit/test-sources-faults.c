@@ -212,7 +212,7 @@ static void test_limit(void **state)
         }
         assert_int_equal(submit(&bench, source, WIRE_SIGN, "silent", 0, &answers[n], &failure),
                          CB_LIMIT_EXCEEDED);
-        assert_non_null(strstr(failure.text, "1024 requests"));
+        assert_non_null(strstr(failure.text, "2048 requests"));
         bench_close(&bench);
         for (unsigned i = 0; i < PENDING_MAX; i++) {
                 assert_int_equal(answers[i].n, 1); /* answered at the end */

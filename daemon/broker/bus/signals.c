@@ -425,6 +425,14 @@ static int on_may_manage(void *userdata, void *caller, ObjectKind kind, const ch
         return check_access(bus, call_subject(call), &request, failure);
 }
 
+static uint32_t on_uid_of(void *userdata, void *caller)
+{
+        const Call *call = caller;
+
+        (void)userdata;
+        return call->uid;
+}
+
 static void on_wake_at(void *userdata, uint64_t realtime_sec)
 {
         Bus *bus = userdata;
@@ -444,6 +452,7 @@ const ManageEvents signals_of_manage = {
         .expiry_warning = on_expiry_warning,
         .may_go_on = on_may_go_on,
         .may_manage = on_may_manage,
+        .uid_of = on_uid_of,
         .wake_at = on_wake_at,
 };
 

@@ -154,6 +154,7 @@ static int submit_destroy(Job *job, const Certificate *certificate, char *key_ur
                 return r;
 
         wire_request_init(&request, WIRE_DESTROY);
+        request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec;
         request.name = job->id;
         request.key_uri = key_uri;

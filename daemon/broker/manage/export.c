@@ -83,6 +83,7 @@ static int submit(Manage *manage, const ExportRequest *request, const Export *en
         generation = certificate_find_generation(certificate, 0);
         job->generation = generation->number;
         wire_request_init(&wire, WIRE_EXPORT);
+        wire.owner = manage_owner(manage, job->userdata);
         wire.timeout_usec = manage->timeout_usec + IMPORT_EXTRA_USEC;
         wire.name = format;
         wire.key_uri = generation->key_uri;

@@ -49,6 +49,7 @@ static int submit(Job *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_GENERATE);
+        request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = GENERATE_TIMEOUT_USEC;
         request.name = job->id;
         request.generation = present ? certificate_newest(present)->number + 1 : 1;

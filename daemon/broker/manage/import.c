@@ -49,6 +49,7 @@ static int submit_import(Job *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_IMPORT);
+        request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.name = job->id;
         request.generation = present ? certificate_newest(present)->number + 1 : 1;

@@ -206,6 +206,7 @@ static int submit(Job *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_READ_CHAIN);
+        request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.name = job->id;
         request.input = generation->spki;

@@ -81,6 +81,13 @@ int manage_may_go_on(const Manage *manage, void *caller, Failure *failure)
         return manage->events.may_go_on(manage->events_userdata, caller, failure);
 }
 
+uint64_t manage_owner(const Manage *manage, void *caller)
+{
+        if (!caller || !manage->events.uid_of)
+                return 0;
+        return WIRE_OWNER(manage->events.uid_of(manage->events_userdata, caller));
+}
+
 int manage_may_manage(const Manage *manage, void *caller, ObjectKind kind, const char *name,
                       Failure *failure)
 {

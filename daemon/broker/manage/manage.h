@@ -46,6 +46,8 @@ typedef struct ManageEvents {
          */
         int (*may_manage)(void *userdata, void *caller, ObjectKind kind, const char *name,
                           Failure *failure);
+        /* Who that is: what management costs is that uid's. */
+        uint32_t (*uid_of)(void *userdata, void *caller);
         /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */
         void (*wake_at)(void *userdata, uint64_t realtime_sec);
 } ManageEvents;

@@ -168,6 +168,7 @@ static void install(Publication *publication)
         int r;
 
         wire_request_init(&request, WIRE_INSTALL);
+        request.owner = manage_owner(publication->manage, publication->caller);
         request.timeout_usec = publication->manage->timeout_usec;
         request.name = publication->next->id;
         request.generation = generation->number;
@@ -271,6 +272,8 @@ static int submit_trial(Publication *publication, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_SIGN);
+        request.manages = true;
+        request.owner = manage_owner(manage, publication->caller);
         request.timeout_usec = manage->timeout_usec;
         request.key_uri = generation->key_uri;
         request.key_type = generation->key_type;

@@ -225,6 +225,7 @@ static int submit(Job *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_LOOKUP);
+        request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec;
         request.name = job->id;
         request.key_uri = generation ? generation->key_uri : NULL;

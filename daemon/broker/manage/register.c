@@ -115,6 +115,7 @@ static int ask(Job *job, const char *name, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_LOOKUP);
+        request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec;
         request.name = job->id;
         request.uri = job->uri;

@@ -136,6 +136,8 @@ static int build_and_sign(RequestJob *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_SIGN);
+        request.manages = true; /* no gateway waits for it */
+        request.owner = manage_owner(job->manage, job->userdata);
         request.timeout_usec = job->manage->timeout_usec;
         request.key_uri = generation->key_uri;
         request.key_type = generation->key_type;
@@ -240,6 +242,7 @@ static int ask_source(RequestJob *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_REQUEST);
+        request.owner = manage_owner(job->manage, job->userdata);
         request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.key_uri = generation->key_uri;
         request.extractable = generation->extractable;

@@ -50,6 +50,8 @@ int manage_may_go_on(const Manage *manage, void *caller, Failure *failure);
 /* May he manage this other object, too? Likewise. */
 int manage_may_manage(const Manage *manage, void *caller, ObjectKind kind, const char *name,
                       Failure *failure);
+/* In whose turn a source does what this caller asked for. caller NULL: manage's own. */
+uint64_t manage_owner(const Manage *manage, void *caller);
 
 /* --- change.c: commit, then the catalog, then the observer, then `done` --- */
 

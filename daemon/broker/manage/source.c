@@ -60,6 +60,7 @@ void manage_refresh_source(Manage *manage, const char *name, manage_done done, v
         WireRequest request;
 
         wire_request_init(&request, WIRE_REFRESH);
+        request.owner = manage_owner(manage, userdata);
         request.timeout_usec = manage->timeout_usec;
         ask(manage, name, &request, &(SourceJob){ done, userdata });
 }
@@ -70,6 +71,7 @@ void manage_unlock_source(Manage *manage, const char *name, int pin_fd, manage_d
         WireRequest request;
 
         wire_request_init(&request, WIRE_UNLOCK);
+        request.owner = manage_owner(manage, userdata);
         request.timeout_usec = manage->timeout_usec + UNLOCK_EXTRA_USEC;
         request.fds[0] = pin_fd;
         ask(manage, name, &request, &(SourceJob){ done, userdata });

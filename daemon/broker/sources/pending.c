@@ -42,6 +42,20 @@ size_t pending_count(const Pending *pending)
         return pending->n;
 }
 
+size_t pending_count_managing(const Pending *pending, uint64_t owner, size_t *ret_n_of_owner)
+{
+        size_t n = 0, n_of_owner = 0;
+
+        for (size_t i = 0; i < pending->n; i++) {
+                const PendingEntry *entry = &pending->entries[pending->heap[i]];
+
+                n += entry->manages;
+                n_of_owner += entry->manages && entry->owner == owner;
+        }
+        *ret_n_of_owner = n_of_owner;
+        return n;
+}
+
 static void heap_place(Pending *pending, size_t index, size_t slot)
 {
         pending->heap[index] = slot;

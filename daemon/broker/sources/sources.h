@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sources: one process each, started, configured, watched, killed and started again. It knows no
- * driver. Each request has a deadline; a process that misses one by more than a second is hung: it
- * is killed, its requests are answered, and it is started again with back-off.
+ * driver. Each request has a deadline; a process that misses that of a signature by more than a second is
+ * hung: it is killed, its requests are answered, and it is started again with back-off. One that manages and
+ * is late is answered for, and nothing else: it has a lane of its own.
  */
 #pragma once
 
@@ -70,7 +71,7 @@ uint64_t source_last_ready_sec(
 /*
  * Sends a request (its id is set here). `done` is called exactly once, later, never from within;
  * the reply is borrowed and carries CB_SOURCE_UNAVAILABLE, CB_SOURCE_LOCKED, CB_TIMED_OUT where
- * there was no answer. CB_LIMIT_EXCEEDED (too many in flight, or the socket is full) and a state
+ * there was no answer. CB_LIMIT_EXCEEDED (too many in flight, of all or of this owner, or the socket is full) and a state
  * that does not serve are returned at once, with `failure`, and `done` is not called. UNLOCK and
  * REFRESH are sent in every state that has a process.
  */

@@ -21,6 +21,13 @@
 #include "broker/sources/source.h"
 #include "wire/packet.h"
 
+/*
+ * Requests of management that may be in flight, for one owner and for all but root and the broker itself: so
+ * there is always room for signatures. An owner's are worked at one after the other.
+ */
+#define MANAGING_MAX           1024
+#define MANAGING_OF_OWNER_MAX  32
+
 /* Packets received in one turn of the loop: then others have theirs. */
 #define SOURCE_TURN_MAX 32
 
@@ -63,7 +70,7 @@ static void source_arm_deadline(Source *source)
 {
         PendingEntry *first = pending_first(source->pending);
 
-        if (!first) {
+        if (!first || first->due_usec == UINT64_MAX) {
                 (void)sd_event_source_set_enabled(source->deadline_timer, SD_EVENT_OFF);
                 return;
         }
@@ -87,9 +94,13 @@ static void source_time_out(Source *source, PendingEntry *entry, uint64_t now_us
         char text[SOURCE_TEXT_MAX];
 
         entry->timed_out = true;
-        /* From now, not from then: we may have been asleep as well. */
+        /*
+         * From now, not from then: we may have been asleep as well. What manages may hang: who signs is not to
+         * be held up by that, and the process knows itself what is left of it.
+         */
         pending_postpone(source->pending, entry,
-                         now_usec + source->sources->timing.hang_grace_usec);
+                         entry->manages ? UINT64_MAX
+                                        : now_usec + source->sources->timing.hang_grace_usec);
         snprintf(text, sizeof(text),
                  "source '%s' gave no answer to a %s within %" PRIu64
                  " ms; see its state, and try again",
@@ -250,6 +261,25 @@ static int source_send(Source *source, const WireRequest *request, const Pending
                     source_name(source), strerror(-r));
 }
 
+static int source_make_room(const Source *source, const WireRequest *request, Failure *failure)
+{
+        size_t n, n_of_owner;
+
+        if (!request->manages || request->owner == 0)
+                return 0;
+        n = pending_count_managing(source->pending, request->owner, &n_of_owner);
+        if (n_of_owner >= MANAGING_OF_OWNER_MAX)
+                return fail(failure, CB_LIMIT_EXCEEDED,
+                            "%d requests of yours that manage wait for source '%s' already, which "
+                            "does one at a time; try again later",
+                            MANAGING_OF_OWNER_MAX, source_name(source));
+        if (n >= MANAGING_MAX && request->owner != WIRE_OWNER(0))
+                return fail(failure, CB_LIMIT_EXCEEDED,
+                            "%d requests that manage wait for source '%s' already; try again later",
+                            MANAGING_MAX, source_name(source));
+        return 0;
+}
+
 int source_submit(Source *source, const WireRequest *request, source_done done, void *userdata,
                   Failure *failure)
 {
@@ -265,6 +295,9 @@ int source_submit(Source *source, const WireRequest *request, source_done done, 
             (!goes_always(request->operation) && !source_state_takes_requests(source->state)))
                 return source_refuse(source, failure);
 
+        r = source_make_room(source, request, failure);
+        if (r != 0)
+                return r;
         entry = pending_add(source->pending, clock_monotonic_usec() + timeout_usec);
         if (!entry)
                 return fail(failure, CB_LIMIT_EXCEEDED,
@@ -273,6 +306,8 @@ int source_submit(Source *source, const WireRequest *request, source_done done, 
         entry->done = done;
         entry->userdata = userdata;
         entry->operation = request->operation;
+        entry->manages = request->manages;
+        entry->owner = request->owner;
         entry->timeout_usec = timeout_usec;
         r = source_send(source, request, entry, failure);
         if (r != 0) {

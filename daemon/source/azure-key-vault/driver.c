@@ -50,7 +50,7 @@ static void lock_memory(void)
 }
 
 static int akv_configure(char *const *settings, const DriverHost *host, void **ret_instance,
-                         unsigned *ret_n_workers, Failure *failure)
+                         DriverWorkers *ret_workers, Failure *failure)
 {
         Vault *vault = NULL;
         int r;
@@ -60,7 +60,7 @@ static int akv_configure(char *const *settings, const DriverHost *host, void **r
         if (r != 0)
                 return r;
         *ret_instance = vault;
-        *ret_n_workers = VAULT_WORKERS;
+        *ret_workers = (DriverWorkers){ VAULT_SIGNERS, VAULT_MANAGERS };
         return 0;
 }
 

@@ -15,7 +15,9 @@
 #include "source/azure-key-vault/token.h"
 #include "source/driver.h"
 
-#define VAULT_WORKERS 256 /* each waits for one answer; the connections are far fewer */
+/* Each waits for one answer; the connections are far fewer. */
+#define VAULT_SIGNERS  256
+#define VAULT_MANAGERS 16
 
 typedef struct Keys {
         pthread_mutex_t lock;

@@ -190,5 +190,5 @@ int decrypt_oaep(void *instance, const DriverCall *call, WireReply *reply)
                 return fail(&reply->failure, CB_NOT_SUPPORTED,
                             "this decryption algorithm is unknown; there are rsa-oaep-sha1 and "
                             "rsa-oaep-sha256");
-        return session_run(instance, call->deadline_usec, decrypt_work, &job, &reply->failure);
+        return session_run_call(instance, call, decrypt_work, &job, &reply->failure);
 }

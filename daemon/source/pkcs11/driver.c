@@ -25,7 +25,7 @@
 #define PIN_MAX 1024
 
 static int p11_configure(char *const *settings, const DriverHost *host, void **ret_instance,
-                         unsigned *ret_n_workers, Failure *failure)
+                         DriverWorkers *ret_workers, Failure *failure)
 {
         Token *token = calloc(1, sizeof(*token));
         int r;
@@ -36,7 +36,7 @@ static int p11_configure(char *const *settings, const DriverHost *host, void **r
         if (r != 0)
                 return r; /* what it has so far is of a process that will be ended */
         *ret_instance = token;
-        *ret_n_workers = token->n_sessions_max;
+        *ret_workers = (DriverWorkers){ token->n_sign_max, MANAGE_SESSIONS };
         return 0;
 }
 
@@ -93,7 +93,7 @@ static int p11_sign(void *instance, const DriverCall *call, WireReply *reply)
         if (!algorithm_takes_input(request->algorithm, request->input.n))
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "%zu bytes are no input for %s",
                             request->input.n, algorithm_name(request->algorithm));
-        return session_run(instance, call->deadline_usec, sign_work, &job, &reply->failure);
+        return session_run_call(instance, call, sign_work, &job, &reply->failure);
 }
 
 /* Look-up */

@@ -70,7 +70,7 @@ static void reset_pool_locked(Token *token)
         CK_ULONG max = token->info.ulMaxSessionCount;
 
         token->n_open = token->n_idle = 0;
-        token->n_open_limit = token->n_sessions_max;
+        token->n_open_limit = token->n_sign_max + MANAGE_SESSIONS;
         /* 0 and (CK_ULONG)-1: not limited, not known. One is the log-in's. */
         if (max > 1 && max != CK_UNAVAILABLE_INFORMATION && max - 1 < token->n_open_limit)
                 token->n_open_limit = (unsigned)(max - 1);
@@ -129,9 +129,9 @@ static void close_token(Token *token)
         uint64_t deadline_usec = clock_monotonic_usec() + DRAIN_USEC;
 
         pthread_mutex_lock(&token->lock);
-        while (token->n_taken > 0)
+        while (token->n_taken[0] + token->n_taken[1] > 0)
                 if (token_wait_locked(token, &token->given, deadline_usec) < 0 &&
-                    token->n_taken > 0)
+                    token->n_taken[0] + token->n_taken[1] > 0)
                         token->host.give_up(token->host.userdata,
                                             "a call into the PKCS#11 module does not return");
         keys_clear_locked(token);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pool of sessions. Invariant: n_open counts the sessions that are open or being opened, idle ones and taken
- * ones; n_taken is what the keeper waits for before it finalises the module. No call into the module is made with
- * the token's lock held.
+ * ones; n_taken is what the keeper waits for before it finalises the module. Management leaves sessions for signatures,
+ * and signatures one for management; where the token has but one, management takes it when no signature waits. No call
+ * into the module is made with the token's lock held.
  */
 #include "source/pkcs11/session.h"
 
@@ -26,9 +27,46 @@ static uint64_t wait_until_usec(const Token *token, uint64_t deadline_usec)
         return until_usec;
 }
 
-/* An idle session, or the right to open one. */
-static int reserve_locked(Token *token, uint64_t deadline_usec, CK_SESSION_HANDLE *ret_handle,
-                          Failure *failure)
+/* How many of the sessions are for whom. */
+static unsigned share_locked(const Token *token, bool manages)
+{
+        unsigned n = token->n_open_max;
+        unsigned n_manage = n > token->n_sign_max ? n - token->n_sign_max : 1;
+
+        if (n <= 1)
+                return n;
+        return manages ? n_manage : n - n_manage;
+}
+
+/* Takes an idle session, or the right to open one. */
+static bool take_locked(Token *token, bool manages, CK_SESSION_HANDLE *ret_handle)
+{
+        if (token->n_taken[manages] >= share_locked(token, manages) ||
+            (token->n_open_max == 1 && manages && token->n_waiting_to_sign > 0))
+                return false;
+        if (token->n_idle > 0) {
+                *ret_handle = token->idle[--token->n_idle];
+                return true;
+        }
+        if (token->n_open >= token->n_open_max)
+                return false;
+        token->n_open++;
+        *ret_handle = CK_INVALID_HANDLE;
+        return true;
+}
+
+static int wait_for_one_locked(Token *token, bool manages, uint64_t deadline_usec)
+{
+        int r;
+
+        token->n_waiting_to_sign += !manages;
+        r = token_wait_locked(token, &token->given, wait_until_usec(token, deadline_usec));
+        token->n_waiting_to_sign -= !manages;
+        return r;
+}
+
+static int reserve_locked(Token *token, bool manages, uint64_t deadline_usec,
+                          CK_SESSION_HANDLE *ret_handle, Failure *failure)
 {
         for (;;) {
                 if (token->state != SOURCE_STARTING) {
@@ -36,28 +74,20 @@ static int reserve_locked(Token *token, uint64_t deadline_usec, CK_SESSION_HANDL
 
                         if (r != 0)
                                 return r;
-                        if (token->n_idle > 0) {
-                                *ret_handle = token->idle[--token->n_idle];
+                        if (take_locked(token, manages, ret_handle))
                                 return 0;
-                        }
-                        if (token->n_open < token->n_open_max) {
-                                token->n_open++;
-                                *ret_handle = CK_INVALID_HANDLE;
-                                return 0;
-                        }
                         if (token->n_open_max == 0)
                                 return fail(failure, CB_LIMIT_EXCEEDED,
                                             "source '%s': the token has no session left for us",
                                             token->name);
                 }
-                if (token_wait_locked(token, &token->given,
-                                      wait_until_usec(token, deadline_usec)) == 0)
+                if (wait_for_one_locked(token, manages, deadline_usec) == 0)
                         continue;
                 if (token->state == SOURCE_STARTING)
                         return token_refuse_locked(token, failure);
                 return fail(failure, CB_LIMIT_EXCEEDED,
                             "source '%s': all %u sessions were busy until the time was over",
-                            token->name, token->n_open_max);
+                            token->name, share_locked(token, manages));
         }
 }
 
@@ -67,9 +97,10 @@ static int reserve(Session *session, Failure *failure)
         int r;
 
         pthread_mutex_lock(&token->lock);
-        r = reserve_locked(token, session->deadline_usec, &session->handle, failure);
+        r = reserve_locked(token, session->manages, session->deadline_usec, &session->handle,
+                           failure);
         if (r == 0) {
-                token->n_taken++;
+                token->n_taken[session->manages]++;
                 session->n_logins = token->n_logins;
         }
         pthread_mutex_unlock(&token->lock);
@@ -89,7 +120,7 @@ static void release(Session *session, bool closed)
         if (token->slot.serial)
                 pthread_mutex_unlock(&token->call_lock);
         pthread_mutex_lock(&token->lock);
-        token->n_taken--;
+        token->n_taken[session->manages]--;
         if (closed)
                 token->n_open--;
         else
@@ -174,11 +205,10 @@ static int log_in_again(const Session *session, Failure *failure)
         return stale ? token_ask(token, WANT_LOGIN, session->deadline_usec, failure) : 0;
 }
 
-int session_run(Token *token, uint64_t deadline_usec, session_work work, void *userdata,
-                Failure *failure)
+static int run(const Session *how, session_work work, void *userdata, Failure *failure)
 {
         for (bool again = true;; again = false) {
-                Session session = { .token = token, .deadline_usec = deadline_usec };
+                Session session = *how;
                 int r;
 
                 r = take(&session, failure);
@@ -194,6 +224,24 @@ int session_run(Token *token, uint64_t deadline_usec, session_work work, void *u
                                 return r;
                 }
         }
+}
+
+int session_run(Token *token, uint64_t deadline_usec, session_work work, void *userdata,
+                Failure *failure)
+{
+        const Session how = { .token = token, .manages = true, .deadline_usec = deadline_usec };
+
+        return run(&how, work, userdata, failure);
+}
+
+int session_run_call(Token *token, const DriverCall *call, session_work work, void *userdata,
+                     Failure *failure)
+{
+        const Session how = { .token = token,
+                              .manages = call->request->manages,
+                              .deadline_usec = call->deadline_usec };
+
+        return run(&how, work, userdata, failure);
 }
 
 int session_fail(Session *session, CK_RV rv, const char *function, const char *doing,

@@ -12,6 +12,7 @@ typedef struct Session {
         Token *token;
         CK_FUNCTION_LIST *f;
         CK_SESSION_HANDLE handle;
+        bool manages; /* one of those for management */
         uint64_t deadline_usec;
         uint64_t n_logins; /* when it was taken */
         CK_RV fault;       /* of the first call that failed; CKR_OK: none did */
@@ -25,7 +26,9 @@ typedef int (*session_work)(Session *session, void *userdata, Failure *failure);
  * session, a handle or the log-in was lost, works once more on a fresh one.
  */
 int session_run(Token *token, uint64_t deadline_usec, session_work work, void *userdata,
-                Failure *failure);
+                Failure *failure); /* for management */
+int session_run_call(Token *token, const DriverCall *call, session_work work, void *userdata,
+                     Failure *failure); /* for what the call is for */
 
 /* A call has failed: notes it in the session; returns the status with its sentence. */
 int session_fail(Session *session, CK_RV rv, const char *function, const char *doing,

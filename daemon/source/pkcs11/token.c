@@ -192,7 +192,7 @@ static int take_sessions(Token *token, const char *text, Failure *failure)
         if (n < 1 || n > SESSIONS_MAX)
                 return fail(failure, CB_INVALID_ARGUMENT, "source '%s': sessions is 1 to %d",
                             token->name, SESSIONS_MAX);
-        token->n_sessions_max = (unsigned)n;
+        token->n_sign_max = (unsigned)n;
         return 0;
 }
 

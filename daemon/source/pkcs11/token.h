@@ -20,7 +20,8 @@
 #include "source/pkcs11/module.h"
 #include "source/pkcs11/pin.h"
 
-#define SESSIONS_MAX 128
+#define SESSIONS_MAX    128
+#define MANAGE_SESSIONS 3 /* beside those for signatures, where the token has so many */
 
 typedef enum TokenWant {
         WANT_LOOK = 1 << 0,   /* look at the token now; if it is locked, at the PIN file too */
@@ -35,7 +36,7 @@ typedef struct Token {
         char *module_path; /* NULL: p11-kit's */
         bool has_network;
         struct p11_kit_uri *uri;
-        unsigned n_sessions_max;
+        unsigned n_sign_max; /* sessions for signatures */
         DriverHost host;
         uint64_t started_usec;
 
@@ -73,10 +74,11 @@ typedef struct Token {
         uint64_t n_asked, n_answered;
         uint64_t n_logins;
         unsigned n_faults; /* in a row */
-        unsigned n_taken;
+        unsigned n_taken[2];        /* by those who sign, by those who manage */
+        unsigned n_waiting_to_sign; /* for a session */
         unsigned n_open, n_open_max; /* the latter shrinks for a while when the token has no more */
         unsigned n_open_limit;
-        unsigned long idle[SESSIONS_MAX];
+        unsigned long idle[SESSIONS_MAX + MANAGE_SESSIONS];
         unsigned n_idle;
         Map keys; /* locator → KeyEntry */
 } Token;
