@@ -5,7 +5,8 @@
  * are: no time is saved up, so nobody who was silent for long can then hold the others up. Who took more than its share in
  * one go (a long call) stays known until the others have caught up.
  *
- * Invariant: a user is in its class's array exactly while a turn of its points to it, or it is ahead of its class.
+ * Invariant: a user is in its class's array while a turn of its points to it, or it is ahead of its class; of the latter
+ * there are some, however many come and go.
  */
 #include "core/turns.h"
 
@@ -15,6 +16,7 @@
 
 #define SCALE        64   /* of virtual time: weights divide it */
 #define SWEEP_AT_MIN 64   /* users, before those who rest are looked through */
+#define OWING_MAX    256  /* of those who have gone: more of them have had a turn or two each, and owe no more */
 
 struct TurnUser {
         size_t class;
@@ -22,6 +24,7 @@ struct TurnUser {
         uint64_t time;
         size_t n_turns; /* that point to it */
         TAILQ_HEAD(, Turn) wanted;
+        TAILQ_ENTRY(TurnUser) waiting; /* while any is */
 };
 
 typedef struct ClassState {
@@ -31,7 +34,8 @@ typedef struct ClassState {
         int64_t credit_usec;
         uint64_t credit_at_usec;
         TurnUser **users; /* by uid; each stays where it is */
-        size_t n_users, n_waiting, sweep_at;
+        size_t n_users, sweep_at;
+        TAILQ_HEAD(, TurnUser) waiting;
 } ClassState;
 
 struct Turns {
@@ -48,12 +52,14 @@ int turns_new(const TurnClass *classes, size_t n_classes, Turns **ret_turns)
                 return -ENOMEM;
         assert_always(n_classes <= TURNS_CLASSES_MAX);
         turns->n_classes = n_classes;
-        for (size_t i = 0; i < n_classes; i++)
+        for (size_t i = 0; i < n_classes; i++) {
                 turns->classes[i] = (ClassState){
                         .terms = classes[i],
                         .credit_usec = (int64_t)classes[i].burst_usec,
                         .sweep_at = SWEEP_AT_MIN,
                 };
+                TAILQ_INIT(&turns->classes[i].waiting);
+        }
         *ret_turns = turns;
         return 0;
 }
@@ -101,21 +107,33 @@ static TurnUser *find_user(const ClassState *class, uint32_t uid)
                                                                          : NULL;
 }
 
-static bool is_forgotten(const ClassState *class, const TurnUser *user)
+static bool is_gone(const TurnUser *user)
 {
-        return user->n_turns == 0 && user->time <= class->floor;
+        return user->n_turns == 0;
+}
+
+static size_t count_owing(const ClassState *class)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < class->n_users; i++)
+                n += is_gone(class->users[i]) && class->users[i]->time > class->floor;
+        return n;
 }
 
 /* Those who have gone and owe nothing. */
 static void sweep(ClassState *class)
 {
+        bool all = count_owing(class) > OWING_MAX;
         size_t n = 0;
 
         for (size_t i = 0; i < class->n_users; i++) {
-                if (is_forgotten(class, class->users[i]))
-                        free(class->users[i]);
+                TurnUser *user = class->users[i];
+
+                if (is_gone(user) && (all || user->time <= class->floor))
+                        free(user);
                 else
-                        class->users[n++] = class->users[i];
+                        class->users[n++] = user;
         }
         class->n_users = n;
         class->sweep_at = MAX(2 * n, (size_t)SWEEP_AT_MIN);
@@ -169,7 +187,7 @@ static void unwant(Turn *turn)
         turn->is_wanted = false;
         TAILQ_REMOVE(&user->wanted, turn, entry);
         if (TAILQ_EMPTY(&user->wanted))
-                turn->turns->classes[user->class].n_waiting--;
+                TAILQ_REMOVE(&turn->turns->classes[user->class].waiting, user, waiting);
 }
 
 void turn_want(Turn *turn)
@@ -181,9 +199,10 @@ void turn_want(Turn *turn)
                 return;
         turn->is_wanted = true;
         if (TAILQ_EMPTY(&user->wanted)) {
-                if (class->n_waiting++ == 0)
+                if (TAILQ_EMPTY(&class->waiting))
                         class->time = MAX(class->time, turn->turns->floor);
                 user->time = MAX(user->time, class->floor);
+                TAILQ_INSERT_TAIL(&class->waiting, user, waiting);
         }
         TAILQ_INSERT_TAIL(&user->wanted, turn, entry);
 }
@@ -263,7 +282,7 @@ static ClassState *next_class(Turns *turns, uint64_t now_usec, uint64_t *ret_wai
                 ClassState *class = &turns->classes[i];
                 uint64_t wait_usec;
 
-                if (class->n_waiting == 0)
+                if (TAILQ_EMPTY(&class->waiting))
                         continue;
                 wait_usec = class_wait(class, now_usec);
                 if (wait_usec > 0)
@@ -276,12 +295,11 @@ static ClassState *next_class(Turns *turns, uint64_t now_usec, uint64_t *ret_wai
 
 static TurnUser *next_user(const ClassState *class)
 {
-        TurnUser *next = NULL;
+        TurnUser *next = NULL, *user;
 
-        for (size_t i = 0; i < class->n_users; i++) {
-                TurnUser *user = class->users[i];
-
-                if (!TAILQ_EMPTY(&user->wanted) && (!next || user->time < next->time))
+        TAILQ_FOREACH(user, &class->waiting, waiting)
+        {
+                if (!next || user->time < next->time)
                         next = user;
         }
         return next;

@@ -223,6 +223,48 @@ static void users_are_forgotten(void **state)
         turns_free(bench.turns);
 }
 
+/* Nor where nobody stays: each has its first turn at once, so none of them ever waits for the others. */
+static void users_are_forgotten_where_nobody_stays(void **state)
+{
+        Bench bench;
+        Turn turn;
+
+        bench_open(&bench);
+        for (uint32_t uid = 0; uid < 100000; uid++) {
+                assert_int_equal(turn_init(&turn, bench.turns, LIGHT, uid), 0);
+                turn_want(&turn);
+                assert_ptr_equal(give(&bench, 50), &turn);
+                turn_deinit(&turn);
+        }
+        assert_true(turns_users(bench.turns) <= 1000);
+        turns_free(bench.turns);
+}
+
+/* It goes after each long turn, and is back: it is not a new one for that. */
+static void who_goes_and_comes_back_still_owes(void **state)
+{
+        Turn turn, steady;
+        unsigned n_steady = 0;
+        Bench bench;
+
+        bench_open(&bench);
+        assert_int_equal(turn_init(&steady, bench.turns, LIGHT, 1), 0);
+        for (unsigned i = 0; i < 100; i++) {
+                Turn *next;
+
+                assert_int_equal(turn_init(&turn, bench.turns, LIGHT, 2), 0);
+                turn_want(&turn);
+                turn_want(&steady);
+                next = turns_next(bench.turns, bench.now_usec, &(uint64_t){ 0 });
+                n_steady += next == &steady;
+                turns_spend(bench.turns, turn_payer(next), next == &steady ? 10 : 1000);
+                turn_deinit(&turn);
+        }
+        assert_in_range(n_steady, 95, 99);
+        turn_deinit(&steady);
+        turns_free(bench.turns);
+}
+
 static void a_turn_moves_to_another_class(void **state)
 {
         uint64_t wait_usec;
@@ -255,6 +297,8 @@ int main(void)
                 cmocka_unit_test(a_long_turn_is_paid_for),
                 cmocka_unit_test(a_cap_holds_where_nobody_else_asks),
                 cmocka_unit_test(users_are_forgotten),
+                cmocka_unit_test(users_are_forgotten_where_nobody_stays),
+                cmocka_unit_test(who_goes_and_comes_back_still_owes),
                 cmocka_unit_test(a_turn_moves_to_another_class),
         };
 

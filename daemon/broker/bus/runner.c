@@ -10,10 +10,10 @@
 
 #define RUNNER_PRIORITY 20 /* of a deferred source: after those that find out what there is to do */
 
-static void take_turn(Bus *bus, Turn *turn)
+/* It pays for being found, too: that takes the longer, the more of its kind wait. */
+static void take_turn(Bus *bus, Turn *turn, uint64_t began_usec)
 {
         TurnPayer payer = turn_payer(turn);
-        uint64_t began_usec = clock_monotonic_usec();
 
         turn->take(turn->userdata); /* may free it */
         turns_spend(bus->turns, payer, clock_monotonic_usec() - began_usec);
@@ -41,7 +41,7 @@ static int on_run(sd_event_source *source, void *userdata)
                         rest(bus, wait_usec);
                         return 0;
                 }
-                take_turn(bus, turn);
+                take_turn(bus, turn, now_usec);
         }
         (void)sd_event_source_set_enabled(source, SD_EVENT_ON);
         return 0;
