@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <systemd/sd-event.h>
 
 #include "base/clock.h"
@@ -173,8 +174,6 @@ static int descriptor_on_io(sd_event_source *source, int fd, uint32_t revents, v
         Descriptor *descriptor = userdata;
         BusLoop *loop = descriptor->loop;
 
-        (void)source;
-        (void)fd;
         bus_loop_enter(loop);
         if (loop->owner.ready) {
                 descriptor->pending = revents;
@@ -266,7 +265,6 @@ static void bus_loop_remove_watch(DBusWatch *watch, void *userdata)
 {
         Descriptor *descriptor = dbus_watch_get_data(watch);
 
-        (void)userdata;
         if (!descriptor)
                 return;
         dbus_watch_set_data(watch, NULL, NULL);
@@ -277,7 +275,6 @@ static void bus_loop_toggle_watch(DBusWatch *watch, void *userdata)
 {
         Descriptor *descriptor = dbus_watch_get_data(watch);
 
-        (void)userdata;
         if (descriptor)
                 (void)descriptor_update(descriptor);
 }
@@ -303,8 +300,6 @@ static int timeout_on_time(sd_event_source *source, uint64_t usec, void *userdat
         Timeout *timeout = userdata;
         BusLoop *loop = timeout->loop;
 
-        (void)source;
-        (void)usec;
         bus_loop_enter(loop);
         (void)timeout_arm(timeout); /* first: handling it may remove it */
         (void)dbus_timeout_handle(timeout->timeout);
@@ -343,7 +338,6 @@ static dbus_bool_t bus_loop_add_timeout(DBusTimeout *bus_timeout, void *userdata
 
 static void bus_loop_remove_timeout(DBusTimeout *bus_timeout, void *userdata)
 {
-        (void)userdata;
         dbus_timeout_set_data(bus_timeout, NULL, NULL); /* frees it */
 }
 
@@ -351,7 +345,6 @@ static void bus_loop_toggle_timeout(DBusTimeout *bus_timeout, void *userdata)
 {
         Timeout *timeout = dbus_timeout_get_data(bus_timeout);
 
-        (void)userdata;
         if (timeout)
                 (void)timeout_arm(timeout);
 }
@@ -369,7 +362,6 @@ static void bus_loop_dispatch_status(DBusConnection *connection, DBusDispatchSta
 {
         BusLoop *loop = userdata;
 
-        (void)connection;
         if (status == DBUS_DISPATCH_COMPLETE)
                 return;
         if (loop->owner.ready)
@@ -384,7 +376,6 @@ static int bus_loop_on_dispatch(sd_event_source *source, void *userdata)
         DBusConnection *connection = dbus_connection_ref(loop->connection);
         DBusDispatchStatus status = DBUS_DISPATCH_DATA_REMAINS;
 
-        (void)source;
         bus_loop_enter(loop);
         for (unsigned i = 0; i < BUS_LOOP_TURN_MAX; i++) {
                 if (loop->freed || status != DBUS_DISPATCH_DATA_REMAINS)
@@ -408,6 +399,13 @@ static void bus_loop_handle(BusLoop *loop, unsigned direction)
                         descriptor_handle(descriptor, descriptor->pending, direction);
 }
 
+/* Its client will not read again, though it may go on to write: the descriptor is ready for ever, and takes nothing. */
+static bool is_shut(const Descriptor *descriptor)
+{
+        return (descriptor->pending & EPOLLOUT) &&
+               send(descriptor->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
+}
+
 /* libdbus leaves it to the next read to find out that nobody is there for what it writes. */
 static bool has_hung_up(const BusLoop *loop)
 {
@@ -415,7 +413,8 @@ static bool has_hung_up(const BusLoop *loop)
                 return true;
         for (const Descriptor *descriptor = loop->descriptors; descriptor;
              descriptor = descriptor->next)
-                if (descriptor->source && (descriptor->pending & EPOLLHUP))
+                if (descriptor->source &&
+                    ((descriptor->pending & EPOLLHUP) || is_shut(descriptor)))
                         return true;
         return false;
 }

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <cmocka.h>
 #include <dbus/dbus.h>
@@ -472,37 +473,68 @@ static void test_client_goes_in_its_turn(void **state)
         bench_close(bench);
 }
 
+static void send_large(DBusConnection *connection)
+{
+        char *text = calloc(1, 1 << 22);
+        DBusMessage *signal;
+
+        assert_non_null(text);
+        memset(text, 'x', (1 << 22) - 1);
+        signal = dbus_message_new_signal("/", "org.example.Test", "Large");
+        assert_true(dbus_message_append_args(signal, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID));
+        assert_true(dbus_connection_send(connection, signal, NULL));
+        dbus_message_unref(signal);
+        free(text);
+        assert_true(dbus_connection_get_outgoing_size(connection) > 0);
+}
+
+static void wait_until_lost(Owner *owner)
+{
+        BusTurnEnd end = BUS_TURN_IDLE;
+
+        for (unsigned i = 0; end != BUS_TURN_LOST; i++) {
+                assert_true(i < 100);
+                (void)sd_event_run(owner->bench.event, USEC_PER_MSEC);
+                if (owner->n_ready > 0)
+                        end = owner_turn(owner, 16);
+        }
+}
+
 /* It has asked for more than its socket takes, reads nothing, and goes. */
 static void test_client_goes_without_reading(void **state)
 {
         Owner owner = { 0 };
         Bench *bench = &owner.bench;
-        BusTurnEnd end = BUS_TURN_IDLE;
-        DBusMessage *signal;
-        char *text;
 
         (void)state;
         owner_open(&owner);
         assert_int_equal(owner_turn(&owner, 16), BUS_TURN_IDLE);
         bench->client_loop = bus_loop_free(bench->client_loop);
-        text = calloc(1, 1 << 22);
-        assert_non_null(text);
-        memset(text, 'x', (1 << 22) - 1);
-        signal = dbus_message_new_signal("/", "org.example.Test", "Large");
-        assert_true(dbus_message_append_args(signal, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID));
-        assert_true(dbus_connection_send(bench->peer, signal, NULL));
-        dbus_message_unref(signal);
-        free(text);
-        assert_true(dbus_connection_get_outgoing_size(bench->peer) > 0);
+        send_large(bench->peer);
         owner.goes_on = false;
         assert_int_equal(owner_turn(&owner, 16), BUS_TURN_STOPPED);
         dbus_connection_close(bench->client);
-        for (unsigned i = 0; end != BUS_TURN_LOST; i++) {
-                assert_true(i < 100);
-                (void)sd_event_run(bench->event, USEC_PER_MSEC);
-                if (owner.n_ready > 0)
-                        end = owner_turn(&owner, 16);
-        }
+        wait_until_lost(&owner);
+        bench_close(bench);
+}
+
+/* It is there, and its socket is ready for ever for what it has said that it will not take. */
+static void test_client_will_never_read(void **state)
+{
+        Owner owner = { 0 };
+        Bench *bench = &owner.bench;
+        int fd = -1;
+
+        (void)state;
+        owner_open(&owner);
+        assert_int_equal(owner_turn(&owner, 16), BUS_TURN_IDLE);
+        bench->client_loop = bus_loop_free(bench->client_loop);
+        assert_true(dbus_connection_get_socket(bench->client, &fd));
+        assert_int_equal(shutdown(fd, SHUT_RD), 0);
+        send_large(bench->peer);
+        owner.goes_on = false;
+        assert_int_not_equal(owner_turn(&owner, 16), BUS_TURN_IDLE);
+        wait_until_lost(&owner);
         bench_close(bench);
 }
 
@@ -549,6 +581,7 @@ int main(void)
                 cmocka_unit_test(test_stopped),
                 cmocka_unit_test(test_client_goes_in_its_turn),
                 cmocka_unit_test(test_client_goes_without_reading),
+                cmocka_unit_test(test_client_will_never_read),
                 cmocka_unit_test(test_end_in_turn),
         };
 
