@@ -2,6 +2,7 @@
 """Who manages some ids does nothing to another: not to its key, its certificates, its objects in the token."""
 
 import concurrent.futures
+import shutil
 
 import lifecycle
 import pki
@@ -296,6 +297,39 @@ def test_a_chain_takes_no_issuer_of_another_id(stopped, games):
     stopped.restart()
     stopped.certificate("secret-pay", "Refresh")
     assert len(stopped.chain("secret-pay")) == 2, "the owner's is"
+
+
+def test_issuers_of_another_id_do_not_crowd_the_owners_out(stopped, games):
+    """However many certificates of the issuer's name another manager imports."""
+    key, issuer = pki.key("ec-p256", 1), pki.Issuer("Shared Root")
+    games = games()
+    for i in range(17):
+        fake = pki.Issuer("Shared Root")
+        leaf = pki.certificate(key, "own", issuer=fake)
+        games.import_bundle("own-1", pki.pem(key, leaf, fake.certificate), b"", **({"replace": True} if i else {}))
+    cert = pki.certificate(pki.key("ec-p256"), "owner.example", issuer=issuer)
+    put(stopped, "owner", pki.key("ec-p256"), cert, id="77")
+    put(stopped, "Shared Root", None, issuer.certificate, id="ca")
+    stopped.manager("RegisterCertificate", "ssa{sv}", "secret-pay", "pkcs11:object=owner", {})
+    assert stopped.chain("secret-pay") == [pki.der(cert), pki.der(issuer.certificate)]
+
+
+def test_nor_do_keys_of_one_label(stopped, games):
+    """A key that has no CKA_ID is found among any number of those that an id of that name has had."""
+    cert = pki.certificate(pki.key("ec-p256"), "owner.example")
+    put_without_id(stopped, "own-5", pki.key("ec-p256"), cert)
+    before = token_files(stopped)
+    games = games()
+    stopped.manager("RegisterCertificate", "ssa{sv}", "secret-pay", "pkcs11:object=own-5", {})
+    games.import_bundle("own-5", pki.p12(pki.key("ec-p256", 1), pki.certificate(pki.key("ec-p256", 1), "own")))
+    stopped.stop()
+    made = [path for path in stopped.tokens.glob("*/*.object") if path.name not in {*before, "token.object"}]
+    for i in range(200):
+        for path in made:
+            shutil.copy(path, path.with_name(f"{i:08x}-{path.name[9:]}"))
+    stopped.start()
+    stopped.certificate("secret-pay", "Refresh")
+    signs(stopped, "secret-pay", cert)
 
 
 def test_of_two_who_come_at_once_one_gets_it(stopped, games):

@@ -355,7 +355,8 @@ static int warn_about(Parse *parse, const config_setting_t *group, const Grant *
                   "'tls' and 'use' are for certificates and backends, and it names none" },
                 { on_certificates && !on_sources && (grant->operations & OPERATION_MANAGE),
                   "can import, generate and register nothing: that takes 'manage' on a source as "
-                  "well, and it names none; another grant may" },
+                  "well, and it names none; add source = [ \"*\" ], or names, unless another "
+                  "grant does" },
                 { grant->algorithms != 0 && !(grant->operations & (SIGNING | OPERATION_DECRYPT)),
                   "'algorithm' narrows nothing: it allows neither signature nor decryption" },
                 { grant->algorithms != 0 && (grant->operations & SIGNING) == OPERATION_TLS &&

@@ -43,7 +43,8 @@ static int choose(Job *job, Failure *failure)
                 return failure->status;
         }
         return fail(failure, CB_NOT_FOUND,
-                    "no source is configured that could serve this URI; add one, or check the URI");
+                    "no source that you may use could serve this URI; check the URI, add a source, or "
+                    "have a grant with 'manage' name it in 'source'");
 }
 
 static void conclude(Job *job)

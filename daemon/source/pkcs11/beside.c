@@ -24,15 +24,14 @@ int beside_find(Session *session, CK_OBJECT_CLASS class, const Locator *locator,
                 ObjectList *ret_list, Failure *failure)
 {
         CK_ATTRIBUTE filter[2] = { { CKA_CLASS, &class, sizeof(class) } };
-        int r;
 
         if (locator->id.n > 0) {
                 filter[1] = (CK_ATTRIBUTE){ CKA_ID, locator->id.data, locator->id.n };
                 return objects_find(session, filter, 2, BESIDE_MAX, ret_list, failure);
         }
         filter[1] = (CK_ATTRIBUTE){ CKA_LABEL, locator->label.data, locator->label.n };
-        r = objects_find(session, filter, 2, OWN_MAX, ret_list, failure);
-        return r == 0 ? object_list_filter(session, ret_list, object_is_foreign, NULL, failure) : r;
+        return objects_find_kept(session, filter, 2, BESIDE_MAX, object_is_foreign, NULL, ret_list,
+                                 failure);
 }
 
 /* What an object's attributes say; nothing where they say no key. */
@@ -128,10 +127,9 @@ static int find_own_leaves(Session *session, const KeyFacts *facts, const char *
         CK_OBJECT_CLASS class = CKO_CERTIFICATE;
         CK_ATTRIBUTE filter[] = { { CKA_CLASS, &class, sizeof(class) },
                                   { CKA_LABEL, (void *)(uintptr_t)name, strlen(name) } };
-        int r;
 
-        r = objects_find(session, filter, 2, OWN_MAX, ret_list, failure);
-        return r == 0 ? object_list_filter(session, ret_list, is_own_leaf, facts, failure) : r;
+        return objects_find_kept(session, filter, 2, OWN_MAX, is_own_leaf, facts, ret_list,
+                                 failure);
 }
 
 /* Where the leaf of this asker may be. */
@@ -280,9 +278,8 @@ static int add_issuers(Session *session, const char *name, BytesList *pool, Fail
                 if (r != 0 || pool_has_subject(pool, &names.issuer))
                         continue;
                 filter[1] = (CK_ATTRIBUTE){ CKA_SUBJECT, names.issuer.data, names.issuer.n };
-                r = objects_find(session, filter, 2, ISSUER_MAX, &found, failure);
-                if (r == 0)
-                        r = object_list_filter(session, &found, is_not_anothers, &label, failure);
+                r = objects_find_kept(session, filter, 2, ISSUER_MAX, is_not_anothers, &label,
+                                      &found, failure);
                 if (r == 0)
                         r = add_to_pool(session, &found, pool, failure);
         }

@@ -15,7 +15,6 @@
 
 #define KEYS_MAX       65536
 #define CANDIDATES_MAX 4
-#define NAMESAKES_MAX  64 /* keys with the label of one that has no CKA_ID */
 
 void keys_clear_locked(Token *token)
 {
@@ -114,10 +113,11 @@ int keys_search(Session *session, const Locator *locator, const char *uri,
                 filter[n++] = (CK_ATTRIBUTE){ CKA_ID, locator->id.data, locator->id.n };
         if (locator->label.n > 0)
                 filter[n++] = (CK_ATTRIBUTE){ CKA_LABEL, locator->label.data, locator->label.n };
-        r = objects_find(session, filter, n, locator->no_id ? NAMESAKES_MAX : CANDIDATES_MAX, &list,
-                         failure);
-        if (r == 0 && locator->no_id)
-                r = object_list_filter(session, &list, object_is_foreign, NULL, failure);
+        if (locator->no_id)
+                r = objects_find_kept(session, filter, n, CANDIDATES_MAX, object_is_foreign, NULL,
+                                      &list, failure);
+        else
+                r = objects_find(session, filter, n, CANDIDATES_MAX, &list, failure);
         if (r != 0)
                 return r;
         if (list.n > 1)

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIND_BATCH 64
+#define FIND_BATCH    64
+#define LOOKED_AT_MAX 65536
 
 void object_list_deinit(ObjectList *list)
 {
@@ -161,12 +162,13 @@ int object_destroy(Session *session, CK_OBJECT_HANDLE object, const char *doing,
         return rv == CKR_OK ? 0 : session_fail(session, rv, "C_DestroyObject", doing, failure);
 }
 
-int object_list_filter(Session *session, ObjectList *list, object_keep keep, const void *userdata,
-                       Failure *failure)
+/* Keeps the first `n_max` of those that may stay. */
+static int list_keep(Session *session, ObjectList *list, size_t n_max, object_keep keep,
+                     const void *userdata, Failure *failure)
 {
-        size_t n = 0;
+        size_t n = 0, i;
 
-        for (size_t i = 0; i < list->n; i++) {
+        for (i = 0; i < list->n && n < n_max; i++) {
                 bool stays = false;
                 int r = keep(session, list->handles[i], userdata, &stays, failure);
 
@@ -175,7 +177,26 @@ int object_list_filter(Session *session, ObjectList *list, object_keep keep, con
                 if (stays)
                         list->handles[n++] = list->handles[i];
         }
+        list->more = list->more || i < list->n;
         list->n = n;
+        return 0;
+}
+
+/* How many there are of those that do not stay is for others to choose: only what stays is counted. */
+int objects_find_kept(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
+                      object_keep keep, const void *userdata, ObjectList *ret_list,
+                      Failure *failure)
+{
+        CLEANUP(object_list_deinit) ObjectList list = { 0 };
+        int r;
+
+        r = objects_find(session, filter, n_filter, LOOKED_AT_MAX, &list, failure);
+        if (r == 0)
+                r = list_keep(session, &list, n_max, keep, userdata, failure);
+        if (r != 0)
+                return r;
+        *ret_list = list;
+        list = (ObjectList){ 0 };
         return 0;
 }
 

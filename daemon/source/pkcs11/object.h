@@ -22,11 +22,12 @@ int object_list_append(ObjectList *list, const ObjectList *more);
 int objects_find(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
                  ObjectList *ret_list, Failure *failure);
 
-/* Drops those of which `keep` does not say that they are to stay. */
+/* Of those that are found the first n_max of which `keep` says that they are to stay. */
 typedef int (*object_keep)(Session *session, CK_OBJECT_HANDLE object, const void *userdata,
                            bool *ret_keep, Failure *failure);
-int object_list_filter(Session *session, ObjectList *list, object_keep keep, const void *userdata,
-                       Failure *failure);
+int objects_find_kept(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
+                      object_keep keep, const void *userdata, ObjectList *ret_list,
+                      Failure *failure);
 /*
  * An object_keep: as far as can be told, no import, generation or install has made it, for its CKA_ID is not of that
  * length. A label is anybody's to give: what is known by its label alone is none of these.
