@@ -190,7 +190,7 @@ def test_apparmor_profile_is_understood():
     told = [line for line in done.stderr.splitlines() if "interface file missing" not in line]
     assert not told, told
     names = subprocess.run(["apparmor_parser", "--names", profile], capture_output=True, text=True, check=True).stdout
-    assert sorted(names.split()) == ["certbroker-source", "certbrokerd"]
+    assert names.split() == ["certbrokerd"]
 
 
 def test_sysusers_and_tmpfiles(folder):
