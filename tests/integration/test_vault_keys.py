@@ -415,6 +415,17 @@ def test_destroying_one_id_leaves_its_versions_to_the_others(broker, refused):
     broker.delete_certificate("orders", destroy_key=True)
 
 
+def test_copies_of_one_key_in_a_vault_are_told_apart(broker):
+    """Two names of the vault are two objects, whatever key is in them: one of them is destroyed, and the other signs."""
+    for id in ("orders", "bills"):
+        broker.add(id)
+        broker.import_bundle(id, pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256"), id)), b"secret",
+                             source="vault", replace=True, force=True)
+    broker.delete_certificate("bills", destroy_key=True)
+    assert broker.asked("DELETE", "/certificates/orders") == 0
+    broker.check_signature()
+
+
 def test_destroying_a_pending_key(broker):
     generate(broker)
     broker.delete_certificate("orders", destroy_key=True)

@@ -282,7 +282,8 @@ static bool is_same_object(const Certificate *a, const Generation *x, const Cert
 {
         if (place_is_same(x->key_uri, y->key_uri))
                 return true;
-        if (!bytes_equal(&x->spki, &y->spki))
+        if (!bytes_equal(&x->spki, &y->spki) ||
+            (place_is_named(x->key_uri) && place_is_named(y->key_uri)))
                 return false;
         return place_has_same_mark(x->key_uri, y->key_uri) ||
                (string_equal(a->source, b->source) && certificate_origin(a) != KEY_MADE &&
