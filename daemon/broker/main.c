@@ -102,10 +102,9 @@ static int parse_options(int argc, char **argv, Options *options)
 static int check_config(const char *path, bool json)
 {
         CLEANUP(config_freep) Config *config = NULL;
-        const TrustedUser daemon = config_daemon();
         Failure failure = { 0 };
 
-        if (config_load_for(&daemon, path, &config, &failure) != 0) {
+        if (config_check(path, &config, &failure) != 0) {
                 fprintf(stderr, "%s\n", failure.text);
                 return BROKER_EXIT_CONFIG;
         }

@@ -259,12 +259,11 @@ def test_check_by_another_user(stopped, root):
     secret = secrets / "pin"
     secret.touch(0o400)
     os.chown(secret, 1, 1)
-    os.chown(stopped.state, 1, 1)
     secrets.chmod(0o700)
     os.chown(secrets, 1, 1)
     stopped.configure(sources=stopped.source(**{"pin-file": f'"{secret}"'}))
     assert "belongs to user 1" in check(stopped).stderr
-    stopped.extra_environment["STATE_DIRECTORY"] = str(stopped.state)
+    os.chown(stopped.state, 1, 1)
     done = check(stopped)
     assert (done.returncode, done.stderr) == (0, "")
     done = subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", str(DAEMON), "--config",
@@ -274,6 +273,24 @@ def test_check_by_another_user(stopped, root):
     assert f"{secret} cannot be looked at by user 65534" in done.stderr
 
 
+def test_check_for_the_user_of_a_configured_directory(stopped, root):
+    """The state directory is named by the configuration itself, after the source, and not by the environment."""
+    os.chown(stopped.pin_file, 1, 1)
+    stopped.configure(sources=stopped.source())
+    text = stopped.config.read_text()
+    first, last = text.index("broker = {"), text.index("};", text.index("broker = {")) + 2
+    stopped.config.write_text(text[:first] + text[last:] + text[first:last] + "\n")
+    assert "belongs to user 1" in check(stopped).stderr
+    os.chown(stopped.state, 1, 1)
+    done = check(stopped)
+    assert (done.returncode, done.stderr) == (0, "")
+    # and so for who asks the command line about it
+    assert stopped.cli("policy", "list", "--config", str(stopped.config)).returncode == 0
+    # the configuration cannot speak for itself
+    os.chown(stopped.config, 1, 1)
+    assert "belongs to user 1" in check(stopped).stderr
+
+
 def test_secrets_of_the_daemons_group(stopped, root):
     """Of root, and for the daemon's group to read: whoever checks is in another group than the daemon."""
     stopped.pin_file.chmod(0o640)
@@ -281,7 +298,6 @@ def test_secrets_of_the_daemons_group(stopped, root):
     stopped.configure(sources=stopped.source())
     assert f"chmod g-rwx {stopped.pin_file}" in check(stopped).stderr
     os.chown(stopped.state, 1, 1)
-    stopped.extra_environment["STATE_DIRECTORY"] = str(stopped.state)
     done = check(stopped)
     assert (done.returncode, done.stderr) == (0, "")
     os.chown(stopped.pin_file, 0, 2)

@@ -389,9 +389,27 @@ static int finish(Parse *parse)
 
 /* --- the whole --- */
 
+static TrustedUser owner_of(const char *directory)
+{
+        struct stat st;
+
+        if (stat(directory, &st) < 0)
+                return (TrustedUser){ geteuid(), getegid() };
+        return (TrustedUser){ st.st_uid, st.st_gid };
+}
+
+/* As far as that is known before the configuration is read. */
+static TrustedUser default_daemon(void)
+{
+        const char *directory = getenv("STATE_DIRECTORY");
+
+        return owner_of(directory && *directory == '/' ? directory : DEFAULT_STATE_DIRECTORY);
+}
+
 static int load(Parse *parse, const char *path)
 {
         CLEANUP(files_deinit) Files files = { 0 };
+        TrustedUser daemon;
         int r;
 
         r = set_defaults(parse->config);
@@ -402,18 +420,23 @@ static int load(Parse *parse, const char *path)
                 r = load_file(parse, path, &files);
         if (r == 0)
                 r = load_fragments(parse, path, &files);
-        return r == 0 ? finish(parse) : r;
+        if (r == 0)
+                r = finish(parse);
+        if (r != 0)
+                return r;
+        /* By now it is known to be root's or the daemon's own: so it may say who the daemon is. */
+        daemon = owner_of(parse->config->state_directory);
+        if (parse->daemon)
+                parse->daemon = &daemon;
+        return parse_check_trusted(parse);
 }
 
-int config_load(const char *path, Config **ret_config, Failure *failure)
-{
-        return config_load_for(NULL, path, ret_config, failure);
-}
-
-int config_load_for(const TrustedUser *daemon, const char *path, Config **ret_config, Failure *failure)
+static int load_for(const TrustedUser *daemon, const char *path, Config **ret_config,
+                    Failure *failure)
 {
         static uint64_t n_loaded; /* decisions remember under which grants they were made */
         CLEANUP(config_freep) Config *config = NULL;
+        CLEANUP(parse_deinit)
         Parse parse = {
                 .file = path ?: DEFAULT_PATH,
                 .daemon = daemon,
@@ -437,16 +460,16 @@ int config_load_for(const TrustedUser *daemon, const char *path, Config **ret_co
         return 0;
 }
 
-TrustedUser config_daemon(void)
+int config_load(const char *path, Config **ret_config, Failure *failure)
 {
-        const char *directory = getenv("STATE_DIRECTORY");
-        struct stat st;
+        return load_for(NULL, path, ret_config, failure);
+}
 
-        if (!directory || *directory != '/')
-                directory = DEFAULT_STATE_DIRECTORY;
-        if (stat(directory, &st) < 0)
-                return (TrustedUser){ geteuid(), getegid() };
-        return (TrustedUser){ st.st_uid, st.st_gid };
+int config_check(const char *path, Config **ret_config, Failure *failure)
+{
+        const TrustedUser daemon = default_daemon();
+
+        return load_for(&daemon, path, ret_config, failure);
 }
 
 Config *config_free(Config *config)

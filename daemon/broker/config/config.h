@@ -11,7 +11,6 @@
 
 #include "base/failure.h"
 #include "base/macro.h"
-#include "base/trusted.h"
 #include "core/grants.h"
 
 typedef enum VerifySignatures {
@@ -61,11 +60,10 @@ typedef struct Config {
 /* NULL: the installed default. status CB_INVALID_ARGUMENT with "FILE:LINE: reason" in failure. */
 int config_load(const char *path, Config **ret_config, Failure *failure);
 /*
- * For --check-config by whoever that is: the daemon runs as another user, and its own files are as good as
- * root's. config_daemon() is who owns the state directory (the environment's or the default one);
- * nothing that the configuration says decides who is trusted with it.
+ * For --check-config by whoever that is: the daemon may run as another user, and its own files are as good as
+ * root's. It is who owns the state directory. Before the configuration is read, and so for its own files, that
+ * is the environment's or the default one.
  */
-int config_load_for(const TrustedUser *daemon, const char *path, Config **ret_config, Failure *failure);
-TrustedUser config_daemon(void);
+int config_check(const char *path, Config **ret_config, Failure *failure);
 Config *config_free(Config *config);
 DEFINE_CLEANUP(Config, config_free)

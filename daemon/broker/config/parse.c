@@ -208,20 +208,63 @@ int parse_credential_path(Parse *parse, const config_setting_t *setting, char **
         return 0;
 }
 
+typedef struct NamedFile {
+        const char *file; /* where the setting is */
+        const config_setting_t *setting;
+        char *path;
+        TrustedKind kind;
+} NamedFile;
+
 int parse_trusted(Parse *parse, const config_setting_t *setting, const char *path, TrustedKind kind)
+{
+        NamedFile *named;
+
+        if (*path != '/') /* of a credential that is not here now */
+                return 0;
+        named = reallocarray(parse->named, parse->n_named + 1, sizeof(*named));
+        if (!named)
+                return -ENOMEM;
+        parse->named = named;
+        named += parse->n_named;
+        *named = (NamedFile){ parse->file, setting, strdup(path), kind };
+        if (!named->path)
+                return -ENOMEM;
+        parse->n_named++;
+        return 0;
+}
+
+static int check_named(Parse *parse, const NamedFile *named)
 {
         Failure why = { 0 };
         int r;
 
-        if (*path != '/') /* of a credential that is not here now */
-                return 0;
-        r = trusted_check(path, kind, parse->daemon, &why);
+        parse->file = named->file;
+        r = trusted_check(named->path, named->kind, parse->daemon, &why);
         if (r > 0)
-                return parse_fail(parse, setting, "'%s': %s", setting_name(setting), why.text);
+                return parse_fail(parse, named->setting, "'%s': %s", setting_name(named->setting),
+                                  why.text);
         if (r == -EACCES)
-                return parse_warn(parse, setting, "'%s': %s cannot be looked at by user %u: %s",
-                                  setting_name(setting), path, (unsigned)geteuid(), strerror(-r));
+                return parse_warn(parse, named->setting,
+                                  "'%s': %s cannot be looked at by user %u: %s",
+                                  setting_name(named->setting), named->path, (unsigned)geteuid(),
+                                  strerror(-r));
         return r == -ENOMEM ? r : 0;
+}
+
+int parse_check_trusted(Parse *parse)
+{
+        int r = 0;
+
+        for (size_t i = 0; r == 0 && i < parse->n_named; i++)
+                r = check_named(parse, &parse->named[i]);
+        return r;
+}
+
+void parse_deinit(Parse *parse)
+{
+        for (size_t i = 0; i < parse->n_named; i++)
+                free(parse->named[i].path);
+        free(parse->named);
 }
 
 int parse_number(Parse *parse, const config_setting_t *setting, uint64_t min, uint64_t max,

@@ -16,6 +16,8 @@ typedef struct Parse {
         const TrustedUser *daemon; /* NULL: ourselves */
         Config *config;
         Failure *failure;
+        struct NamedFile *named; /* by settings, to be looked at when all is read */
+        size_t n_named;
 } Parse;
 
 /* "FILE:LINE: reason": an error, CB_INVALID_ARGUMENT; a warning, into config->warnings. */
@@ -34,11 +36,14 @@ int parse_path(Parse *parse, const config_setting_t *setting, char **ret_path);
 /* A relative name is looked up in the credentials directory. */
 int parse_credential_path(Parse *parse, const config_setting_t *setting, char **ret_path);
 /*
- * A file that the setting names must be one that only root and the daemon can change. One that is not there,
- * or that we may not look at, is left to the source, which says so.
+ * A file that the setting names must be one that only root and the daemon can change: it is looked at by
+ * parse_check_trusted(), when it is known who the daemon is. One that is not there, or that we may not look at,
+ * is left to the source, which says so. The setting is kept until then.
  */
 int parse_trusted(Parse *parse, const config_setting_t *setting, const char *path,
                   TrustedKind kind);
+int parse_check_trusted(Parse *parse);
+void parse_deinit(Parse *parse);
 int parse_number(Parse *parse, const config_setting_t *setting, uint64_t min, uint64_t max,
                  uint64_t *ret_number);
 int parse_duration(Parse *parse, const config_setting_t *setting, uint64_t min, uint64_t max,
