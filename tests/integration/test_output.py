@@ -3,7 +3,10 @@
 
 import fcntl
 import os
+import pathlib
 import pty
+import pwd
+import shutil
 import stat
 import subprocess
 import termios
@@ -13,6 +16,7 @@ import pytest
 from broker import CLI, PATIENCE, PYTHON, die_with_parent, wait_until
 
 STRANGER = "games"
+TOP = pathlib.Path(__file__).resolve().parents[2]
 
 # Plants what it is told, and says, when a line comes, what it could read of it: PLANTER FOLDER VICTIM
 PLANTER = """
@@ -229,3 +233,31 @@ def test_long_names(files):
     target = files.folder / ("x" * 255)
     run(files, "certificate", "chain", "client", "-o", target)
     check_made(target, b"-----BEGIN", 0o644)
+
+
+@pytest.mark.parametrize("plant", ["link", "folder"])
+def test_quickstart_in_a_folder_of_others(folder, root, plant):
+    """Below a closed folder it works in /var/tmp, under a name that anybody may take first: and would end the processes
+    of his list, remove what his link leads to, and run what he puts there."""
+    private, shared, victim = folder / "private", folder / "var-tmp", folder / "victim"
+    for path in private, shared, victim, victim / "demo":
+        path.mkdir()
+    private.chmod(0o700)
+    shared.chmod(0o1777)
+    shutil.copy(TOP / "quickstart", private)
+    name = shared / "certbroker-quickstart"
+    if plant == "link":
+        name.symlink_to(victim)
+    else:
+        (name / "demo").mkdir(parents=True)
+    uid = pwd.getpwnam(STRANGER).pw_uid
+    os.chown(name, uid, uid, follow_symlinks=False)
+    script = 'mount --bind "$1" /var/tmp && exec "$2" --stop'
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", shared, private / "quickstart"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "/var/tmp/certbroker-quickstart is not a folder that root alone" in done.stderr, done
+    assert (victim / "demo").exists() and (name.is_symlink() or (name / "demo").exists())
+    name.unlink() if plant == "link" else shutil.rmtree(name)
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", shared, private / "quickstart"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
