@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "address.h"
@@ -24,6 +25,12 @@
 #define DBUS_NAME          "org.freedesktop.DBus"
 #define SYSTEM_BUS_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 #define CHANNEL_RETRY_USEC (10 * USEC_PER_SEC)
+/*
+ * A bus keeps few descriptors for one receiver, and refuses everybody's calls while they are too
+ * many: anybody can send them. The channel knows no such thing, so it is asked for again.
+ */
+#define FULL_TRIES      200
+#define FULL_PAUSE_NSEC (5 * 1000 * 1000)
 /* Where the broker that ships with its unit listens: for those who cannot ask the system bus. */
 #define FALLBACK_ADDRESSES "unix:path=/run/certbroker/channel;unix:abstract=/run/certbroker/channel"
 
@@ -140,6 +147,7 @@ static int check_owner(Link *link, const Trust *trust, uint64_t deadline, uid_t 
 
 static int ask_channel(Link *link, uint64_t deadline, char **ret_addresses, cb_error *error)
 {
+        const struct timespec pause = { .tv_nsec = FULL_PAUSE_NSEC };
         CLEANUP(message_freep) Message *call = NULL;
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
         const char *addresses;
@@ -149,6 +157,11 @@ static int ask_channel(Link *link, uint64_t deadline, char **ret_addresses, cb_e
                         &call, error, "ss", "org.certbroker1.Manager", "ChannelAddress");
         if (r == 0)
                 r = link_call(link, call, link_broker(link), deadline, &reply, error);
+        for (unsigned i = 0;
+             i < FULL_TRIES && r == CB_LIMIT_EXCEEDED && link_now() < deadline; i++) {
+                (void)nanosleep(&pause, NULL);
+                r = link_call(link, call, link_broker(link), deadline, &reply, error);
+        }
         if (r)
                 return r;
         addresses = cb_value_string(cb_value_at(reply, 0), "");

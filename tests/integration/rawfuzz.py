@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sends what no honest client sends, as whoever runs it, to a unix socket: rawfuzz.py SOCKET SEED SECONDS [bus]
+"""Sends what no honest client sends, as whoever runs it, to a unix socket: rawfuzz.py SOCKET SEED SECONDS [bus|descriptors]
 
 Calls come on standard input, as JSON: [[PATH, INTERFACE, METHOD, SIGNATURE, TEXTS], ...], with texts that make sense as
 the first arguments that are texts. From them and from itself it makes a
 stock of D-Bus messages, valid but for what they mean, and sends those: as they are, with bytes changed, cut, doubled,
 with descriptors that fit or do not, behind log-ins that fit or do not, read from or not. With `bus` it logs in to a
-message bus, and sends what that lets through. Prints what it did, as JSON. The same seed makes the same stock; what
+message bus, and sends what that lets through; with `descriptors` it sends the bus as many as the policy lets anybody send. Prints what it did, as JSON. The same seed makes the same stock; what
 becomes of it depends on the other side, too.
 """
 
@@ -209,6 +209,10 @@ def log_in(rng):
         good, b"\0NEGOTIATE_UNIX_FD\r\n" + good[1:])), b""
 
 
+HELLO = header(random.Random(3), "<", 1, [(1, "o", "/org/freedesktop/DBus"), (2, "s", "org.freedesktop.DBus"),
+                                          (3, "s", "Hello"), (6, "s", "org.freedesktop.DBus")], 0)
+
+
 class Attacker:
     def __init__(self, path, seed, on_bus, calls):
         self.path, self.on_bus, self.rng = path, on_bus, random.Random(seed)
@@ -258,6 +262,40 @@ class Attacker:
                     return
                 self.count["answers"] += data.count(b"org.certbroker1") + data.count(b"org.freedesktop.DBus")
 
+    def open_on_bus(self):
+        s = self.connect()
+        s.sendall(log_in(random.Random(0))[0])
+        while not s.recv(4096).endswith(b"AGREE_UNIX_FD\r\n"):
+            pass
+        self.send(s, HELLO, 0)
+        s.setblocking(False)
+        return s
+
+    def flood(self, end):
+        """One message, with two descriptors, from several connections, as fast as they go."""
+        body = Marshaller(self.rng, "<")
+        body.texts = ["own-9", "own"]
+        body.values("sshh")
+        body.align(4)
+        body.number("I", 0)
+        body.align(8)
+        fields = [(1, "o", ROOT), (2, "s", NAME + ".Manager"), (3, "s", "ImportCertificate"), (6, "s", NAME),
+                  (8, "g", "sshha{sv}"), (9, "u", 2)]
+        message = bytearray(header(self.rng, "<", 1, fields, len(body.out)) + bytes(body.out))
+        message[2] = 1  # no answer is wanted
+        sockets = [self.open_on_bus() for _ in range(8)]
+        while time.monotonic() < end:
+            for i, s in enumerate(sockets):
+                try:
+                    for _ in range(4):
+                        self.send(s, bytes(message), 2)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    sockets[i] = self.open_on_bus()
+                with contextlib.suppress(OSError):
+                    self.count["answers"] += s.recv(1 << 16).count(b"org.certbroker1")
+
     def visit(self):
         s = self.connect()
         if not s:
@@ -269,8 +307,7 @@ class Attacker:
             while answer and not s.recv(4096).endswith(answer):
                 pass
             if self.on_bus:
-                self.send(s, header(self.rng, "<", 1, [(1, "o", "/org/freedesktop/DBus"), (6, "s", "org.freedesktop.DBus"),
-                                                       (2, "s", "org.freedesktop.DBus"), (3, "s", "Hello")], 0), 0)
+                self.send(s, HELLO, 0)
             for _ in range(self.rng.choice((1, 1, 2, 8))):
                 self.burst(s)
                 if self.rng.random() < 0.8:
@@ -289,6 +326,8 @@ def main():
     path, seed, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     attacker = Attacker(path, seed, sys.argv[4:] == ["bus"], json.load(sys.stdin))
     end = time.monotonic() + seconds
+    if sys.argv[4:] == ["descriptors"]:
+        attacker.flood(end)
     while time.monotonic() < end:
         attacker.visit()
     print(json.dumps(attacker.count))

@@ -68,13 +68,14 @@ def resident(broker):
 
 
 class Attack:
-    def __init__(self, broker, user, socket, seed, *how):
+    def __init__(self, broker, user, socket, seed, *how, seconds=SECONDS):
         script = broker.folder / "rawfuzz.py"
         if not script.exists():
             shutil.copy(HERE / "rawfuzz.py", script)
             script.chmod(0o644)
         self.process = subprocess.Popen(
-            ["setpriv", f"--reuid={user}", "--clear-groups", PYTHON, str(script), socket, str(seed), str(SECONDS), *how],
+            ["setpriv", f"--reuid={user}", "--clear-groups", PYTHON, str(script), socket, str(seed), str(seconds),
+             *how],
             cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent)
         self.process.stdin.write(json.dumps(all_calls()))
         self.process.stdin.close()
@@ -144,6 +145,17 @@ def attack(broker, *how):
 
 def test_raw_messages_on_the_channel(stage):
     attack(stage)
+
+
+def test_descriptors_on_the_bus_keep_nobody_from_the_channel(stage):
+    """A bus keeps 64 for one receiver, and refuses everybody's calls meanwhile: the library still finds the channel."""
+    floods = [Attack(stage, "nobody", stage.bus_address[len("unix:path="):], SEED, "descriptors", seconds=5) for _ in range(2)]
+    n = 0
+    while floods[0].runs():
+        done = stage.cli("certificate", "list")
+        assert done.returncode == 0, done.stderr.decode()
+        n += 1
+    assert all(flood.finish()["messages"] > 1000 for flood in floods) and n > 3
 
 
 def test_raw_messages_on_the_bus(stage):
