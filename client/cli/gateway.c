@@ -82,7 +82,9 @@ static int find_place(const cb_credential *credential, Place *place, char *ret_w
         place->host[end - host] = '\0';
         port = end + bracketed;
         n_port = *port == ':' ? strspn(port + 1, "0123456789") : 3;
-        if (n_port == 0 || n_port >= sizeof(place->port))
+        end = *port == ':' ? port + 1 + n_port : port;
+        /* What stands on would make another host of it: good:443@evil. */
+        if (n_port == 0 || n_port >= sizeof(place->port) || (*end && !strchr("/?#", *end)))
                 return refuse(ret_why, "Its URL has no port that can be.");
         (void)snprintf(place->port, sizeof(place->port), "%.*s", (int)n_port,
                        *port == ':' ? port + 1 : "443");

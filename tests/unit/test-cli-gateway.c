@@ -136,6 +136,8 @@ static void test_nothing_gets_in(void **state)
                                    "https://x{}/",
                                    "https://{x}/",
                                    "http://x/",
+                                   "https://x:443@evil.example/",
+                                   "https://[::1]evil.example/",
                                    "https:///",
                                    "https://#/" };
         static char ca[][32] = {
