@@ -225,7 +225,7 @@ static int submit(Job *job, Failure *failure)
                 return r;
 
         wire_request_init(&request, WIRE_LOOKUP);
-        request.owner = manage_owner(job->manage, job->caller);
+        request.owner = job->owner;
         request.timeout_usec = job->manage->timeout_usec;
         request.name = job->id;
         request.key_uri = generation ? generation->key_uri : NULL;
@@ -336,8 +336,8 @@ static int follow(Refreshing *refreshing, manage_done done, void *userdata)
         return 0;
 }
 
-static int lead(Manage *manage, const char *id, bool quiet, Refreshing **ret_refreshing,
-                Job **ret_job)
+static int lead(Manage *manage, const char *id, bool quiet, void *caller,
+                Refreshing **ret_refreshing, Job **ret_job)
 {
         Refreshing *refreshing = calloc(1, sizeof(*refreshing));
         int r;
@@ -353,6 +353,7 @@ static int lead(Manage *manage, const char *id, bool quiet, Refreshing **ret_ref
         if (r == 0) {
                 (*ret_job)->quiet = quiet;
                 (*ret_job)->caller = NULL; /* nothing is changed that a source does not change */
+                (*ret_job)->owner = manage_owner(manage, caller);
                 r = map_put(&manage->refreshing, id, refreshing);
                 if (r < 0)
                         job_free(*ret_job);
@@ -373,7 +374,7 @@ void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done
         int r = 0;
 
         if (!refreshing)
-                r = lead(manage, id, quiet, &refreshing, &job);
+                r = lead(manage, id, quiet, quiet ? NULL : userdata, &refreshing, &job);
         if (r == 0)
                 r = follow(refreshing, done, userdata);
         if (job)

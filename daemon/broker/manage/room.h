@@ -255,6 +255,7 @@ struct Job {
         bool asked;                                /* the source knows of the intent */
         void (*run)(void *job);                    /* when its turn has come */
         void *caller;                              /* whom may_go_on is asked about; NULL: nobody */
+        uint64_t owner; /* of a look-up: whose turn it is at the source */
         manage_done done;
         void *userdata;
 };

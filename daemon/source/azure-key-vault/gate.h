@@ -16,6 +16,11 @@
  */
 #define GATE_UNITS_BURST   2000
 #define GATE_UNITS_PER_SEC 200
+/* What management leaves for signatures: at once as many as it may use itself. */
+#define GATE_UNITS_TO_SIGN 1000
+
+/* What a request is for. One that manages never stands in the way of one that signs. */
+typedef enum GateUse { GATE_SIGNS, GATE_MANAGES, _GATE_USE_N } GateUse;
 
 typedef enum GateAnswer {
         GATE_OPEN,
@@ -36,9 +41,12 @@ typedef enum GateOutcome {
 typedef struct Gate {
         uint64_t milli_units; /* that are left */
         uint64_t filled_usec; /* until when they are counted; 0: never yet */
-        uint64_t asked_until_usec;
-        Backoff throttled;
-        unsigned n_failures; /* in a row */
+        uint64_t asked_until_usec;    /* nothing goes before that */
+        uint64_t managing_until_usec; /* nothing that manages */
+        Backoff throttled, managing_throttled;
+        unsigned n_failures;          /* in a row, of what signs and of probes */
+        unsigned n_managing_failures; /* of what manages */
+        bool doubted;                 /* by those: a probe is to tell */
         bool closed, probing;
         uint64_t probe_usec; /* when the next probe may go */
         Backoff away, insecure;
@@ -46,10 +54,11 @@ typedef struct Gate {
 
 void gate_init(Gate *gate);
 /* cost: units. *ret_wait_usec: after how long to come back, where it is not open. */
-GateAnswer gate_enter(Gate *gate, unsigned cost, uint64_t now_usec, uint64_t *ret_wait_usec);
-/* retry_after_usec: as the vault says; UINT64_MAX: it does not. */
-void gate_note(Gate *gate, GateOutcome outcome, uint64_t retry_after_usec, uint64_t now_usec,
-               uint32_t random);
+GateAnswer gate_enter(Gate *gate, GateUse use, unsigned cost, uint64_t now_usec,
+                      uint64_t *ret_wait_usec);
+/* Of a probe: GATE_SIGNS. retry_after_usec: as the vault says; UINT64_MAX: it does not. */
+void gate_note(Gate *gate, GateUse use, GateOutcome outcome, uint64_t retry_after_usec,
+               uint64_t now_usec, uint32_t random);
 /* One probe at a time: true, and the next is put off, where one may go now. */
 bool gate_probe(Gate *gate, uint64_t now_usec);
 /* Someone asks for it: the next probe may go now. */

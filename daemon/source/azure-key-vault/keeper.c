@@ -127,7 +127,7 @@ static uint64_t next_due(Vault *vault, uint64_t token_usec)
         uint64_t due_usec = MIN(token_usec, clock_monotonic_usec() + IDLE_USEC);
 
         pthread_mutex_lock(&vault->lock);
-        if (vault->gate.closed)
+        if (vault->gate.closed || vault->gate.doubted)
                 due_usec = MIN(due_usec, vault->gate.probe_usec);
         if (vault->gate.asked_until_usec > clock_monotonic_usec())
                 due_usec = MIN(due_usec, vault->gate.asked_until_usec);

@@ -74,8 +74,8 @@ unsigned vault_keys_cost(KeyType type, bool hsm)
 
 /* --- asking the vault --- */
 
-static int spki_of_certificate(Vault *vault, const Identifier *key, uint64_t deadline_usec,
-                               Bytes *ret_spki, Failure *failure)
+static int spki_of_certificate(Vault *vault, const Identifier *key, bool signs,
+                               uint64_t deadline_usec, Bytes *ret_spki, Failure *failure)
 {
         CLEANUP(freep)
         char *uri =
@@ -86,6 +86,7 @@ static int spki_of_certificate(Vault *vault, const Identifier *key, uint64_t dea
         VaultCall call = { .method = "GET",
                            .uri = uri,
                            .permission = PERMISSION_CERTIFICATES_GET,
+                           .signs = signs,
                            .deadline_usec = deadline_usec };
         int r;
 
@@ -101,14 +102,15 @@ static int spki_of_certificate(Vault *vault, const Identifier *key, uint64_t dea
         return r == 0 ? bytes_set(ret_spki, facts.spki.data, facts.spki.n) : r;
 }
 
-static int spki_of_key(Vault *vault, const char *uri, uint64_t deadline_usec, Bytes *ret_spki,
-                       Failure *failure)
+static int spki_of_key(Vault *vault, const char *uri, bool signs, uint64_t deadline_usec,
+                       Bytes *ret_spki, Failure *failure)
 {
         CLEANUP(key_answer_deinit) KeyAnswer key = { 0 };
         CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
         VaultCall call = { .method = "GET",
                            .uri = uri,
                            .permission = PERMISSION_KEYS_GET,
+                           .signs = signs,
                            .deadline_usec = deadline_usec };
         int r;
 
@@ -120,7 +122,7 @@ static int spki_of_key(Vault *vault, const char *uri, uint64_t deadline_usec, By
         return r == 0 ? bytes_set(ret_spki, key.spki.data, key.spki.n) : r;
 }
 
-int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *spki,
+int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *spki, bool signs,
                              uint64_t deadline_usec, EVP_PKEY **ret_key, Failure *failure)
 {
         CLEANUP(freep)
@@ -131,6 +133,7 @@ int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *s
         VaultCall call = { .method = "GET",
                            .uri = uri,
                            .permission = PERMISSION_SECRETS_GET,
+                           .signs = signs,
                            .secret = true,
                            .deadline_usec = deadline_usec };
         const void *body;
@@ -162,21 +165,21 @@ int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *s
         return r;
 }
 
-static int load(Vault *vault, const Identifier *key, const char *uri, uint64_t deadline_usec,
-                KeyKnown *ret_known, Failure *failure)
+static int load(Vault *vault, const Identifier *key, const char *uri, bool signs,
+                uint64_t deadline_usec, KeyKnown *ret_known, Failure *failure)
 {
         CLEANUP(key_known_deinit) KeyKnown known = { 0 };
         int r;
 
-        r = spki_of_certificate(vault, key, deadline_usec, &known.spki, failure);
+        r = spki_of_certificate(vault, key, signs, deadline_usec, &known.spki, failure);
         if (r == CB_SOURCE_DENIED) {
                 *failure = (Failure){ 0 };
-                r = spki_of_key(vault, uri, deadline_usec, &known.spki, failure);
+                r = spki_of_key(vault, uri, signs, deadline_usec, &known.spki, failure);
         }
         if (r == 0)
                 r = pki_key_type(&known.spki, &known.type, failure);
         if (r == 0 && vault->settings.local)
-                r = vault_keys_fetch_private(vault, key, &known.spki, deadline_usec,
+                r = vault_keys_fetch_private(vault, key, &known.spki, signs, deadline_usec,
                                              &known.private_key, failure);
         if (r != 0)
                 return r;
@@ -236,8 +239,8 @@ static bool wait_locked(Keys *keys, uint64_t deadline_usec)
 }
 
 /* The lock is let go while the vault is asked. */
-static int load_locked(Vault *vault, const Identifier *key, const char *uri, uint64_t deadline_usec,
-                       Failure *failure)
+static int load_locked(Vault *vault, const Identifier *key, const char *uri, bool signs,
+                       uint64_t deadline_usec, Failure *failure)
 {
         CLEANUP(key_known_deinit) KeyKnown known = { 0 };
         Keys *keys = &vault->keys;
@@ -250,7 +253,7 @@ static int load_locked(Vault *vault, const Identifier *key, const char *uri, uin
         entry = map_find(&keys->entries, uri);
         entry->loading = true;
         pthread_mutex_unlock(&keys->lock);
-        r = load(vault, key, uri, deadline_usec, &known, failure);
+        r = load(vault, key, uri, signs, deadline_usec, &known, failure);
         pthread_mutex_lock(&keys->lock);
         entry->loading = false;
         if (r == 0)
@@ -261,8 +264,8 @@ static int load_locked(Vault *vault, const Identifier *key, const char *uri, uin
         return r;
 }
 
-static int get_locked(Vault *vault, const Identifier *key, const char *uri, uint64_t deadline_usec,
-                      KeyKnown *ret_known, Failure *failure)
+static int get_locked(Vault *vault, const Identifier *key, const char *uri, bool signs,
+                      uint64_t deadline_usec, KeyKnown *ret_known, Failure *failure)
 {
         for (;;) {
                 KeyEntry *entry = map_find(&vault->keys.entries, uri);
@@ -276,19 +279,19 @@ static int get_locked(Vault *vault, const Identifier *key, const char *uri, uint
                                             "the vault has not told of %s in time", uri);
                         continue;
                 }
-                r = load_locked(vault, key, uri, deadline_usec, failure);
+                r = load_locked(vault, key, uri, signs, deadline_usec, failure);
                 if (r != 0)
                         return r;
         }
 }
 
-int vault_keys_get(Vault *vault, const Identifier *key, const char *uri, uint64_t deadline_usec,
-                   KeyKnown *ret_known, Failure *failure)
+int vault_keys_get(Vault *vault, const Identifier *key, const char *uri, bool signs,
+                   uint64_t deadline_usec, KeyKnown *ret_known, Failure *failure)
 {
         int r;
 
         pthread_mutex_lock(&vault->keys.lock);
-        r = get_locked(vault, key, uri, deadline_usec, ret_known, failure);
+        r = get_locked(vault, key, uri, signs, deadline_usec, ret_known, failure);
         pthread_mutex_unlock(&vault->keys.lock);
         return r;
 }

@@ -21,9 +21,9 @@ void key_known_deinit(KeyKnown *known);
 uint32_t vault_keys_algorithms(const Vault *vault, KeyType type);
 unsigned vault_keys_cost(KeyType type, bool hsm);
 
-/* Asks the vault where nothing is known; one asks, the others wait. A copy. */
-int vault_keys_get(Vault *vault, const Identifier *key, const char *uri, uint64_t deadline_usec,
-                   KeyKnown *ret_known, Failure *failure);
+/* Asks the vault where nothing is known; one asks, the others wait. signs: as VaultCall has it. A copy. */
+int vault_keys_get(Vault *vault, const Identifier *key, const char *uri, bool signs,
+                   uint64_t deadline_usec, KeyKnown *ret_known, Failure *failure);
 /* Takes what a look-up has found; private_key is referenced anew. */
 int vault_keys_learn(Vault *vault, const char *uri, const KeyKnown *known);
 void vault_keys_forget(Vault *vault, const char *uri);
@@ -31,5 +31,5 @@ bool vault_keys_have_private(Vault *vault);
 void vault_keys_wipe(Vault *vault);
 
 /* The private half of an exportable key, out of its secret; spki: whose it must be. */
-int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *spki,
+int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *spki, bool signs,
                              uint64_t deadline_usec, EVP_PKEY **ret_key, Failure *failure);

@@ -73,6 +73,7 @@ static int sign_remotely(Vault *vault, const DriverCall *call, const Identifier 
                           .body = body,
                           .permission = PERMISSION_KEYS_SIGN,
                           .cost = known->cost,
+                          .signs = !request->manages,
                           .deadline_usec = call->deadline_usec };
         int r;
 
@@ -158,8 +159,8 @@ int sign_run(Vault *vault, const DriverCall *call, WireReply *reply)
 
         r = check_request(vault, request, &key, &reply->failure);
         if (r == 0)
-                r = vault_keys_get(vault, &key, request->key_uri, call->deadline_usec, &known,
-                                   &reply->failure);
+                r = vault_keys_get(vault, &key, request->key_uri, !request->manages,
+                                   call->deadline_usec, &known, &reply->failure);
         if (r == 0)
                 r = sign_with(vault, call, &key, &known, &signature, &reply->failure);
         if (r != 0)

@@ -139,6 +139,11 @@ static int refuse_closed(const Vault *vault, uint64_t wait_usec, Failure *failur
                     vault->gate_text, (unsigned long long)(wait_usec / USEC_PER_SEC + 1));
 }
 
+static GateUse use_of(const VaultCall *call)
+{
+        return call->signs ? GATE_SIGNS : GATE_MANAGES;
+}
+
 static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_usec,
                       Failure *failure)
 {
@@ -146,7 +151,8 @@ static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_us
         int r = 0;
 
         pthread_mutex_lock(&vault->lock);
-        switch (gate_enter(&vault->gate, MAX(call->cost, 1U), clock_monotonic_usec(), &wait_usec)) {
+        switch (gate_enter(&vault->gate, use_of(call), MAX(call->cost, 1U), clock_monotonic_usec(),
+                           &wait_usec)) {
         case GATE_OPEN:
                 break;
         case GATE_SPENT:
@@ -172,16 +178,18 @@ static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_us
         return r;
 }
 
-static void note_gate(Vault *vault, const HttpAnswer *answer, const Failure *failure)
+static void note_gate(Vault *vault, GateUse use, const HttpAnswer *answer, const Failure *failure)
 {
         GateOutcome outcome = outcome_for_gate(answer);
-        bool was_closed, news;
+        bool was_closed, was_doubted, news;
 
         pthread_mutex_lock(&vault->lock);
         was_closed = vault->gate.closed;
-        gate_note(&vault->gate, outcome, answer->retry_after_usec, clock_monotonic_usec(),
+        was_doubted = vault->gate.doubted;
+        gate_note(&vault->gate, use, outcome, answer->retry_after_usec, clock_monotonic_usec(),
                   vault_random());
-        news = outcome == GATE_THROTTLED || was_closed != vault->gate.closed;
+        news = outcome == GATE_THROTTLED || was_closed != vault->gate.closed ||
+               was_doubted != vault->gate.doubted;
         if (outcome != GATE_ANSWERED)
                 snprintf(vault->gate_text, sizeof(vault->gate_text), "%.*s",
                          (int)sizeof(vault->gate_text) - 1, failure->text);
@@ -254,7 +262,7 @@ int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure)
                 r = judge_challenge(vault, answer.challenge, failure);
         else
                 r = outcome_of(vault, &call, &answer, failure);
-        note_gate(vault, &answer, failure);
+        note_gate(vault, GATE_SIGNS, &answer, failure);
         return r;
 }
 
@@ -383,10 +391,10 @@ static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *
         r = send_once(vault, attempts, token, answer);
         if (r == 0 && answer->fault == HTTP_OK && answer->status == 401) {
                 r = on_401(vault, attempts, answer, token, ret_again, failure);
-                note_gate(vault, answer, failure);
+                note_gate(vault, use_of(call), answer, failure);
         } else if (r == 0) {
                 r = judge(vault, attempts, answer, ret_again, ret_wait_usec, failure);
-                note_gate(vault, answer, failure);
+                note_gate(vault, use_of(call), answer, failure);
         }
         tokens_put(&vault->tokens, token);
         return r;

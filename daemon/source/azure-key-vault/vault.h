@@ -60,6 +60,7 @@ typedef struct VaultCall {
         size_t n_body;
         Permission permission;
         unsigned cost; /* units of the gate; 0: 1 */
+        bool signs;    /* a signature waits for it: it may use what management leaves */
         bool secret;   /* the answer is kept in locked memory */
         bool once;     /* not to be sent again after a failure that may have happened behind it */
         uint64_t deadline_usec;
