@@ -152,23 +152,28 @@ static bool covers_everything(const Grant *grant)
         return strv_contains(grant->certificates, "*");
 }
 
-static bool covers_object(const Grant *grant, const Request *request)
+bool grant_names(const Grant *grant, ObjectKind kind, const char *name)
 {
-        if (request->operation == OPERATION_AUDIT)
-                return request->kind == OBJECT_MANAGER;
-        switch (request->kind) {
+        switch (kind) {
         case OBJECT_CERTIFICATE:
-                return any_glob_matches(grant->certificates, request->name);
+                return any_glob_matches(grant->certificates, name);
         case OBJECT_BACKEND:
-                return any_glob_matches(grant->backends, request->name);
+                return any_glob_matches(grant->backends, name);
         case OBJECT_SOURCE:
-                return any_glob_matches(grant->sources, request->name);
+                return any_glob_matches(grant->sources, name);
         case OBJECT_MANAGER:
                 return covers_everything(grant);
         case _OBJECT_KIND_N:
                 break;
         }
         return false;
+}
+
+static bool covers_object(const Grant *grant, const Request *request)
+{
+        if (request->operation == OPERATION_AUDIT)
+                return request->kind == OBJECT_MANAGER;
+        return grant_names(grant, request->kind, request->name);
 }
 
 /* What is asked of the root is to manage it, but for the one operation that is its own. */

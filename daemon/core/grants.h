@@ -100,6 +100,9 @@ const Grant *grants_next(const Grants *grants, const Subject *subject, const Req
 /* Is some grant for this subject, whatever it allows? */
 bool grants_name(const Grants *grants, const Subject *subject);
 
+/* Does it name this object, whatever it allows? */
+bool grant_names(const Grant *grant, ObjectKind kind, const char *name);
+
 /*
  * Do both let this subject read the same, as far as that can be seen from the grants alone? Costs no look
  * at any object; false may be said of some that do.

@@ -52,6 +52,8 @@ const char *resource_name(Resource resource)
                 [RESOURCE_WAITING] = "calls waiting",
                 [RESOURCE_DESCRIPTORS] = "calls with descriptors",
                 [RESOURCE_BUS_BYTES] = "bytes on the bus",
+                [RESOURCE_MAKING] = "things made in a time",
+                [RESOURCE_STOCK] = "things that a grant covers",
         };
 
         return names[resource];

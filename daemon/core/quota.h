@@ -22,6 +22,8 @@ typedef enum Resource {
         RESOURCE_WAITING,     /* calls from the bus that wait for their turn */
         RESOURCE_DESCRIPTORS, /* of these, the calls that bring descriptors */
         RESOURCE_BUS_BYTES,   /* a rate: of what is sent to it on the bus */
+        RESOURCE_MAKING,      /* a rate: of certificates, generations and backends that it makes */
+        RESOURCE_STOCK,       /* of these, what one grant covers */
         _RESOURCE_N
 } Resource;
 

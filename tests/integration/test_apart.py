@@ -2,7 +2,9 @@
 """Who manages some ids does nothing to another: not to its key, its certificates, its objects in the token."""
 
 import concurrent.futures
+import contextlib
 import shutil
+import sqlite3
 
 import lifecycle
 import pki
@@ -229,6 +231,23 @@ def test_copies_of_one_key_are_each_its_ids_own(stopped, games):
     signs(stopped, "secret-pay", cert)
 
 
+def test_a_copy_under_another_id_changes_nothing(stopped, games):
+    """The owner's certificates are followed as before, for it is another object that the copy has."""
+    key = pki.key("ec-p256")
+    put(stopped, "owner", key, pki.certificate(key, "owner.example", not_before=pki.NOW - 2 * pki.DAY), id="77")
+    games = games()
+    stopped.manager("RegisterCertificate", "ssa{sv}", "secret-pay", "pkcs11:object=owner", {})
+    before = whole(stopped, "secret-pay")
+    games.import_bundle("own-1", pki.p12(key, evil()))
+    stopped.certificate("secret-pay", "Refresh")
+    assert whole(stopped, "secret-pay") == before
+    newer = pki.certificate(key, "owner.example")
+    put(stopped, "owner", None, newer, id="77")
+    stopped.restart()
+    stopped.certificate("secret-pay", "Refresh")
+    assert stopped.chain("secret-pay") == [pki.der(newer)]
+
+
 def put_without_id(broker, label, key, cert):
     """A key that has no CKA_ID is known by its label alone."""
     for kind, data in (("privkey", key.private_bytes(serialization.Encoding.DER,
@@ -354,6 +373,71 @@ def test_of_two_who_come_at_once_one_gets_it(stopped, games):
             assert sorted(f.result() for f in both) == ["AccessDenied", "ok"], i
     assert len(stopped.list_ids()) == n
     second.close()
+
+
+def grown(broker, n_certificates, n_generations, n_backends):
+    """A store that has had many managers' visits: own-0 … with so many generations in all, and backends own-b0 …"""
+    broker.import_new("own-0")
+    broker.stop()
+    with contextlib.closing(sqlite3.connect(broker.state / "certbroker.sqlite")) as store, store:
+        columns = [row[1] for row in store.execute("PRAGMA table_info(certificate)")]
+        [row] = store.execute("SELECT * FROM certificate").fetchall()
+        row = dict(zip(columns, row))
+        for i in range(1, n_certificates):
+            store.execute(f"INSERT INTO certificate ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                          list({**row, "id": f"own-{i}", "current": 0}.values()))
+        columns = [row[1] for row in store.execute("PRAGMA table_info(generation)")]
+        [row] = store.execute("SELECT * FROM generation").fetchall()
+        row = dict(zip(columns, row))
+        for i in range(2, n_generations + 1):
+            store.execute(f"INSERT INTO generation ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                          list({**row, "number": i}.values()))
+        store.executemany("INSERT INTO backend VALUES (?, 'https://localhost/', 'own-0', 1, 1, '', '', 0)",
+                          [(f"own-b{i}",) for i in range(n_backends)])
+    broker.start()
+
+
+BACKEND = {"Url": "https://x/", "Certificate": "own-0"}
+
+
+@pytest.mark.parametrize("n", [(4096, 1, 4096), (1, 16384, 0)], ids=["objects", "generations"])
+def test_a_grant_covers_so_much_and_no_more(stopped, games, n):
+    """Whoever has made it. Who may manage everything is not bound, and what is deleted makes room again."""
+    games(OWN.replace('certificate = "own-*";', 'certificate = "own-*"; backend = "own-*";'))
+    grown(stopped, *n)
+    games = Manager(stopped, "games")
+    message = denied("LimitExceeded", games.generate, "own-new")
+    assert "'own'" in message and "delete" in message
+    if n[2]:
+        denied("LimitExceeded", games.manager, "CreateBackend", "sa{sv}", "own-new", BACKEND)
+        games.backend("own-b0", "Delete")
+        games.manager("CreateBackend", "sa{sv}", "own-new", BACKEND)
+        games.generate("own-0", replace=True)  # a generation, of which there are not too many
+        games.delete("own-1")
+        games.generate("own-new")
+    else:
+        denied("LimitExceeded", games.generate, "own-0", replace=True)
+    stopped.create_backend("own-of-root", "own-0")
+    lifecycle.generate(stopped, "own-of-root")
+    games.close()
+
+
+def test_one_user_makes_things_at_a_rate(stopped, games):
+    """As many as a team that moves in, then one now and then; another user goes on, and so does root."""
+    games = games()
+    other = Manager(stopped, "daemon")
+    results = {"InvalidArgument": 0, "LimitExceeded": 0}
+    for _ in range(530):
+        with pytest.raises(Failure) as caught:
+            games.register("own-1", "nonsense:")
+        results[caught.value.name] += 1
+    assert 512 <= results["InvalidArgument"] <= 520 and results["LimitExceeded"] >= 10, results
+    assert "in a short time" in caught.value.message and "games" not in stopped.list_ids()
+    assert "things made in a time" in stopped.log_text()
+    other.generate("theirs-1")
+    stopped.import_new("own-2")
+    games.certificate("own-2", "SetEnabled", "b", False)  # makes nothing
+    other.close()
 
 
 def test_a_scheme_in_capitals(stopped, games):

@@ -10,12 +10,12 @@ on signing; and what is refused names no id that the caller may not see.
 CERTBROKER_MANAGERS_SECONDS=600 CERTBROKER_BUILD=build-check /usr/bin/python3 -m pytest -s tests/integration/test_managers.py
 """
 
+import collections
 import os
 import random
 import time
 
 import pki
-import pytest
 from cryptography import x509
 
 from broker import ME, ROOT, OBJECT_MANAGER, Failure, backend_path, certificate_path
@@ -28,6 +28,7 @@ SECONDS = float(os.environ.get("CERTBROKER_MANAGERS_SECONDS", "18"))
 SEED = int(os.environ.get("CERTBROKER_MANAGERS_SEED", "0")) or int.from_bytes(os.urandom(4), "big")
 GO_ON = os.environ.get("CERTBROKER_MANAGERS_GO_ON") == "1"
 STEPS = 40  # of a sequence
+RESTART = 20  # sequences, before the broker is started anew: it lets nobody make more than so much in a time
 LOOSE = 4  # keys that nobody here has made
 
 # user → stems of ids. Those of the first two meet in a vault; the third may make nothing anywhere.
@@ -75,7 +76,7 @@ class World:
     def things_of(self, uris, owner):
         """Of what nobody here has made, the things that lie under these keys' URIs."""
         labels = {uri.split("object=")[1].split(";")[0] for uri in uris if "object=" in uri}
-        return {name for label in labels for name in owner.get(label, ())}
+        return {name for key in (*labels, *uris) for name in owner.get(key, ())}
 
     def prepare(self):
         """Keys of the token's owner, some with a name that an id will have, one that is known by its label alone."""
@@ -135,11 +136,12 @@ class Sequence:
     """Some steps on ids that no other sequence has."""
 
     def __init__(self, world, managers, dice, number, loose):
-        self.world, self.broker, self.managers, self.dice, self.loose = world, world.broker, managers, dice, loose
+        self.world, self.broker, self.managers, self.dice, self.loose = world, world.broker, managers, dice, dict(loose)
         self.ids = {user: [stem.format(n=number) + str(k) for stem in stems for k in (1, 2)] for user, stems in STEMS.items()}
         self.backends = {user: [f"{STEMS[user][0].format(n=number)}{k}" for k in (1, 2)] for user in STEMS}
-        self.owners = {}  # thing → user; what nobody made here has none
-        self.trace, self.before, self.when = [], {}, number
+        self.owners = {}  # thing → user; what nobody made here, or has left there, has none
+        self.makers = {}  # thing → id
+        self.trace, self.when, self.done = [], number, collections.Counter()
 
     # --- what there is
 
@@ -247,6 +249,7 @@ class Sequence:
     def step_change(self, user, id):
         name = self.dice.choice(self.backends[user])
         target = self.dice.choice([id] + [i for ids in self.ids.values() for i in ids])
+        self.trace[-1] += f" {target}"
         self.managers[user].backend(name, "Change", "a{sv}", {"Certificate": target})
 
     def step_unbind(self, user, id):
@@ -283,25 +286,43 @@ class Sequence:
             self.violated(f"an outcome that none is meant to have: {failure}")
 
     def step(self, user, thorough):
-        id, kind = self.dice.choice(self.ids[user]), self.dice.choices(*zip(*self.WEIGHTS.items()))[0]
+        kind = self.dice.choices(*zip(*self.WEIGHTS.items()))[0]
         others = [other for other in STEMS if other != user]
         if thorough:
             self.look_up(others)
         objects, things = self.objects(), self.world.things()
+        id = self.likely(user, kind, objects)
         before = {other: self.state(other, objects, thorough) for other in others}
         protected = self.protected(user, objects, things)
         self.trace.append(f"{user} {kind} {id}")
         try:
             getattr(self, f"step_{kind}")(user, id)
             self.trace[-1] += ": ok"
+            self.done[kind] += 1
+            if kind == "delete":
+                self.leave(id, str(objects[certificate_path(id)]["KeyUri"]))
         except Failure as failure:
             self.trace[-1] += f": {failure.name}"
             self.check_words(user, failure)
         if thorough:
             self.look_up(others)
-        self.check(user, before, protected, thorough)
+        self.check(user, id, before, protected, thorough)
         if thorough:
             self.check_signatures(others, before)
+
+    def leave(self, id, uri):
+        """Who forgets an id leaves its key to whoever manages the source, or has it under another id."""
+        left = {name for name, maker in self.makers.items() if maker == id}
+        for name in left:
+            del self.owners[name], self.makers[name]
+        self.loose[uri] = left | self.loose.get(uri, set())
+
+    def likely(self, user, kind, objects):
+        """An id with which it may well succeed."""
+        there = [id for id in self.ids[user] if certificate_path(id) in objects]
+        new = [id for id in self.ids[user] if id not in there]
+        wanted = new if kind in ("import", "register") or (kind == "generate" and self.dice.random() < 0.6) else there
+        return self.dice.choice(wanted if wanted and self.dice.random() < 0.9 else self.ids[user])
 
     def check_words(self, user, failure):
         self.check_outcome(failure)
@@ -312,7 +333,7 @@ class Sequence:
                 if other != user and f"'{id}'" in words and id.replace("_", "-") not in own and id not in self.trace[-1]:
                     self.violated(f"an id that he may not see: {failure}")
 
-    def check(self, user, before, protected, thorough):
+    def check(self, user, id, before, protected, thorough):
         objects, things = self.objects(), self.world.things()
         for other, state in before.items():
             now = self.state(other, objects, thorough)
@@ -324,7 +345,7 @@ class Sequence:
             self.violated(f"what {[self.owners.get(name, 'nobody here') for name in changed]} made: {changed}")
         for name in things:
             if name not in self.owners and not any(name in loose for loose in self.loose.values()):
-                self.owners[name] = user
+                self.owners[name], self.makers[name] = user, id
 
     def check_signatures(self, users, states):
         for user in users:
@@ -350,22 +371,25 @@ class Sequence:
 
 def let_loose(world):
     """As many sequences as there is time for; how many."""
-    broker, end, n, steps = world.broker, time.monotonic() + SECONDS, 0, 0
+    broker, end, n, steps, done = world.broker, time.monotonic() + SECONDS, 0, 0, collections.Counter()
     managers = {user: Manager(broker, user) for user in STEMS}
     try:
         while time.monotonic() < end:
+            if n % RESTART == RESTART - 1:
+                broker.restart(ready=world.source)
             sequence = Sequence(world, managers, random.Random(f"{SEED} {n}"), n, world.prepared)
             if hasattr(world, "begin"):
                 world.begin([id for ids in sequence.ids.values() for id in ids])
             sequence.run()
             steps += len(sequence.trace)
+            done += sequence.done
             n += 1
             tidy(broker, sequence)
     finally:
         for manager in managers.values():
             manager.close()
-    print(f"{n} sequences, {steps} steps, seed {SEED}")
-    assert n > 0
+    print(f"{n} sequences, {steps} steps, of which succeeded {dict(done)}, seed {SEED}")
+    assert done.total() > steps / 6, "too little of it does anything"
 
 
 def tidy(broker, sequence):

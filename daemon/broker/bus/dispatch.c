@@ -201,12 +201,15 @@ static void note_asked(Call *call, DBusMessage *message)
 static void run(Call *call, DBusMessage *message)
 {
         MethodHandler handler = method_handlers[call->method];
+        Failure failure = { 0 };
 
         note_life(call);
         if (method_is_recorded(call->method))
                 call_note_grant(call, deciding_grant(call->bus, call_subject(call), &call->node,
                                                      call->method, first_text(message)));
-        if (handler)
+        if (check_stock(call, first_text(message), &failure) != 0)
+                call_fail(call, &failure);
+        else if (handler)
                 handler(call, message);
         else
                 call_fail_status(call, CB_NOT_SUPPORTED,

@@ -87,6 +87,21 @@
 /* `max-in-flight-per-client` is for one; strangers have calls in flight only while their refusal is recorded. */
 #define CALLS_OF_STRANGERS 256
 
+/* --- what managers make --- */
+
+/*
+ * Who manages some ids is not trusted to fill store, memory and token for all: everything that there is costs a look
+ * now and then. Who may manage everything, or owns the broker, is not bound by these. Counted is what a grant covers,
+ * whoever has made it: that outlives a restart, and a grant's holders are one neighbour.
+ */
+#define CERTIFICATES_OF_A_GRANT 4096
+#define BACKENDS_OF_A_GRANT     4096
+/* Of all its certificates: a key in a token and a chain in memory each. */
+#define GENERATIONS_OF_A_GRANT 16384
+/* So many at once, as when a team moves in; then one every ten seconds, 8,640 a day, for each user. */
+#define MAKING_AT_ONCE 512
+#define MAKING_SEC     10
+
 /* --- on the message bus --- */
 
 /* Of senders that the bus has been asked about: then nothing more is read until it has answered, a moment later. */

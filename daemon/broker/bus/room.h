@@ -290,6 +290,8 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
                  const char *argument, Failure *failure);
 /* May it make a certificate in this source? As check_access(). */
 int check_source(const Bus *bus, const Subject *subject, const char *source, Failure *failure);
+/* stock.c: how much of it there may be, and how fast it may be made. `argument` as above. 0 or CB_LIMIT_EXCEEDED. */
+int check_stock(const Call *call, const char *argument, Failure *failure);
 /* The same for a call that knows it now; it is asked about again with call_decide_again(). */
 int call_needs_source(Call *call, const char *source, Failure *failure);
 

@@ -181,15 +181,24 @@ int holding_check_follow(const Manage *manage, const char *id, const char *uri, 
         return 0;
 }
 
-bool holding_is_made_by_another(const Manage *manage, const char *id, const char *uri,
-                                const Bytes *spki)
+/* This very object: a copy that was imported under another id has objects of its own beside it. */
+static bool has_object(const Certificate *certificate, const char *uri)
 {
-        const Wanted wanted = { id, uri, spki };
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                const char *own = certificate->generations[i]->key_uri;
 
+                if (place_is_same(own, uri) || place_has_same_mark(own, uri))
+                        return true;
+        }
+        return false;
+}
+
+bool holding_is_made_by_another(const Manage *manage, const char *id, const char *uri)
+{
         MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
                 const Certificate *other = entry->value;
 
-                if (!string_equal(other->id, id) && certificate_holds(other, &wanted) &&
+                if (!string_equal(other->id, id) && has_object(other, uri) &&
                     certificate_origin(other) != KEY_OF_OWNER)
                         return true;
         }
@@ -207,8 +216,8 @@ WireCertificates holding_certificates(const Manage *manage, const Certificate *c
         case KEY_OF_OWNER:
                 break;
         }
-        return generation && holding_is_made_by_another(manage, certificate->id,
-                                                        generation->key_uri, &generation->spki)
+        return generation &&
+                               holding_is_made_by_another(manage, certificate->id, generation->key_uri)
                        ? WIRE_CERTIFICATES_OWN
                        : WIRE_CERTIFICATES_OWNER;
 }

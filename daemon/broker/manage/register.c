@@ -58,7 +58,7 @@ static void conclude(Job *job)
 
         /* In a token, what lies beside such a key is the other id's. */
         if (job->found.key_uri && !place_is_named(job->found.key_uri) &&
-            holding_is_made_by_another(job->manage, job->id, job->found.key_uri, &job->found.spki))
+            holding_is_made_by_another(job->manage, job->id, job->found.key_uri))
                 request.registered_uri = "";
         if (choose(job, &failure) != 0 ||
             manage_may_manage(job->manage, job->caller, OBJECT_SOURCE, job->served_by,

@@ -222,8 +222,7 @@ int holding_check_write(const Manage *manage, void *caller, const char *id, cons
 struct Job;
 int holding_claim_name(struct Job *job, const Certificate *present, Failure *failure);
 /* Has an id that is not this one imported or generated the key, or was it registered as such a one's? */
-bool holding_is_made_by_another(const Manage *manage, const char *id, const char *uri,
-                                const Bytes *spki);
+bool holding_is_made_by_another(const Manage *manage, const char *id, const char *uri);
 /* Which of the certificates in a token are this one's. */
 WireCertificates holding_certificates(const Manage *manage, const Certificate *certificate,
                                       const Generation *generation);
