@@ -139,6 +139,7 @@ static void *reader_main(void *userdata)
         Job *job = userdata;
         Lanes *lanes = job->lanes;
         Owner *owner = job->owner;
+        bool stuck;
 
         (void)setpriority(PRIO_PROCESS, 0, NICE); /* of this thread */
         if (clock_monotonic_usec() < job->deadline_usec)
@@ -147,16 +148,18 @@ static void *reader_main(void *userdata)
                 handed_close_worker(job->request.fds);
         pthread_mutex_lock(&lanes->lock);
         job->unread = false;
-        if (job->stuck)
+        stuck = job->stuck;
+        if (stuck)
                 owner->n_stuck--;
         else
                 owner->reading = NULL;
         pthread_cond_broadcast(&lanes->to_manage);
         advance_all_locked(lanes);
-        if (job->stuck)
+        if (stuck)
                 drop_idle_owner_locked(lanes, owner);
         pthread_mutex_unlock(&lanes->lock);
-        if (job->stuck)
+        /* Else it is a worker's from here on, and may be gone already. */
+        if (stuck)
                 job_free(job);
         return NULL;
 }
