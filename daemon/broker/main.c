@@ -17,9 +17,11 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "broker/broker.h"
+#include "broker/closer.h"
 #include "broker/config/config.h"
 #include "broker/helper.h"
 #include "broker/print.h"
+#include "broker/sources/sources.h"
 
 #define FILES_MAX 16384
 
@@ -148,6 +150,7 @@ static int run(Options *options)
         int r;
 
         umask(0077);
+        closer_begin();
         raise_file_limit();
         r = helper_find(&helper);
         if (r == 0)
@@ -177,6 +180,7 @@ int main(int argc, char **argv)
                 return status;
         if (options.check_config)
                 return check_config(options.broker.config, options.json);
+        sources_reserve();
         log_open("certbrokerd");
         return run(&options);
 }

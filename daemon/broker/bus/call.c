@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/stranger.h"
 #include "base/strings.h"
 
 static Call *call_free(Call *call)
@@ -67,6 +68,15 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
         bus->n_calls++;
         *ret_call = call;
         return 0;
+}
+
+int call_take_descriptor(const Call *call, DBusMessageIter *iter)
+{
+        int fd = -1;
+
+        dbus_message_iter_get_basic(iter, &fd);
+        stranger_mark(fd, call->uid);
+        return fd;
 }
 
 const Subject *call_subject(const Call *call)

@@ -171,7 +171,7 @@ void certificate_install_certificate(Call *call, DBusMessage *message)
         Value force;
 
         dbus_message_iter_init(message, &iter);
-        dbus_message_iter_get_basic(&iter, &chain_fd);
+        chain_fd = call_take_descriptor(call, &iter);
         dbus_message_iter_next(&iter);
         if (call_read_options(call, &iter, options, ELEMENTSOF(options), &force, &failure) != 0) {
                 call_fail(call, &failure);
@@ -257,7 +257,7 @@ void certificate_export(Call *call, DBusMessage *message)
         dbus_message_iter_init(message, &iter);
         dbus_message_iter_get_basic(&iter, &request.format);
         dbus_message_iter_next(&iter);
-        dbus_message_iter_get_basic(&iter, &request.passphrase_fd);
+        request.passphrase_fd = call_take_descriptor(call, &iter);
         if (request.passphrase_fd < 0)
                 call_fail_status(call, -EMFILE, "no descriptors left to export with");
         else

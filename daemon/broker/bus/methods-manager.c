@@ -47,7 +47,7 @@ static const Option import_options[_IMPORT_N] = {
 };
 
 /* Descriptors come as our own duplicates. */
-static bool get_import(DBusMessage *message, ImportRequest *request)
+static bool get_import(const Call *call, DBusMessage *message, ImportRequest *request)
 {
         DBusMessageIter iter;
 
@@ -56,9 +56,9 @@ static bool get_import(DBusMessage *message, ImportRequest *request)
         dbus_message_iter_next(&iter);
         dbus_message_iter_get_basic(&iter, &request->source);
         dbus_message_iter_next(&iter);
-        dbus_message_iter_get_basic(&iter, &request->bundle_fd);
+        request->bundle_fd = call_take_descriptor(call, &iter);
         dbus_message_iter_next(&iter);
-        dbus_message_iter_get_basic(&iter, &request->passphrase_fd);
+        request->passphrase_fd = call_take_descriptor(call, &iter);
         return request->bundle_fd >= 0 && request->passphrase_fd >= 0;
 }
 
@@ -87,7 +87,7 @@ void manager_import_certificate(Call *call, DBusMessage *message)
                 call_fail(call, &failure);
                 return;
         }
-        if (get_import(message, &request)) {
+        if (get_import(call, message, &request)) {
                 call_answers_path(call, OBJECT_CERTIFICATE, request.id);
                 manage_import(call->bus->rooms.manage, &request, call_on_done, call);
         } else {

@@ -15,7 +15,7 @@ void source_unlock(Call *call, DBusMessage *message)
         DBusMessageIter iter;
 
         dbus_message_iter_init(message, &iter);
-        dbus_message_iter_get_basic(&iter, &pin_fd);
+        pin_fd = call_take_descriptor(call, &iter);
         if (pin_fd < 0) {
                 call_fail_status(call, -EMFILE, "no descriptors left to unlock source '%s' with",
                                  call->node.name);

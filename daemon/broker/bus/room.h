@@ -220,6 +220,8 @@ struct Call {
 /* On success call_on_done() answers the path of this object. */
 void call_answers_path(Call *call, ObjectKind kind, const char *name);
 int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message, Call **ret_call);
+/* The descriptor at the iterator, as a duplicate of our own; -1: none is left. It is the caller's: base/stranger.h. */
+int call_take_descriptor(const Call *call, DBusMessageIter *iter);
 const Subject *call_subject(const Call *call); /* not after its peer has gone */
 /* options_read() for this call: a wrong type fails with D-Bus's own error, as arguments of wrong types do. */
 int call_read_options(Call *call, DBusMessageIter *iter, const Option *options, size_t n_options,

@@ -4,6 +4,7 @@
  * fills and that goes through here unread.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,9 @@ static void on_exported(void *userdata, WireReply *reply)
 
         if (failure.status == 0 && reply->fds[0] < 0)
                 fail(&failure, CB_FAILED, "the source exported nothing");
+        /* On a file system of somebody's, closing it could wait for ever. */
+        if (failure.status == 0 && fcntl(reply->fds[0], F_GET_SEALS) < 0)
+                fail(&failure, CB_FAILED, "what the source exported is not in memory");
         job->done(job->userdata, &failure, job->generation,
                   failure.status == 0 ? reply->fds[0] : -1);
 }

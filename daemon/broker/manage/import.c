@@ -4,8 +4,8 @@
  * the public half. Nothing secret passes through here.
  */
 #include <errno.h>
-#include <fcntl.h>
 
+#include "base/stranger.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
 #include "core/identifier.h"
@@ -96,10 +96,10 @@ static int job_from_import(Manage *manage, const ImportRequest *request, manage_
         if (r < 0)
                 return r;
 
-        job->fds[0] = fcntl(request->bundle_fd, F_DUPFD_CLOEXEC, 3);
-        job->fds[1] = fcntl(request->passphrase_fd, F_DUPFD_CLOEXEC, 3);
+        job->fds[0] = stranger_duplicate(request->bundle_fd);
+        job->fds[1] = stranger_duplicate(request->passphrase_fd);
         if (job->fds[0] < 0 || job->fds[1] < 0)
-                return -errno;
+                return MIN(job->fds[0], job->fds[1]);
 
         *ret_job = TAKE(job);
         return 0;

@@ -5,9 +5,9 @@
  * before anything is written.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 
+#include "base/stranger.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
 #include "pki/x509.h"
@@ -235,8 +235,8 @@ void manage_install(Manage *manage, const char *id, int chain_fd, bool force, ma
         r = job_new(manage, id, done, userdata, &job);
         if (r == 0) {
                 job->force = force;
-                job->fds[0] = fcntl(chain_fd, F_DUPFD_CLOEXEC, 3);
-                r = job->fds[0] < 0 ? -errno : 0;
+                job->fds[0] = stranger_duplicate(chain_fd);
+                r = MIN(job->fds[0], 0);
         }
         if (r == 0) {
                 job_start(TAKE(job), run);

@@ -12,12 +12,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,9 +28,13 @@
 #include "base/macro.h"
 
 #define CHILD_FD    3
+#define CHILD_STACK (256 * 1024)
+#define RESERVED    64           /* the numbers below */
 #define KILLED_USEC USEC_PER_SEC /* in which whatever can be killed is gone */
 /* Room for many packets at once, where we may (CAP_NET_ADMIN) or the system's limit lets us. */
 #define SOCKET_BUFFER (4 * 1024 * 1024)
+
+static bool is_reserved; /* CHILD_FD */
 
 static bool variable_is_ours_alone(const char *variable)
 {
@@ -79,57 +85,118 @@ static int socket_pair(int ret_fds[2])
         return 0;
 }
 
-static int prepare_actions(posix_spawn_file_actions_t *actions, int child_fd)
+/* --- the child, until it is another program: it has our memory, and descriptors of its own alone --- */
+
+typedef struct Child {
+        int fd; /* of the socket */
+        char *const *arguments;
+        char *const *environment;
+        int error;
+} Child;
+
+static void default_signals(void)
 {
-        int r;
+        const struct sigaction action = { .sa_handler = SIG_DFL };
+        sigset_t none;
 
-        r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-        if (r == 0)
-                r = posix_spawn_file_actions_adddup2(actions, child_fd, CHILD_FD);
-        if (r == 0)
-                r = posix_spawn_file_actions_addclosefrom_np(actions, CHILD_FD + 1);
-        return -r;
-}
-
-static int prepare_attributes(posix_spawnattr_t *attributes)
-{
-        sigset_t none, all;
-        int r;
-
+        for (int i = 1; i < NSIG; i++)
+                (void)sigaction(i, &action, NULL); /* not for some */
         sigemptyset(&none);
-        sigfillset(&all);
-        r = posix_spawnattr_setsigmask(attributes, &none);
-        if (r == 0)
-                r = posix_spawnattr_setsigdefault(attributes, &all);
-        if (r == 0)
-                r = posix_spawnattr_setflags(attributes,
-                                             POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-        return -r;
+        (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Descriptors 0 to 2, the socket as CHILD_FD, and no other, in a table of its own. */
+static bool keep_descriptors(int fd)
+{
+        /*
+         * It begins with our table. What is above is not even copied: to close what others have handed in could
+         * wait for ever, and we for it. The kernel copies by 64, so the numbers below that are kept from others
+         * (process_reserve()).
+         */
+        if (close_range((unsigned)fd + 1, ~0U, CLOSE_RANGE_UNSHARE) < 0)
+                return false;
+        if (fd != CHILD_FD && (dup2(fd, CHILD_FD) < 0 || close_range(CHILD_FD + 1, ~0U, 0) < 0))
+                return false;
+        return fcntl(CHILD_FD, F_SETFD, 0) == 0;
+}
+
+static int child_main(void *userdata)
+{
+        Child *child = userdata;
+        int null;
+
+        if (keep_descriptors(child->fd)) {
+                default_signals();
+                null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                if (null >= 0 && dup2(null, STDIN_FILENO) == STDIN_FILENO)
+                        execve(child->arguments[0], child->arguments, child->environment);
+        }
+        child->error = -errno;
+        _exit(127);
+}
+
+/* We wait until it is the other program, or has failed. */
+static int start_child(Child *child, pid_t *ret_pid)
+{
+        sigset_t all, before;
+        void *stack;
+        int r;
+
+        stack = mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+        if (stack == MAP_FAILED)
+                return -errno;
+        sigfillset(&all); /* no handler of ours runs in it */
+        (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+        *ret_pid = clone(child_main, (uint8_t *)stack + CHILD_STACK,
+                         CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, child);
+        r = *ret_pid < 0 ? -errno : child->error;
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        munmap(stack, CHILD_STACK);
+        if (r < 0 && *ret_pid > 0)
+                while (waitpid(*ret_pid, NULL, 0) < 0 && errno == EINTR)
+                        ;
+        return r;
+}
+
+/* Numbers that are open already, as what systemd has given, stay what they are. */
+int process_reserve(void)
+{
+        struct rlimit limit;
+        int fd = -1;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return -errno;
+        if (limit.rlim_cur < 8 * RESERVED)
+                return -EMFILE;
+        do {
+                fd = fd < 0 ? open("/dev/null", O_RDONLY | O_CLOEXEC)
+                            : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+                if (fd < 0)
+                        return -errno;
+                is_reserved |= fd == CHILD_FD;
+        } while (fd < RESERVED);
+        close_fd(fd);
+        return is_reserved ? 0 : -EBUSY;
+}
+
+/* While the child is made its socket is at the reserved place, where there is one. */
 static int spawn(const char *helper, int child_fd, char **environment, pid_t *ret_pid)
 {
-        char option[] = "--fd", number[] = "3", *arguments[4] = { NULL, option, number, NULL };
-        posix_spawn_file_actions_t actions;
-        posix_spawnattr_t attributes;
-        char *name;
+        char option[] = "--fd", number[] = "3";
+        CLEANUP(freep) char *name = strdup(helper);
+        char *arguments[4] = { name, option, number, NULL };
+        Child child = { is_reserved ? CHILD_FD : child_fd, arguments, environment, 0 };
+        CLEANUP(closep) int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
         int r;
 
-        name = strdup(helper);
-        if (!name)
-                return -ENOMEM;
-        arguments[0] = name;
-
-        posix_spawn_file_actions_init(&actions); /* neither allocates in glibc */
-        posix_spawnattr_init(&attributes);
-        r = prepare_actions(&actions, child_fd);
-        if (r == 0)
-                r = prepare_attributes(&attributes);
-        if (r == 0)
-                r = -posix_spawn(ret_pid, helper, &actions, &attributes, arguments, environment);
-        posix_spawnattr_destroy(&attributes);
-        posix_spawn_file_actions_destroy(&actions);
-        free(name);
+        if (!name || null < 0)
+                return name ? -errno : -ENOMEM;
+        if (is_reserved && dup3(child_fd, CHILD_FD, O_CLOEXEC) < 0)
+                return -errno;
+        r = start_child(&child, ret_pid);
+        if (is_reserved)
+                (void)dup3(null, CHILD_FD, O_CLOEXEC);
         return r;
 }
 

@@ -6,6 +6,12 @@
 #include <sys/types.h>
 
 /*
+ * Keeps the lowest numbers of descriptors from whatever else is opened or comes in, so it is called before that: 3 is
+ * where the child's end of the socket is while it is started. -EBUSY: it has been taken.
+ */
+int process_reserve(void);
+
+/*
  * Starts `helper --fd 3` with one end of a new SOCK_SEQPACKET pair as descriptor 3, and returns the
  * other (close-on-exec). Its environment is ours without NOTIFY_SOCKET and LISTEN_*. It
  * ends when the socket is closed. The child must be reaped: SIGCHLD is blocked in the caller.

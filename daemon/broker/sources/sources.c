@@ -58,6 +58,11 @@ void sources_sweep_soon(Sources *sources)
         (void)sd_event_source_set_enabled(sources->sweep, SD_EVENT_ONESHOT);
 }
 
+void sources_reserve(void)
+{
+        (void)process_reserve(); /* where it is taken, a start can wait for what others have handed in */
+}
+
 int sources_new(sd_event *event, const char *helper, const SourcesEvents *events, void *userdata,
                 Sources **ret_sources)
 {

@@ -28,6 +28,9 @@ typedef struct SourcesEvents {
         void (*ask)(void *userdata, Source *source, const WireReply *question);
 } SourcesEvents;
 
+/* First of all in the program, before anything is opened: sources keep one descriptor for their starts. */
+void sources_reserve(void);
+
 /*
  * helper: path of certbroker-source. -EBUSY unless SIGCHLD is blocked (in every thread): the loop
  * reaps.
