@@ -8,10 +8,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "limits.h"
 #include "show.h"
 #include "text.h"
 
 #define EXPIRING_SOON (30 * UINT64_C(86400))
+#define LIMITS_SHOWN  UINT64_C(86400) /* after the last time */
 
 typedef struct Status {
         const char *version;
@@ -241,20 +243,56 @@ static int show_status(Cli *cli, const Status *status)
         return 0;
 }
 
-/* Only whoever may read the metrics is told: for all others there is no audit log. */
-static int look_at_audit(Cli *cli, Status *status)
+static int look_at_audit(Status *status, const char *metrics)
 {
         static const char sick[] = "\ncertbroker_audit_healthy 0";
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        cb_error ignored = { 0 };
 
-        if (cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true }, &reply,
-                    &ignored, "") != 0 ||
-            !strstr(cb_value_string(cb_value_at(reply, 0), ""), sick))
+        if (!strstr(metrics, sick))
                 return 0;
         return add_reason(status, "audit log",
                           "it cannot be written, or was changed while certbrokerd was stopped; "
                           "`certbroker audit verify` and the daemon's journal tell more");
+}
+
+static int look_at_limit(Status *status, const Limit *limit)
+{
+        CLEANUP(free_text) char *reason = NULL;
+        char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
+
+        if (limit->n_reached == 0 || limit->last_sec + LIMITS_SHOWN < status->now)
+                return 0;
+        time_format(limit->first_sec, first);
+        time_format(limit->last_sec, last);
+        if (asprintf(&reason,
+                     "%s: reached %" PRIu64 " times since %s, last by uid %" PRIu64 " (%s) at %s",
+                     limit->name, limit->n_reached, first, limit->uid,
+                     limit_describe_standing(limit->standing), last) < 0) {
+                reason = NULL;
+                return -1;
+        }
+        return add_reason(status, "limit", reason);
+}
+
+static int look_at_limits(Status *status, const char *metrics)
+{
+        Limit limits[LIMITS_MAX];
+        size_t n = limits_read(metrics, limits);
+
+        for (size_t i = 0; i < n; i++)
+                if (look_at_limit(status, &limits[i]))
+                        return -1;
+        return 0;
+}
+
+/* Only whoever may read the metrics is told: for all others there are no audit log and no limits. */
+static void get_metrics(Cli *cli, cb_value **ret_reply)
+{
+        cb_error ignored = { 0 };
+
+        if (ask_may_audit(cli))
+                (void)cb_call(cli->client,
+                              &(cb_method){ .member = "GetMetrics", .repeatable = true }, ret_reply,
+                              &ignored, "");
 }
 
 static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
@@ -272,11 +310,12 @@ static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
 
 static int verb_status(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_value_freep) cb_value *version = NULL;
+        CLEANUP(cb_value_freep) cb_value *version = NULL, *metrics = NULL;
         CLEANUP(everything_deinit) Everything all = { 0 };
         CLEANUP(table_freep) Table *attention = NULL;
         CLEANUP(json_freep) json_t *json = json_array();
         Status status = { .now = (uint64_t)time(NULL), .json = json };
+        const char *text;
         int r;
 
         if (!json || table_new(NULL, 2, &attention))
@@ -287,7 +326,10 @@ static int verb_status(Cli *cli, const Arguments *arguments)
                 r = ask_everything(cli, &all);
         if (r)
                 return r;
-        if ((ask_may_audit(cli) && look_at_audit(cli, &status)) || look_at_all(&status, &all))
+        get_metrics(cli, &metrics);
+        text = cb_value_string(cb_value_at(metrics, 0), "");
+        if (look_at_audit(&status, text) || look_at_all(&status, &all) ||
+            look_at_limits(&status, text))
                 return cli_out_of_memory(cli);
         return show_status(cli, &status);
 }

@@ -40,6 +40,67 @@ static void expose_in_flight(const ReportRooms *rooms, Exposition *exposition)
         }
 }
 
+typedef double (*limit_value)(const BusLimit *limit);
+
+static double limit_used(const BusLimit *limit)
+{
+        return (double)limit->used;
+}
+
+static double limit_reached(const BusLimit *limit)
+{
+        return (double)limit->n_reached;
+}
+
+static double limit_first(const BusLimit *limit)
+{
+        return (double)limit->first_sec;
+}
+
+static double limit_last(const BusLimit *limit)
+{
+        return (double)limit->last_sec;
+}
+
+static double limit_uid(const BusLimit *limit)
+{
+        return limit->uid;
+}
+
+/* Each has a sample for every limit and standing, in the same order: `certbroker status` reads them side by side. */
+static const struct {
+        const char *name, *type, *unit, *suffix, *help;
+        limit_value value;
+} limit_families[] = {
+        { "certbroker_limit_used", "gauge", NULL, "", "What clients have of what is limited.",
+          limit_used },
+        { "certbroker_limit_reached", "counter", NULL, "_total",
+          "How often a client was refused more.", limit_reached },
+        { "certbroker_limit_reached_first_seconds", "gauge", "seconds", "",
+          "When that was for the first time, as Unix time; 0: never.", limit_first },
+        { "certbroker_limit_reached_last_seconds", "gauge", "seconds", "",
+          "When that was for the last time, as Unix time; 0: never.", limit_last },
+        { "certbroker_limit_reached_uid", "gauge", NULL, "", "Who that was.", limit_uid },
+};
+
+static void expose_limits(const ReportRooms *rooms, Exposition *exposition)
+{
+        BusLimit limit;
+
+        for (size_t i = 0; i < ELEMENTSOF(limit_families); i++) {
+                exposition_family(exposition, limit_families[i].name, limit_families[i].type,
+                                  limit_families[i].unit, limit_families[i].help);
+                for (size_t k = 0; bus_limit_at(rooms->bus, k, &limit); k++) {
+                        const MetricLabel labels[] = { { "limit", limit.limit },
+                                                       { "standing", limit.standing },
+                                                       { 0 } };
+
+                        exposition_sample(exposition, limit_families[i].suffix, labels,
+                                          limit_families[i].value(&limit));
+                }
+        }
+}
+
 static void expose_sources(const ReportRooms *rooms, Exposition *exposition)
 {
         exposition_family(exposition, "certbroker_source_state", "stateset", NULL,
@@ -102,6 +163,7 @@ int report_make(const ReportRooms *rooms, char **ret_text)
         expose_grants(rooms, &exposition);
         metrics_expose(rooms->metrics, &exposition);
         expose_in_flight(rooms, &exposition);
+        expose_limits(rooms, &exposition);
         expose_sources(rooms, &exposition);
         expose_certificates(rooms, &exposition);
         expose_audit(rooms, &exposition);

@@ -368,27 +368,27 @@ bool grants_read_alike(const Grants *a, const Grants *b, const Subject *subject)
         }
 }
 
+static Standing standing_by(const Grant *grant)
+{
+        return grant->has_user ? STANDING_NAMED : STANDING_GROUP;
+}
+
 Standing grants_standing(const Grants *grants, const Subject *subject)
 {
         Standing best = STANDING_STRANGER;
 
         for (size_t i = 0; i < grants->n && best < STANDING_NAMED; i++)
                 if (grant_lacks_subject(grants->items[i], subject) == LACK_NOTHING)
-                        best = grants->items[i]->has_user ? STANDING_NAMED : STANDING_GROUP;
+                        best = MAX(best, standing_by(grants->items[i]));
         return best;
 }
 
-Standing grants_best_standing(const Grants *grants, uint32_t uid)
+Standing grants_best_standing(const Grants *grants, const Subject *subject)
 {
         Standing best = STANDING_STRANGER;
 
-        for (size_t i = 0; i < grants->n && best < STANDING_NAMED; i++) {
-                const Grant *grant = grants->items[i];
-
-                if (grant->has_user && grant->uid == uid)
-                        best = STANDING_NAMED;
-                else if (!grant->has_user && grant->has_group)
-                        best = STANDING_GROUP;
-        }
+        for (size_t i = 0; i < grants->n && best < STANDING_NAMED; i++)
+                if (covers_subject(grants->items[i], subject))
+                        best = MAX(best, standing_by(grants->items[i]));
         return best;
 }

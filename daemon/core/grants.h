@@ -111,5 +111,5 @@ bool grants_read_alike(const Grants *a, const Grants *b, const Subject *subject)
 
 /* How these grants name the subject: by its user, by a group, or not at all. Who owns the broker is not known here. */
 Standing grants_standing(const Grants *grants, const Subject *subject);
-/* The best that anybody with this uid can have, whatever his groups and unit. */
-Standing grants_best_standing(const Grants *grants, uint32_t uid);
+/* The best that it can be, whatever its unit and label. */
+Standing grants_best_standing(const Grants *grants, const Subject *subject);

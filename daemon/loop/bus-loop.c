@@ -15,6 +15,7 @@
 
 #include <dbus/dbus.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -454,6 +455,24 @@ static BusTurnEnd dispatch_turn(BusLoop *loop, DBusConnection *connection, const
         return BUS_TURN_IDLE;
 }
 
+/* Is somebody there still? libdbus accepts one at a time, and does not say. */
+static bool is_waited_for(const BusLoop *loop)
+{
+        struct pollfd fd = { .fd = loop->descriptors ? loop->descriptors->fd : -1,
+                             .events = POLLIN };
+
+        return poll(&fd, 1, 0) > 0 && (fd.revents & POLLIN);
+}
+
+static void accept_turn(BusLoop *loop, const BusTurn *turn)
+{
+        for (unsigned n = 0; n == 0 || (n < turn->n_max && is_waited_for(loop)); n++) {
+                bus_loop_handle(loop, DBUS_WATCH_READABLE);
+                if (loop->freed)
+                        return;
+        }
+}
+
 BusTurnEnd bus_loop_turn(BusLoop *loop, const BusTurn *turn)
 {
         DBusConnection *connection = loop->connection;
@@ -468,7 +487,7 @@ BusTurnEnd bus_loop_turn(BusLoop *loop, const BusTurn *turn)
                 end = dispatch_turn(loop, connection, turn);
                 dbus_connection_unref(connection);
         } else {
-                bus_loop_handle(loop, DBUS_WATCH_READABLE);
+                accept_turn(loop, turn);
         }
         loop->in_turn = false;
         loop->is_ready = end == BUS_TURN_MORE;

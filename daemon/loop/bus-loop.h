@@ -50,7 +50,7 @@ typedef enum BusTurnEnd {
 
 /*
  * Writes what the socket takes, reads a few kB if nothing is left to dispatch, dispatches. A server
- * accepts one connection; n_max and go_on are not looked at. The loop may be freed by what it calls.
+ * accepts n_max connections; go_on is not asked. The loop may be freed by what it calls.
  */
 BusTurnEnd bus_loop_turn(BusLoop *loop, const BusTurn *turn);
 

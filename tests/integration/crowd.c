@@ -13,6 +13,8 @@
  *   crowd SOCKET UID N sign PATH                 N signatures, one after the other: prints p50 p99 max in microseconds
  *   crowd SOCKET UID N ping                      the same with Ping
  *
+ * UID may be UID:GID; there are no other groups.
+ *
  * SOCKET: a path, or "@" and an abstract name; behind a "+": a message bus is there. Prints "ready K", with how many
  * connections there are, when what it does has settled, and goes on until standard input ends; then "alive K".
  */
@@ -214,6 +216,12 @@ static void settle(void)
 
 /* --- what they do --- */
 
+/* A bus takes no second call with the number of one that is not answered yet. */
+static void number(char *data, uint32_t serial)
+{
+        memcpy(data + 8, &serial, sizeof(serial));
+}
+
 /* Until none takes any more for half a second. */
 static void offer(const Blob *blob)
 {
@@ -227,6 +235,7 @@ static void offer(const Blob *blob)
 
                         if (offered[i] >= OFFER_MAX)
                                 continue;
+                        number(blob->data, (uint32_t)(offered[i] / (size_t)blob->n) + 2);
                         n = send(fds[i], blob->data + at, (size_t)blob->n - at, MSG_NOSIGNAL);
                         if (n > 0) {
                                 offered[i] += (size_t)n;
@@ -301,24 +310,56 @@ static void do_descriptors(void)
         settle();
 }
 
-static void do_flood(const Blob *blob)
-{
-        static char many[65536], rest[65536];
-        struct epoll_event events[64];
-        int epoll = epoll_create1(EPOLL_CLOEXEC);
-        size_t n = 0;
+#define BLOCK_MAX 4096
 
-        while (n + (size_t)blob->n <= 8192) {
-                memcpy(many + n, blob->data, (size_t)blob->n);
-                n += (size_t)blob->n;
-        }
+/* One connection of a flood: a block of calls, numbered anew each time. */
+typedef struct Flood {
+        char block[BLOCK_MAX];
+        size_t n, at;
+        uint32_t serial;
+} Flood;
+
+static void flood_number(Flood *flood, size_t n_call)
+{
+        for (size_t k = 0; k < flood->n; k += n_call)
+                number(flood->block + k, ++flood->serial);
+}
+
+static bool flood_send(Flood *flood, int fd, size_t n_call)
+{
+        ssize_t sent;
+
+        if (flood->at == 0)
+                flood_number(flood, n_call);
+        sent = send(fd, flood->block + flood->at, flood->n - flood->at, MSG_NOSIGNAL);
+        if (sent > 0)
+                flood->at = (flood->at + (size_t)sent) % flood->n;
+        return sent > 0 || errno == EAGAIN;
+}
+
+static Flood *floods_new(const Blob *blob, int epoll)
+{
+        Flood *floods = calloc(n_fds, sizeof(*floods));
+
         for (size_t i = 0; i < n_fds; i++) {
                 struct epoll_event event = { .events = EPOLLIN | EPOLLOUT,
                                              .data = { .u32 = (uint32_t)i } };
 
+                floods[i].serial = 1;
+                for (; floods[i].n + (size_t)blob->n <= BLOCK_MAX; floods[i].n += (size_t)blob->n)
+                        memcpy(floods[i].block + floods[i].n, blob->data, (size_t)blob->n);
                 (void)epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event);
         }
-        size_t *at = calloc(n_fds, sizeof(*at));
+        return floods;
+}
+
+static void do_flood(const Blob *blob)
+{
+        static char rest[65536];
+        struct epoll_event events[64];
+        int epoll = epoll_create1(EPOLL_CLOEXEC);
+        Flood *floods = floods_new(blob, epoll);
+
         printf("ready %zu\n", alive());
         fflush(stdout);
         while (!has_ended(0)) {
@@ -326,17 +367,12 @@ static void do_flood(const Blob *blob)
 
                 for (int k = 0; k < n_events; k++) {
                         uint32_t i = events[k].data.u32;
-                        ssize_t sent;
 
                         if (events[k].events & EPOLLIN)
                                 while (recv(fds[i], rest, sizeof(rest), 0) == sizeof(rest))
                                         ;
-                        if (!(events[k].events & EPOLLOUT))
-                                continue;
-                        sent = send(fds[i], many + at[i], n - at[i], MSG_NOSIGNAL);
-                        if (sent > 0)
-                                at[i] = (at[i] + (size_t)sent) % n;
-                        else if (errno != EAGAIN)
+                        if ((events[k].events & EPOLLOUT) &&
+                            !flood_send(&floods[i], fds[i], (size_t)blob->n))
                                 (void)epoll_ctl(epoll, EPOLL_CTL_DEL, fds[i], NULL);
                 }
         }
@@ -414,11 +450,16 @@ static void do_one_by_one(size_t n, const Blob *blob)
         free(took);
 }
 
-static void become(uid_t uid)
+/* "UID" or "UID:GID" */
+static void become(const char *who)
 {
+        const char *colon = strchr(who, ':');
+        uid_t uid = (uid_t)strtoul(who, NULL, 10);
+        gid_t gid = colon ? (gid_t)strtoul(colon + 1, NULL, 10) : (gid_t)uid;
+
         if (uid == geteuid())
                 return;
-        if (setgroups(0, NULL) < 0 || setgid(uid) < 0 || setuid(uid) < 0)
+        if (setgroups(0, NULL) < 0 || setgid(gid) < 0 || setuid(uid) < 0)
                 die("setuid");
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
@@ -472,6 +513,6 @@ int main(int argc, char **argv)
                 limit.rlim_cur = limit.rlim_max;
                 (void)setrlimit(RLIMIT_NOFILE, &limit);
         }
-        become((uid_t)strtoul(argv[2], NULL, 10));
+        become(argv[2]);
         return run(strtoul(argv[3], NULL, 10), argv + 4, argc - 4);
 }

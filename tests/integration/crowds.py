@@ -15,7 +15,7 @@ PINGS = ("flood", ROOT, PEER, "Ping")
 
 
 def uid_of(user):
-    return user if isinstance(user, int) else pwd.getpwnam(user).pw_uid
+    return pwd.getpwnam(user).pw_uid if isinstance(user, str) and user[0].isalpha() else user
 
 
 def socket_of(broker):

@@ -82,6 +82,12 @@ def receive(s):
         return b""
 
 
+def send(s, data):
+    """What is for somebody who has gone is nobody's."""
+    with contextlib.suppress(OSError):
+        s.sendall(data)
+
+
 class Liar:
     """Listens at `path`, and is the bus at `address` to whoever comes; lie(serial, message) → what is added."""
 
@@ -113,19 +119,20 @@ class Liar:
         while True:
             got = receive(client)
             if not got:
-                bus.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):
+                    bus.shutdown(socket.SHUT_RDWR)
                 return
             if not framed and b"BEGIN\r\n" in got:
                 framed = True
                 head, data = got.split(b"BEGIN\r\n", 1)
-                bus.sendall(head + b"BEGIN\r\n")
+                send(bus, head + b"BEGIN\r\n")
             elif framed:
                 data += got
             else:
                 # no descriptors here
-                bus.sendall(got.replace(b"NEGOTIATE_UNIX_FD\r\n", b""))
+                send(bus, got.replace(b"NEGOTIATE_UNIX_FD\r\n", b""))
                 if b"NEGOTIATE_UNIX_FD" in got:
-                    client.sendall(b"ERROR\r\n")
+                    send(client, b"ERROR\r\n")
                 continue
             whole, data = split(data)
             for serial, one in whole:
@@ -133,8 +140,8 @@ class Liar:
                 if lie:
                     self.n_lies += 1
                     with lock:
-                        client.sendall(lie)
-                bus.sendall(one)
+                        send(client, lie)
+                send(bus, one)
 
     def _pass_down(self, client, bus, lock):
         data, framed = b"", False
@@ -145,14 +152,14 @@ class Liar:
                     client.shutdown(socket.SHUT_RDWR)
                 return
             if not framed:
-                client.sendall(got)
+                send(client, got)
                 framed = got.startswith(b"OK ")
                 continue
             data += got
             whole, data = split(data)
             for _, one in whole:
                 with lock:
-                    client.sendall(one)
+                    send(client, one)
 
     def close(self):
         self.listener.close()

@@ -141,3 +141,24 @@ size_t bus_in_flight(const Bus *bus)
 {
         return bus->n_calls;
 }
+
+bool bus_limit_at(const Bus *bus, size_t index, BusLimit *ret_limit)
+{
+        Resource resource = (Resource)(index / _STANDING_N);
+        Standing standing = (Standing)(index % _STANDING_N);
+        const Reached *reached;
+
+        if (index >= (size_t)_RESOURCE_N * _STANDING_N)
+                return false;
+        reached = quota_reached(bus->quota, standing, resource);
+        *ret_limit = (BusLimit){
+                .limit = resource_name(resource),
+                .standing = standing_name(standing),
+                .used = quota_used_by(bus->quota, standing, resource),
+                .n_reached = reached->n,
+                .first_sec = reached->first_sec,
+                .last_sec = reached->last_sec,
+                .uid = reached->uid,
+        };
+        return true;
+}

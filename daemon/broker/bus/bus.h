@@ -112,6 +112,18 @@ bool bus_is_idle(const Bus *bus);
 
 /* Calls that are not answered yet. */
 size_t bus_in_flight(const Bus *bus);
+
+/* What clients of a standing have, of what is limited, and how often they were refused more. */
+typedef struct BusLimit {
+        const char *limit, *standing;
+        uint64_t used;
+        uint64_t n_reached; /* 0: never; then the rest is 0, too */
+        uint64_t first_sec, last_sec;
+        uint32_t uid; /* the last one */
+} BusLimit;
+
+/* By index, from 0; false: there are no more. */
+bool bus_limit_at(const Bus *bus, size_t index, BusLimit *ret_limit);
 /* Calls that failed and have no record of their own. */
 uint64_t bus_summed(const Bus *bus);
 

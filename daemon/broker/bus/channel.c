@@ -90,7 +90,7 @@ static void on_ready(void *userdata)
 
 static void take_turn(void *userdata)
 {
-        static const BusTurn turn = { 0 };
+        static const BusTurn turn = { .n_max = TURN_ARRIVALS_MAX };
         Server *server = userdata;
 
         (void)bus_loop_turn(server->loop, &turn);

@@ -16,7 +16,8 @@
 #include "base/log.h"
 #include "broker/bus/subject.h"
 
-#define IO_PRIORITY 10 /* after what is the broker's own; before the turns that it asks for */
+#define ARRIVALS    "\1arrivals" /* the bucket: no grant has this name */
+#define IO_PRIORITY 10           /* after what is the broker's own; before the turns that it asks for */
 
 static bool is_owner(const Peer *peer)
 {
@@ -121,26 +122,46 @@ static int take_place(Peer *peer)
         return r;
 }
 
-/* Most of those who are refused a place are known by their uid alone. */
-static int check_uid(Bus *bus, int fd)
+/* All strangers come in at one rate, and who has a grant by a group at his own. */
+static int take_arrival(Bus *bus, Client client)
 {
-        Client client = { STANDING_STRANGER, 0 };
-        struct ucred peer;
-        socklen_t n = sizeof(peer);
-        Charge charge;
+        bool is_stranger = client.standing == STANDING_STRANGER;
+        uint64_t wait_usec;
+
+        if (client.standing >= STANDING_NAMED)
+                return 0;
+        return quota_take_token(bus->quota, ARRIVALS, is_stranger ? SUBJECT_UID_UNKNOWN : client.uid,
+                                ARRIVALS_PER_SEC, ARRIVALS_AT_ONCE, clock_monotonic_usec(),
+                                &wait_usec);
+}
+
+static int check_place(Bus *bus, Client client)
+{
+        Charge charge = { 0 };
+        int r = quota_charge(bus->quota, client, RESOURCE_PLACES, 1, &charge);
+
+        charge_deinit(&charge);
+        return r;
+}
+
+/* Is there a place for the best that it can be? Most who are turned away are so by this, which costs little. */
+static int check_best(Bus *bus, int fd)
+{
+        CLEANUP(subject_deinit) Subject subject = { .uid = SUBJECT_UID_UNKNOWN };
+        Client client;
         int r;
 
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
-                return -errno;
-        if (peer.uid == 0 || peer.uid == geteuid())
+        r = subject_peek(fd, &subject);
+        if (r < 0)
+                return r;
+        client = (Client){ grants_best_standing(bus->grants, &subject), subject.uid };
+        if (subject.uid == 0 || subject.uid == geteuid())
                 return 0;
-        client.uid = peer.uid;
-        client.standing = grants_best_standing(bus->grants, peer.uid);
-        r = quota_charge(bus->quota, client, RESOURCE_PLACES, 1, &charge);
+        r = take_arrival(bus, client);
+        if (r == 0)
+                r = check_place(bus, client);
         if (r > 0)
                 note_limit(bus, client, RESOURCE_PLACES);
-        else if (r == 0)
-                charge_deinit(&charge);
         return r;
 }
 
@@ -169,7 +190,7 @@ static int find_out(Peer *peer, int fd)
 {
         int r;
 
-        r = check_uid(peer->bus, fd);
+        r = check_best(peer->bus, fd);
         if (r == 0)
                 r = subject_from_socket(fd, &peer->subject);
         if (r == 0)

@@ -114,7 +114,7 @@ static void take_turn(void *userdata)
 
         /* A call may end its peer; then there is nothing left that waits. */
         for (unsigned n = 0; n < TURN_CALLS_MAX && clock_monotonic_usec() < until_usec; n++) {
-                if (!link_may_answer(peer->bus->link))
+                if (!link_may_answer(peer->bus->link, peer->standing))
                         return; /* inbox_wake() */
                 message = inbox_pop(peer);
                 if (!message)

@@ -13,9 +13,7 @@ const TurnClass turn_classes[_TURNS_N] = {
         [STANDING_GROUP] = { .weight = 4 },
         [STANDING_NAMED] = { .weight = 8 },
         [STANDING_OWNER] = { .weight = 8 },
-        [TURNS_ARRIVALS] = { .weight = 2,
-                             .percent = ARRIVALS_PERCENT,
-                             .burst_usec = ARRIVALS_BURST_USEC },
+        [TURNS_ARRIVALS] = { .weight = 2 },
         [TURNS_BUS] = { .weight = 8 },
 };
 

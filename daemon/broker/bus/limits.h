@@ -69,6 +69,10 @@
 /* Descriptors kept for the broker's own needs, for its sources, and for calls that bring some along. */
 #define RESERVED_FDS 768
 
+/* New connections of all strangers, and of each that has a grant by a group: what is more is turned away at once. */
+#define ARRIVALS_PER_SEC 500
+#define ARRIVALS_AT_ONCE 2048
+
 /* --- bytes --- */
 
 /* 512 connections cost less than 64 MiB; with fewer of them the rest is for answers. */
@@ -137,23 +141,29 @@
 #define BUS_BURST_OF_A_CLIENT  (48 * MIB)
 /* Not handed to the bus yet: so much, and no more calls are taken from it, and signals are left out. */
 #define BUS_UNSENT_MAX (4 * MIB)
-/* And if it takes none of it for so long, the broker connects anew: then the bus's book is closed. */
-#define BUS_STUCK_USEC (3 * USEC_PER_SEC)
+/*
+ * What the bus may have to read still (in the kernel, with its overhead) when somebody is answered. It reads 2 kB of us
+ * in each of its rounds, and a round is long when many call: whoever's answer is next waits for all of that.
+ */
+#define BUS_BEFORE_A_STRANGER (8 * KIB)
+#define BUS_BEFORE_A_CLIENT   (128 * KIB)
+#define BUS_AGAIN_USEC        (2 * USEC_PER_MSEC)
+/* And if it takes none of it, so often in a row, the broker connects anew: then the bus's book is closed. */
+#define BUS_STUCK_USEC  USEC_PER_SEC
+#define BUS_STUCK_TIMES 3
 
 /* --- time --- */
 
 /* One turn of a connection: a few calls, and no more begun after so long. */
 #define TURN_CALLS_MAX 16
 #define TURN_USEC      100
+/* New connections in a turn: turning somebody away takes some 10 microseconds, letting in some 50. */
+#define TURN_ARRIVALS_MAX 8
 /* Turns in a row, before timers, sources, the disk and new events are looked at. */
 #define RUN_USEC 200
 /* Strangers have a tenth of the loop's time, also when nobody else wants it: some 5,000 refusals a second. */
 #define STRANGERS_PERCENT    10
 #define STRANGERS_BURST_USEC (50 * USEC_PER_MSEC)
-/* Letting in, and turning away: some 10,000 connections a second, of all clients. */
-#define ARRIVALS_PERCENT    40
-#define ARRIVALS_BURST_USEC (50 * USEC_PER_MSEC)
-
 /* Beside the standings, each of which is a class: connections that come in, and what comes from the bus. */
 enum { TURNS_ARRIVALS = _STANDING_N, TURNS_BUS, _TURNS_N };
 

@@ -5,7 +5,9 @@
  * either, and after a while it is connected to anew.
  */
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "base/clock.h"
 #include "broker/bus/link.h"
@@ -17,6 +19,16 @@ static size_t outgoing_size(const Link *link)
         return link->calls.connection
                        ? (size_t)dbus_connection_get_outgoing_size(link->calls.connection)
                        : 0;
+}
+
+/* What the bus has still to read, of all that was sent: in the kernel as well. */
+static size_t unread_size(const Link *link)
+{
+        int fd = -1, queued = 0;
+
+        if (dbus_connection_get_socket(link->calls.connection, &fd))
+                (void)ioctl(fd, SIOCOUTQ, &queued);
+        return outgoing_size(link) + (size_t)MAX(queued, 0);
 }
 
 static void pop_unsent(Link *link)
@@ -40,49 +52,91 @@ bool link_is_unread(const Link *link)
         return outgoing_size(link) > BUS_UNSENT_MAX;
 }
 
-bool link_may_answer(Link *link)
+/*
+ * The bus reads a few kB of us in one round of all its connections: what a flood is answered is in the way of every
+ * other answer. So the less somebody counts, the less may be before him.
+ */
+static bool has_room_for(const Link *link, Standing standing)
 {
-        link->somebody_waits = link_is_unread(link);
-        return !link->somebody_waits;
+        static const size_t most[_STANDING_N] = {
+                [STANDING_STRANGER] = BUS_BEFORE_A_STRANGER,
+                [STANDING_GROUP] = BUS_BEFORE_A_CLIENT,
+                [STANDING_NAMED] = BUS_BEFORE_A_CLIENT,
+                [STANDING_OWNER] = BUS_UNSENT_MAX,
+        };
+
+        return unread_size(link) <= most[standing];
 }
 
-static void disarm(Link *link)
+static int on_wake(sd_event_source *source, uint64_t usec, void *userdata)
 {
-        (void)sd_event_source_set_enabled(link->timer, SD_EVENT_OFF);
+        Link *link = userdata;
+
+        inbox_wake(link->bus);
+        return 0;
 }
 
-/* While the bus takes something now and then, it is not stuck. */
-static void watch_progress(Link *link, bool has_progressed)
+/* Nothing tells when the bus has read it. */
+static void wake_soon(Link *link)
 {
         int enabled = SD_EVENT_OFF;
 
-        if (link->state != LINK_UP)
-                return;
-        if (!link_is_unread(link)) {
-                disarm(link);
+        if (!link->wake) {
+                (void)sd_event_add_time_relative(link->bus->rooms.event, &link->wake,
+                                                 CLOCK_MONOTONIC, BUS_AGAIN_USEC, USEC_PER_MSEC,
+                                                 on_wake, link);
                 return;
         }
-        (void)sd_event_source_get_enabled(link->timer, &enabled);
-        if (has_progressed || enabled == SD_EVENT_OFF)
-                link_arm(link, BUS_STUCK_USEC);
+        if (sd_event_source_get_enabled(link->wake, &enabled) < 0 || enabled != SD_EVENT_OFF)
+                return;
+        (void)sd_event_source_set_time_relative(link->wake, BUS_AGAIN_USEC);
+        (void)sd_event_source_set_enabled(link->wake, SD_EVENT_ONESHOT);
+}
+
+bool link_may_answer(Link *link, Standing standing)
+{
+        if (has_room_for(link, standing))
+                return true;
+        wake_soon(link);
+        return false;
+}
+
+/* While the bus takes something now and then, be it little, it is not stuck. */
+bool link_is_stuck(Link *link)
+{
+        size_t now = unread_size(link);
+
+        if (!link_is_unread(link))
+                return false;
+        link->n_stuck = now < link->watched_size ? 0 : link->n_stuck + 1;
+        link->watched_size = now;
+        if (link->n_stuck >= BUS_STUCK_TIMES)
+                return true;
+        link_arm(link, BUS_STUCK_USEC);
+        return false;
+}
+
+static void watch_it(Link *link)
+{
+        int enabled = SD_EVENT_OFF;
+
+        if (link->state != LINK_UP || !link_is_unread(link) ||
+            sd_event_source_get_enabled(link->timer, &enabled) < 0 || enabled != SD_EVENT_OFF)
+                return;
+        link->n_stuck = 0;
+        link->watched_size = unread_size(link);
+        link_arm(link, BUS_STUCK_USEC);
 }
 
 /* The kernel has taken some of it: of the first ones, whole. */
 void link_settle(Link *link)
 {
         size_t left = outgoing_size(link);
-        bool has_progressed = false;
 
         while (!STAILQ_EMPTY(&link->unsent) &&
-               (left == 0 || link->n_unsent - STAILQ_FIRST(&link->unsent)->size >= left)) {
+               (left == 0 || link->n_unsent - STAILQ_FIRST(&link->unsent)->size >= left))
                 pop_unsent(link);
-                has_progressed = true;
-        }
-        watch_progress(link, has_progressed);
-        if (link->somebody_waits && !link_is_unread(link)) {
-                link->somebody_waits = false;
-                inbox_wake(link->bus);
-        }
+        watch_it(link);
 }
 
 static int note_unsent(Link *link, Client client, size_t size)
@@ -138,11 +192,13 @@ int link_admit(Link *link, Peer *peer, size_t size)
         return r;
 }
 
-/* Whom no grant names gets no answer at all beyond his rate: not even that he gets none. */
-static bool is_left_out(const Peer *peer, size_t size)
+/* Whom no grant names gets no answer at all beyond his rate, or to what is refused: not even that he gets none. */
+static bool is_left_out(const Link *link, const Peer *peer, size_t size)
 {
-        if (peer->standing != STANDING_STRANGER || size > SMALL_ANSWER_SIZE ||
-            take_rate(peer, size) == 0)
+        if (peer->standing != STANDING_STRANGER)
+                return false;
+        if (has_room_for(link, STANDING_STRANGER) &&
+            (size > SMALL_ANSWER_SIZE || take_rate(peer, size) == 0))
                 return false;
         note_limit(peer->bus, peer_client(peer), RESOURCE_BUS_BYTES);
         return true;
@@ -152,7 +208,7 @@ void link_send(Link *link, Peer *peer, DBusMessage *message)
 {
         size_t size = message_size(message), before = outgoing_size(link);
 
-        if (is_left_out(peer, size))
+        if (is_left_out(link, peer, size))
                 return;
         if (!dbus_connection_send(peer->connection, message, NULL)) {
                 complain(link->bus, "no memory to send a message");

@@ -376,7 +376,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 link_lost(link, "no answer");
                 break;
         case LINK_UP:
-                if (link_is_unread(link))
+                if (link_is_stuck(link))
                         link_lost(link, "it takes no answers: somebody does not read his");
                 break;
         case LINK_STOPPED:
@@ -434,6 +434,7 @@ Link *link_free(Link *link)
         peers_bury(link->bus);
         turn_deinit(&link->turn);
         sd_event_source_disable_unref(link->timer);
+        sd_event_source_disable_unref(link->wake);
         free(link->address);
         free(link);
         return NULL;

@@ -36,9 +36,11 @@ struct Link {
         Turn turn; /* of the line of calls */
         STAILQ_HEAD(, Unsent) unsent;
         size_t n_unsent;     /* bytes */
-        bool somebody_waits; /* to answer, until some of it is sent */
+        size_t watched_size; /* what the bus had still to read when that was last looked at */
+        unsigned n_stuck;    /* how often it was no less than before */
         /* Down: to try again. Until it is up: for an answer. Then: for a bus that is stuck. */
         sd_event_source *timer;
+        sd_event_source *wake; /* who waits to answer; NULL: nobody has yet */
         Backoff backoff;
         bool has_been_up;
 };
@@ -48,6 +50,8 @@ void link_arm(Link *link, uint64_t delay_usec);
 /* The kernel has taken some of what was sent. */
 void link_settle(Link *link);
 void link_drop_unsent(Link *link);
+/* On the timer, while it is up: the bus takes nothing of what it is sent. Else the timer goes on, if it has to. */
+bool link_is_stuck(Link *link);
 
 /* "system", "session" or an address; NULL: there is none, or no memory. */
 char *bus_address(const char *bus);

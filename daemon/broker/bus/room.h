@@ -433,8 +433,8 @@ void link_resume(Link *link);
 int link_admit(Link *link, Peer *peer, size_t size);
 void link_send(Link *link, Peer *peer, DBusMessage *message);
 bool link_is_unread(const Link *link);
-/* The same, and where not, inbox_wake() comes when it may. */
-bool link_may_answer(Link *link);
+/* May somebody of this standing be answered now? If not, inbox_wake() comes soon. */
+bool link_may_answer(Link *link, Standing standing);
 int channel_new(Bus *bus, const char *runtime_directory, Channel **ret_channel, Failure *failure);
 Channel *channel_free(Channel *channel);
 void channel_stop(Channel *channel);

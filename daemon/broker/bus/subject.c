@@ -291,7 +291,7 @@ static char *read_peer_unit(int fd, uint32_t pid)
         return read_unit(pid, pidfd);
 }
 
-int subject_from_socket(int fd, Subject *ret_subject)
+int subject_peek(int fd, Subject *ret_subject)
 {
         CLEANUP(subject_deinit) Subject subject = { .uid = SUBJECT_UID_UNKNOWN };
         struct ucred peer;
@@ -305,13 +305,26 @@ int subject_from_socket(int fd, Subject *ret_subject)
         r = read_peer_groups(fd, &subject);
         if (r == 0)
                 r = add_primary_group(&subject, peer.gid);
+        if (r < 0)
+                return r;
+        subject.pid = (uint32_t)MAX(peer.pid, 0);
+        subject.uid = peer.uid;
+        *ret_subject = subject;
+        subject = (Subject){ 0 };
+        return 0;
+}
+
+int subject_from_socket(int fd, Subject *ret_subject)
+{
+        CLEANUP(subject_deinit) Subject subject = { .uid = SUBJECT_UID_UNKNOWN };
+        int r;
+
+        r = subject_peek(fd, &subject);
         if (r == 0)
                 r = read_peer_label(fd, &subject);
         if (r < 0)
                 return r;
-        subject.pid = (uint32_t)MAX(peer.pid, 0);
         subject.unit = read_peer_unit(fd, subject.pid);
-        subject.uid = peer.uid;
         *ret_subject = subject;
         subject = (Subject){ 0 };
         return 0;

@@ -13,5 +13,7 @@ struct DBusMessage;
  * Without groups in it the subject has none: the database is no substitute for the process.
  */
 int subject_from_credentials(struct DBusMessage *reply, Subject *ret_subject);
+/* uid and groups alone, of a connected unix socket: cheap, and enough to turn somebody away; it allows nothing. */
+int subject_peek(int fd, Subject *ret_subject);
 /* SO_PEERCRED, SO_PEERGROUPS, SO_PEERSEC of a connected unix socket; SO_PEERPIDFD, where there is one, for its unit. */
 int subject_from_socket(int fd, Subject *ret_subject);
