@@ -11,52 +11,22 @@
  *
  * Single-threaded: connection, server and event loop belong to one thread.
  */
-#include "loop/bus-loop.h"
+#include "loop/bus-loop-room.h"
 
 #include <dbus/dbus.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <systemd/sd-event.h>
-
-#include "base/clock.h"
 
 /* Messages dispatched in one turn of the loop: then others have theirs. */
 #define BUS_LOOP_TURN_MAX 16
-/* libdbus makes one for reading and one for writing. */
-#define DESCRIPTOR_WATCHES_MAX 4
-
-typedef struct Descriptor Descriptor;
-struct Descriptor {
-        BusLoop *loop;
-        int fd; /* libdbus forgets it when it invalidates a watch */
-        DBusWatch *watches[DESCRIPTOR_WATCHES_MAX];
-        sd_event_source *source;
-        uint32_t pending; /* what epoll has reported, and no turn has dealt with */
-        Descriptor *next;
-};
 
 typedef struct Timeout {
         BusLoop *loop;
         DBusTimeout *timeout;
         sd_event_source *source;
 } Timeout;
-
-struct BusLoop {
-        sd_event *event;
-        DBusConnection *connection; /* either of the two, with a reference of our own */
-        DBusServer *server;
-        Descriptor *descriptors;
-        sd_event_source *dispatch; /* NULL where an owner gives the turns */
-        BusLoopOwner owner;
-        bool is_ready;      /* the owner has been told, or knows by itself */
-        bool in_turn;
-        bool is_stopped;    /* the owner wants nothing more to be read */
-        unsigned n_running; /* frames of ours that call into libdbus now */
-        bool freed;         /* by bus_loop_free(), while n_running was not 0 */
-};
 
 /* Frees the parts that nothing points to any more, when no frame of ours is on the stack. */
 static void bus_loop_sweep(BusLoop *loop)
@@ -82,12 +52,12 @@ static void bus_loop_sweep(BusLoop *loop)
         }
 }
 
-static void bus_loop_enter(BusLoop *loop)
+void bus_loop_enter(BusLoop *loop)
 {
         loop->n_running++;
 }
 
-static void bus_loop_leave(BusLoop *loop)
+void bus_loop_leave(BusLoop *loop)
 {
         loop->n_running--;
         bus_loop_sweep(loop);
@@ -113,7 +83,7 @@ static uint32_t descriptor_wanted(const Descriptor *descriptor)
         return events;
 }
 
-static int descriptor_update(Descriptor *descriptor)
+int descriptor_update(Descriptor *descriptor)
 {
         uint32_t events = descriptor->pending ? 0 : descriptor_wanted(descriptor);
         int r;
@@ -145,7 +115,7 @@ static unsigned watch_flags(DBusWatch *watch, uint32_t revents)
 }
 
 /* For its watches of this direction: readable, writable or both. */
-static void descriptor_handle(Descriptor *descriptor, uint32_t revents, unsigned direction)
+void descriptor_handle(Descriptor *descriptor, uint32_t revents, unsigned direction)
 {
         for (size_t i = 0; i < DESCRIPTOR_WATCHES_MAX; i++) {
                 /* Read anew each time: handling one watch may remove the others. */
@@ -388,115 +358,6 @@ static int bus_loop_on_dispatch(sd_event_source *source, void *userdata)
         bus_loop_leave(loop);
         dbus_connection_unref(connection);
         return 0;
-}
-
-/* --- turns --- */
-
-static void bus_loop_handle(BusLoop *loop, unsigned direction)
-{
-        for (Descriptor *descriptor = loop->descriptors; descriptor && !loop->freed;
-             descriptor = descriptor->next)
-                if (descriptor->source)
-                        descriptor_handle(descriptor, descriptor->pending, direction);
-}
-
-/* Its client will not read again, though it may go on to write: the descriptor is ready for ever, and takes nothing. */
-static bool is_shut(const Descriptor *descriptor)
-{
-        return (descriptor->pending & EPOLLOUT) &&
-               send(descriptor->fd, "", 0, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
-}
-
-/* libdbus leaves it to the next read to find out that nobody is there for what it writes. */
-static bool has_hung_up(const BusLoop *loop)
-{
-        if (loop->connection && !dbus_connection_get_is_connected(loop->connection))
-                return true;
-        for (const Descriptor *descriptor = loop->descriptors; descriptor;
-             descriptor = descriptor->next)
-                if (descriptor->source &&
-                    ((descriptor->pending & EPOLLHUP) || is_shut(descriptor)))
-                        return true;
-        return false;
-}
-
-/* What was not dealt with is reported again. */
-static void bus_loop_watch_again(BusLoop *loop)
-{
-        for (Descriptor *descriptor = loop->descriptors; descriptor && !loop->freed;
-             descriptor = descriptor->next) {
-                descriptor->pending = 0;
-                if (descriptor->source)
-                        (void)descriptor_update(descriptor);
-        }
-}
-
-static bool may_go_on(const BusTurn *turn)
-{
-        return !turn->go_on || turn->go_on(turn->userdata);
-}
-
-static BusTurnEnd dispatch_turn(BusLoop *loop, DBusConnection *connection, const BusTurn *turn)
-{
-        unsigned n = 0;
-
-        if (may_go_on(turn) &&
-            dbus_connection_get_dispatch_status(connection) == DBUS_DISPATCH_COMPLETE)
-                bus_loop_handle(loop, DBUS_WATCH_READABLE);
-        while (!loop->freed) {
-                if (!may_go_on(turn))
-                        return BUS_TURN_STOPPED;
-                if (dbus_connection_get_dispatch_status(connection) == DBUS_DISPATCH_COMPLETE)
-                        return BUS_TURN_IDLE;
-                if (n++ == turn->n_max || clock_monotonic_usec() >= turn->until_usec)
-                        return BUS_TURN_MORE;
-                (void)dbus_connection_dispatch(connection);
-        }
-        return BUS_TURN_IDLE;
-}
-
-/* Is somebody there still? libdbus accepts one at a time, and does not say. */
-static bool is_waited_for(const BusLoop *loop)
-{
-        struct pollfd fd = { .fd = loop->descriptors ? loop->descriptors->fd : -1,
-                             .events = POLLIN };
-
-        return poll(&fd, 1, 0) > 0 && (fd.revents & POLLIN);
-}
-
-static void accept_turn(BusLoop *loop, const BusTurn *turn)
-{
-        for (unsigned n = 0; n == 0 || (n < turn->n_max && is_waited_for(loop)); n++) {
-                bus_loop_handle(loop, DBUS_WATCH_READABLE);
-                if (loop->freed)
-                        return;
-        }
-}
-
-BusTurnEnd bus_loop_turn(BusLoop *loop, const BusTurn *turn)
-{
-        DBusConnection *connection = loop->connection;
-        BusTurnEnd end = BUS_TURN_IDLE;
-
-        bus_loop_enter(loop);
-        loop->in_turn = true;
-        loop->is_ready = false;
-        if (connection) {
-                dbus_connection_ref(connection);
-                bus_loop_handle(loop, DBUS_WATCH_WRITABLE);
-                end = dispatch_turn(loop, connection, turn);
-                dbus_connection_unref(connection);
-        } else {
-                accept_turn(loop, turn);
-        }
-        loop->in_turn = false;
-        loop->is_ready = end == BUS_TURN_MORE;
-        loop->is_stopped = end == BUS_TURN_STOPPED;
-        if (end == BUS_TURN_STOPPED && has_hung_up(loop))
-                end = BUS_TURN_LOST;
-        bus_loop_watch_again(loop);
-        bus_loop_leave(loop);
-        return end;
 }
 
 /* --- attaching --- */
