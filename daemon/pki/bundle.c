@@ -128,6 +128,18 @@ static const Algorithm trial_algorithms[_KEY_FAMILY_N] = {
         [KEY_ED25519] = ALGORITHM_ED25519,
 };
 
+/* The key may be kept: what libcrypto keeps beside it from its first signature on is as secret. */
+static bool sign_at_first(EVP_MD_CTX *ctx, const uint8_t *message, size_t n_message,
+                          uint8_t *signature, size_t *n)
+{
+        bool done;
+
+        pki_prefer_locked(true);
+        done = EVP_DigestSign(ctx, signature, n, message, n_message) == 1;
+        pki_prefer_locked(false);
+        return done;
+}
+
 /* A file may claim any public half for a private one. */
 static int try_key(const PkiBundle *bundle, Failure *failure)
 {
@@ -144,12 +156,11 @@ static int try_key(const PkiBundle *bundle, Failure *failure)
                                   : pki_hash(digest, message, sizeof(message), &input);
         if (r || !ctx)
                 return fail(failure, r ? r : CB_FAILED, "cannot try the bundle's key");
+        r = CB_KEY_MISMATCH;
         if (EVP_DigestSignInit_ex(ctx, NULL, digest == DIGEST_NONE ? NULL : digest_name(digest),
                                   pki_context(), NULL, bundle->key, NULL) == 1 &&
-            EVP_DigestSign(ctx, signature, &n, message, sizeof(message)) == 1)
+            sign_at_first(ctx, message, sizeof(message), signature, &n))
                 r = pki_verify(&bundle->spki, algorithm, &input, &(Bytes){ signature, n });
-        else
-                r = CB_KEY_MISMATCH;
         ERR_clear_error();
         if (r)
                 return fail(failure, CB_BAD_BUNDLE,

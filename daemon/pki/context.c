@@ -11,6 +11,7 @@
 #include <openssl/crypto.h>
 #include <openssl/provider.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,13 +23,29 @@ static struct {
         int error;
 } state = { .once = PTHREAD_ONCE_INIT, .legacy_once = PTHREAD_ONCE_INIT };
 
+static _Thread_local bool prefers_locked;
+
+void pki_prefer_locked(bool prefer)
+{
+        /* Where there is no locked heap, asking for it would come back here. */
+        prefers_locked = prefer && CRYPTO_secure_malloc_initialized();
+}
+
 static void *wiping_malloc(size_t n, const char *file, int line)
 {
+        void *locked = prefers_locked && n > 0 ? CRYPTO_secure_malloc(n, file, line) : NULL;
+
+        if (locked)
+                return locked;
         return n > 0 ? malloc(n) : NULL;
 }
 
 static void wiping_free(void *p, const char *file, int line)
 {
+        if (p && CRYPTO_secure_allocated(p)) {
+                CRYPTO_secure_free(p, file, line); /* it wipes */
+                return;
+        }
         if (p)
                 explicit_bzero(p, malloc_usable_size(p));
         free(p);
@@ -37,12 +54,14 @@ static void wiping_free(void *p, const char *file, int line)
 /* A realloc() that moves would leave the old bytes behind. */
 static void *wiping_realloc(void *p, size_t n, const char *file, int line)
 {
-        size_t n_old = p ? malloc_usable_size(p) : 0;
+        size_t n_old = !p                           ? 0
+                       : CRYPTO_secure_allocated(p) ? CRYPTO_secure_actual_size(p)
+                                                    : malloc_usable_size(p);
         void *moved;
 
         if (p && n > 0 && n <= n_old)
                 return p;
-        moved = n > 0 ? malloc(n) : NULL;
+        moved = wiping_malloc(n, file, line);
         if (n > 0 && !moved)
                 return NULL;
         if (p && moved)

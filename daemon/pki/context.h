@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 /* As <openssl/types.h> has it. */
 typedef struct ossl_lib_ctx_st OSSL_LIB_CTX;
 
@@ -14,6 +16,13 @@ typedef struct ossl_lib_ctx_st OSSL_LIB_CTX;
  * -ENOTSUP without a default provider. May be called again. Thread-safe.
  */
 int pki_init(void);
+
+/*
+ * From here on, until it is taken back, what libcrypto allocates in this thread is in its locked heap, where there is
+ * one (pki_private_keys_lock()) and while it has room. For what it keeps beside a key when that first signs: copies
+ * of an RSA key's primes, which it does not take for secret.
+ */
+void pki_prefer_locked(bool prefer);
 
 /* Borrowed; pki_init() has succeeded. */
 OSSL_LIB_CTX *pki_context(void);
