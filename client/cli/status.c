@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "limits.h"
+#include "reached.h"
 #include "show.h"
 #include "text.h"
 

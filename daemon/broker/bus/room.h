@@ -7,9 +7,9 @@
 #include <systemd/sd-event.h>
 
 #include "base/map.h"
+#include "broker/bus/bounds.h"
 #include "broker/bus/bus.h"
 #include "broker/bus/interface.h"
-#include "broker/bus/limits.h"
 #include "broker/bus/node.h"
 #include "broker/bus/options.h"
 #include "broker/bus/value.h"

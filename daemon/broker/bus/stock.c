@@ -9,7 +9,7 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
-#include "broker/bus/limits.h"
+#include "broker/bus/bounds.h"
 
 #define MAKING "/making" /* the bucket: no grant has this name */
 

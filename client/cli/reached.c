@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads four families of the metrics side by side, by their labels. */
-#include "limits.h"
+#include "reached.h"
 
 #include <inttypes.h>
 #include <stdio.h>

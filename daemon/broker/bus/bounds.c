@@ -3,7 +3,7 @@
  * The tables of limits. Their invariant: what is between two standings is kept for the higher one, so there is always
  * some of everything left for who has a grant by name, and some more for root and who runs the broker.
  */
-#include "broker/bus/limits.h"
+#include "broker/bus/bounds.h"
 
 /* The heavier, the sooner; time that the others do not want is for whoever does. */
 const TurnClass turn_classes[_TURNS_N] = {
