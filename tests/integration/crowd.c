@@ -7,7 +7,7 @@
  *   crowd SOCKET UID N silent                    do not even log in
  *   crowd SOCKET UID N unread PATH IFACE MEMBER  call again and again, and read nothing
  *   crowd SOCKET UID N unfinished SIZE           all of a message of this size but its last byte
- *   crowd SOCKET UID N descriptors               messages with descriptors, unread and unfinished
+ *   crowd SOCKET UID N descriptors K             messages with K descriptors, the last one unfinished
  *   crowd SOCKET UID N flood PATH IFACE MEMBER   call as fast as it goes, and read
  *   crowd SOCKET UID N connects                  connect and close as fast as it goes
  *   crowd SOCKET UID N sign PATH                 N signatures, one after the other: prints p50 p99 max in microseconds
@@ -33,6 +33,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,6 +64,7 @@ static uint64_t now_nsec(void)
 static int dial(void)
 {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
+        struct timeval patience = { .tv_sec = 20 };
         size_t n = strlen(place);
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -77,6 +79,7 @@ static int dial(void)
                 close(fd);
                 return -1;
         }
+        (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
         return fd;
 }
 
@@ -88,8 +91,10 @@ static bool put(int fd, const void *data, size_t n)
 static bool wait_for(int fd, const char *word)
 {
         char line[256];
-        ssize_t n = recv(fd, line, sizeof(line) - 1, 0);
+        ssize_t n;
 
+        errno = 0;
+        n = recv(fd, line, sizeof(line) - 1, 0);
         if (n <= 0)
                 return false;
         line[n] = '\0';
@@ -178,6 +183,8 @@ static void connect_all(size_t n, bool and_log_in)
                         break;
                 if (and_log_in && (!log_in(fd) || (is_bus && !greet(fd)))) {
                         close(fd);
+                        if (errno == EAGAIN)
+                                break; /* nobody answers any more */
                         continue;
                 }
                 fds[n_fds++] = fd;
@@ -275,38 +282,40 @@ static void do_unfinished(size_t size)
         settle();
 }
 
-/* Two descriptors with each message: many whole ones that are not answered to, then one that has no end. */
-static void do_descriptors(void)
+/* Messages of n descriptors each, and of the last one all but its last byte. */
+static void do_descriptors(size_t n)
 {
-        int null[2] = { open("/dev/null", O_RDONLY), open("/dev/null", O_RDONLY) };
-        DBusMessage *message =
-                new_call("/org/certbroker1", "org.freedesktop.DBus.Introspectable", "Introspect");
+        int null = open("/dev/null", O_RDONLY), sent[16];
+        DBusMessage *message = new_call("/org/certbroker1", "org.freedesktop.DBus.Peer", "Ping");
         union {
                 struct cmsghdr header;
-                char room[CMSG_SPACE(sizeof(null))];
-        } control = { .header = { .cmsg_len = CMSG_LEN(sizeof(null)),
+                char room[CMSG_SPACE(sizeof(sent))];
+        } control = { .header = { .cmsg_len = CMSG_LEN(n * sizeof(int)),
                                   .cmsg_level = SOL_SOCKET,
                                   .cmsg_type = SCM_RIGHTS } };
         struct iovec piece;
         struct msghdr header = { .msg_iov = &piece,
                                  .msg_iovlen = 1,
                                  .msg_control = control.room,
-                                 .msg_controllen = sizeof(control.room) };
+                                 .msg_controllen = CMSG_SPACE(n * sizeof(int)) };
         Blob blob;
 
-        dbus_message_append_args(message, DBUS_TYPE_UNIX_FD, &null[0], DBUS_TYPE_UNIX_FD, &null[1],
-                                 DBUS_TYPE_INVALID);
+        if (n > 16)
+                die("descriptors");
+        for (size_t i = 0; i < n; i++) {
+                sent[i] = null;
+                dbus_message_append_args(message, DBUS_TYPE_UNIX_FD, &null, DBUS_TYPE_INVALID);
+        }
         blob = marshal(message, 7);
-        memcpy(CMSG_DATA(&control.header), null, sizeof(null));
-        for (unsigned round = 0; round < 200; round++) {
+        memcpy(CMSG_DATA(&control.header), sent, n * sizeof(int));
+        for (unsigned round = 0; round < 4; round++) {
                 for (size_t i = 0; i < n_fds; i++) {
-                        bool is_last = round == 199;
-
-                        piece = (struct iovec){ blob.data, (size_t)blob.n - (is_last ? 1 : 0) };
+                        piece = (struct iovec){ blob.data, (size_t)blob.n - (round == 3 ? 1 : 0) };
                         (void)sendmsg(fds[i], &header, MSG_NOSIGNAL);
                 }
-                usleep(1000);
+                usleep(50000);
         }
+        usleep(500000);
         settle();
 }
 
@@ -480,9 +489,9 @@ static int run(size_t n, char **words, int n_words)
         } else if (strcmp(what, "unfinished") == 0 && n_words == 2) {
                 connect_all(n, true);
                 do_unfinished(strtoul(words[1], NULL, 10));
-        } else if (strcmp(what, "descriptors") == 0) {
+        } else if (strcmp(what, "descriptors") == 0 && n_words == 2) {
                 connect_all(n, true);
-                do_descriptors();
+                do_descriptors(strtoul(words[1], NULL, 10));
         } else if (strcmp(what, "flood") == 0 && n_words == 4) {
                 connect_all(n, true);
                 blob = marshal(new_call(words[1], words[2], words[3]), 7);

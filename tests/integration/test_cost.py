@@ -155,12 +155,12 @@ def test_standing_follows_the_grants(house):
 
 # descriptors
 
-def test_descriptors_of_others(house):
-    """Pinned by one uid in every way there is: root's imports still have theirs."""
+@pytest.mark.parametrize("n", [2, 4])
+def test_descriptors_of_others(house, n):
+    """Pinned by unfinished messages, as many as a method takes and more: root's imports still have theirs."""
     house.spawn = functools.partial(house.spawn, command=("prlimit", "--nofile=1024:1024"))
     house.start()
-    with crowds.crowds((socket_of(house), "nobody", 512, "descriptors"),
-                       (socket_of(house), "www-data", 512, "descriptors")):
+    with crowds.crowds(*[(socket_of(house), user, 512, "descriptors", n) for user in ("nobody", "www-data", "mail")]):
         for i in range(4):
             house.import_new(f"client-{i}")
 
