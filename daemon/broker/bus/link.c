@@ -123,6 +123,11 @@ static void on_named(Link *link, DBusMessage *answer)
         (void)dbus_message_get_args(answer, NULL, DBUS_TYPE_UINT32, &result, DBUS_TYPE_INVALID);
         if (result != DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER &&
             result != DBUS_REQUEST_NAME_REPLY_ALREADY_OWNER) {
+                /* A bus that is stuck keeps the connection that was left, and its name, for some time. */
+                if (link->has_been_up) {
+                        link_lost(link, "its name is still taken");
+                        return;
+                }
                 end(link, BUS_NAME_TAKEN, "the name " BUS_NAME " belongs to another");
                 return;
         }
