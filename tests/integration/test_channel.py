@@ -4,11 +4,14 @@
 import contextlib
 import functools
 import os
+import signal
 import socket
 import stat
 import subprocess
+import time
 
 import dbus
+import dbus.bus
 import dbus.connection
 import dbus.lowlevel
 import pki
@@ -262,6 +265,27 @@ def test_bus_restarts_channel_goes_on(broker):
         assert broker.daemon.poll() is None
         broker.kill()
     assert ERROR
+
+
+def test_a_name_that_is_still_taken_is_waited_for(broker):
+    """On a bus that it comes back to: as one keeps the name of a connection that it has not let go of."""
+    broker.import_new("client")
+    channel = peer(addresses(broker)[0])
+    os.kill(broker.daemon.pid, signal.SIGSTOP)
+    broker.stop_bus()
+    broker.start_bus()
+    holder = dbus.bus.BusConnection(broker.bus_address)
+    assert holder.request_name("org.certbroker1", 4) == 1  # not queued; its owner
+    os.kill(broker.daemon.pid, signal.SIGCONT)
+    time.sleep(2)
+    assert broker.daemon.poll() is None
+    broker.sign("client", "ecdsa-sha256", bytes(32), connection=channel)
+    holder.release_name("org.certbroker1")
+    deadline = time.monotonic() + 30
+    while not holder.name_has_owner("org.certbroker1"):
+        assert time.monotonic() < deadline and broker.daemon.poll() is None
+        time.sleep(0.1)
+    holder.close()
 
 
 def test_many_connections(broker):
