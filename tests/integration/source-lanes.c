@@ -66,6 +66,13 @@ static void expect_next(Fixture *fixture, uint64_t id, int status)
         wire_reply_deinit(&reply);
 }
 
+static void wait_for_log(Fixture *fixture, const char *line_start, unsigned n)
+{
+        for (unsigned i = 0; i < 2000 && log_count(fixture, line_start) < n; i++)
+                usleep(10000);
+        assert_int_equal(log_count(fixture, line_start), n);
+}
+
 /* With one session for signatures, and with all that management may have hanging. */
 static void test_signs_while_management_hangs(void **state)
 {
@@ -74,14 +81,15 @@ static void test_signs_while_management_hangs(void **state)
 
         setting(fixture, "sessions", "1");
         start_with_key(fixture, &key);
-        rules_set(fixture, "C_CreateObject hang\nC_FindObjectsInit hang\n");
+        rules_set(fixture, "C_CreateObject hang\n");
         for (unsigned i = 0; i < 2 * N_MANAGERS; i++)
                 (void)send_import(fixture, OWNER(i), -1);
+        wait_for_log(fixture, "C_CreateObject 0xdead", N_MANAGERS - 1);
+        /* Only now: a look-up may have any worker, an import leaves one. */
+        rules_set(fixture, "C_CreateObject hang\nC_FindObjectsInit hang\n");
         for (unsigned i = 0; i < N_MANAGERS; i++)
                 (void)send_lookup(fixture, OWNER(100 + i), key.key_uri);
-        while (log_count(fixture, "C_CreateObject 0xdead") < N_MANAGERS - 1 ||
-               log_count(fixture, "C_FindObjectsInit 0xdead") < 1)
-                usleep(10000);
+        wait_for_log(fixture, "C_FindObjectsInit 0xdead", 1);
         for (unsigned i = 0; i < 20; i++)
                 sign_ok(fixture, &key, ALGORITHM);
         assert_int_equal(log_count(fixture, "C_CreateObject 0xdead"), N_MANAGERS - 1);
