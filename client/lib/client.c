@@ -16,7 +16,7 @@
 #include "error.h"
 #include "value.h"
 
-#define CONNECT_USEC_DEFAULT (250 * USEC_PER_MSEC)
+#define CONNECT_USEC_DEFAULT (5 * USEC_PER_SEC)
 #define CALL_USEC_DEFAULT    (25 * USEC_PER_SEC)
 
 struct cb_client {
@@ -114,11 +114,6 @@ int client_pool(cb_client *client, Pool **ret_pool, cb_error *error)
 }
 
 /* ------------------------------------------------------------------ calls */
-
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-        return a < b ? a : b;
-}
 
 typedef enum Again {
         AGAIN_NEVER,

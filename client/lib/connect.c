@@ -25,6 +25,8 @@
 #define DBUS_NAME          "org.freedesktop.DBus"
 #define SYSTEM_BUS_ADDRESS "unix:path=/run/dbus/system_bus_socket"
 #define CHANNEL_RETRY_USEC (10 * USEC_PER_SEC)
+/* A bus answers within a millisecond: one that takes longer may be stuck, and the channel is not. */
+#define BUS_USEC (200 * USEC_PER_MSEC)
 /*
  * A bus keeps few descriptors for one receiver, and refuses everybody's calls while they are too
  * many: anybody can send them. The channel knows no such thing, so it is asked for again.
@@ -232,29 +234,44 @@ static int known_channel(const Trust *trust, Pool *pool, uint64_t deadline, Link
         return CB_NOT_FOUND;
 }
 
-int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret_link,
-                   cb_error *error)
+/* reached: the server of the address let us in. */
+static int by_address(const Place *place, Pool *pool, uint64_t deadline, Link **ret_link,
+                      bool *ret_reached, cb_error *error)
 {
         const Wanted wanted = { .trust = &place->trust, .kind = place->kind, .only = TRUST_NO_UID };
         CLEANUP(link_freep) Link *link = NULL;
         LinkRegister fd_register = pool_register(pool);
         int r;
 
-        r = known_channel(&place->trust, pool, deadline, ret_link, error);
-        if (r != CB_NOT_FOUND)
-                return r;
-
         r = link_new(place->bus, &wanted, &fd_register, deadline, &link, error);
-        if (r > 0 && place->fallback &&
-            open_channel(place->fallback, &place->trust, TRUST_NO_UID, pool, deadline, ret_link,
-                         NULL) == 0)
-                return 0;
+        *ret_reached = r == 0;
         if (r == 0 && link_is_bus(link))
                 r = prefer_channel(&place->trust, pool, deadline, &link, error);
         if (r)
                 return r;
         *ret_link = TAKE(link);
         return 0;
+}
+
+int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret_link,
+                   cb_error *error)
+{
+        uint64_t soon = place->fallback ? earlier(link_deadline(BUS_USEC), deadline) : deadline;
+        bool reached;
+        int r;
+
+        r = known_channel(&place->trust, pool, deadline, ret_link, error);
+        if (r != CB_NOT_FOUND)
+                return r;
+
+        r = by_address(place, pool, soon, ret_link, &reached, error);
+        if (r <= 0 || !place->fallback || (reached && r != CB_TIMED_OUT))
+                return r;
+        if (open_channel(place->fallback, &place->trust, TRUST_NO_UID, pool, deadline, ret_link,
+                         NULL) == 0)
+                return 0;
+        /* What the bus has not said yet is said, if the broker has no channel in its usual places. */
+        return r == CB_TIMED_OUT ? by_address(place, pool, deadline, ret_link, &reached, error) : r;
 }
 
 /* ------------------------------------------------------------------ sending to the broker */

@@ -20,8 +20,9 @@
 #include "fork.h"
 #include "stream.h"
 
-#define BUS_NAME_DBUS "org.freedesktop.DBus"
-#define LOGIN_MAX     1024 /* bytes of the server's answers to it */
+#define BUS_NAME_DBUS    "org.freedesktop.DBus"
+#define LOGIN_MAX        1024 /* bytes of the server's answers to it */
+#define QUEUE_PAUSE_NSEC (5 * 1000 * 1000)
 
 struct Link {
         Stream stream;
@@ -352,6 +353,24 @@ static int check_peer(Link *link, const Wanted *wanted, const Address *address, 
         return trust_check(wanted, address, peer.uid, error);
 }
 
+/* Where the queue is full, its server is busy: a moment later it has room. */
+static int reach(Link *link, const Address *address, uint64_t deadline)
+{
+        const struct timespec pause = { .tv_nsec = QUEUE_PAUSE_NSEC };
+        int r;
+
+        for (;;) {
+                fork_hold();
+                r = stream_open(&link->stream, address);
+                if (r == 0)
+                        link->fd_register.opened(link->fd_register.context, link->stream.fd);
+                fork_release();
+                if (r != -EAGAIN || link_now() >= deadline)
+                        return r;
+                (void)nanosleep(&pause, NULL);
+        }
+}
+
 static int link_open(const Address *address, const Wanted *wanted, const LinkRegister *fd_register,
                      uint64_t deadline, Link **ret_link, cb_error *error)
 {
@@ -364,11 +383,7 @@ static int link_open(const Address *address, const Wanted *wanted, const LinkReg
         link->stream.fd = -1;
         link->fd_register = *fd_register;
 
-        fork_hold();
-        r = stream_open(&link->stream, address);
-        if (r == 0)
-                fd_register->opened(fd_register->context, link->stream.fd);
-        fork_release();
+        r = reach(link, address, deadline);
         if (r)
                 return login_failed(r, address, error);
         /* Not a byte before this. */

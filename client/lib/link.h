@@ -18,6 +18,11 @@
 uint64_t link_now(void);
 uint64_t link_deadline(uint64_t after_usec);
 
+static inline uint64_t earlier(uint64_t a, uint64_t b)
+{
+        return a < b ? a : b;
+}
+
 typedef struct Link Link;
 
 /* Called with the fd of a connection when it has been made, and before it goes away. */

@@ -7,8 +7,8 @@
  * what a parent opened is closed in the child, unused. No lock is held here, ever.
  *
  * A gateway's event loop stands still for the time of a signature, so waiting is bounded far below
- * D-Bus's own 25 s: where nobody is there a handshake fails after CONNECT_USEC, and where the broker
- * is there but its source is slow, after CALL_USEC.
+ * D-Bus's own 25 s: where nobody is there a handshake fails at once, and where the broker is there
+ * but busy, or its source slow, after CALL_USEC.
  */
 #include "broker.h"
 
@@ -18,8 +18,7 @@
 #include "macro.h"
 #include "provider.h"
 
-#define CONNECT_USEC UINT64_C(200000)
-#define CALL_USEC    UINT64_C(5000000)
+#define CALL_USEC UINT64_C(5000000)
 
 struct Broker {
         cb_client *client; /* NULL: `bus` cannot be used, for the reason `status` */
@@ -46,7 +45,7 @@ int broker_new(const char *bus, Broker **ret_broker)
                 return -ENOMEM;
         }
 
-        cb_client_set_timeouts(broker->client, CONNECT_USEC, CALL_USEC);
+        cb_client_set_timeouts(broker->client, CALL_USEC, CALL_USEC);
         *ret_broker = broker;
         return 0;
 }

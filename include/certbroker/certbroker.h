@@ -84,9 +84,10 @@ CB_API int cb_client_new(const char *bus, cb_client **ret_client);
 CB_API cb_client *cb_client_free(cb_client *client);
 
 /*
- * How long to wait for a connection (default 250 ms) and, from the start of a call, for its answer
- * (default 25 s; the connection's time counts into it). 0 keeps the present one. Any thread may
- * call it at any time; calls that have begun keep what they began with.
+ * How long to wait for a server that is there until it lets us in (default 5 s; where nobody is
+ * there it fails at once) and, from the start of a call, for its answer (default 25 s; the
+ * connection's time counts into it). 0 keeps the present one. Any thread may call it at any time;
+ * calls that have begun keep what they began with.
  */
 CB_API void cb_client_set_timeouts(cb_client *client, uint64_t connect_usec, uint64_t call_usec);
 

@@ -28,8 +28,7 @@ class Client:
         self.process = subprocess.Popen([*before, str(CLIENT), bus], env={**environment, **more}, text=True, bufsize=1,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
         assert self.read()[0] == "ok"
-        if PATIENCE > 1:
-            assert self("timeouts", CONNECT, 0)[0] == "ok"
+        assert self("timeouts", CONNECT, 0)[0] == "ok"
 
     def read(self):
         line = self.process.stdout.readline()
