@@ -13,8 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "harmless.h"
 #include "macro.h"
+#include "visible.h"
 
 #define DURATION_MAX (UINT64_C(100) * 366 * 86400)
 
@@ -66,7 +66,7 @@ char *text_escape(const char *text)
                 uint32_t code = 0;
                 size_t n = decode_character(p, &code);
 
-                if (n > 0 && is_harmless(code)) {
+                if (n > 0 && is_visible(code)) {
                         memcpy(to, p, n);
                         to += n;
                 } else {

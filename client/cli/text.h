@@ -12,9 +12,8 @@
 char *text_format(const char *format, va_list list) __attribute__((format(printf, 1, 0)));
 
 /*
- * Makes text that came from tokens and servers harmless on a terminal: control characters (C0, C1,
- * those that change the direction of writing) and what is not UTF-8 become \xNN. The caller frees
- * it; NULL: memory.
+ * Makes text that came from tokens and servers harmless on a terminal: characters that are not
+ * visible (visible.h) and what is not UTF-8 become \xNN. The caller frees it; NULL: memory.
  */
 char *text_escape(const char *text);
 /* Prints several lines so, each line for itself. -ENOMEM. */

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "harmless.h"
+#include "visible.h"
 
 #define NAME_LENGTH_MAX 255
 
@@ -69,7 +69,7 @@ void text_make_harmless(char *text)
         while (n > 0) {
                 size_t length = sequence_length(p, n);
 
-                if (length == 0 || !is_harmless(code_point(p, length))) {
+                if (length == 0 || !is_visible(code_point(p, length))) {
                         length = length == 0 ? 1 : length;
                         memset(p, '?', length);
                 }

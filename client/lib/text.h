@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 bool text_is_utf8(const char *text, size_t n); /* no NUL in it either */
-/* Characters that are not to reach a terminal or a log become `?`, a byte each. UTF-8, in place. */
+/* Characters that are not visible (visible.h) become `?`, a byte each. UTF-8, in place. */
 void text_make_harmless(char *text);
 bool text_is_path(const char *text);
 /* An interface (with a dot) or a member (without): letters, digits, `_`, at most 255. */

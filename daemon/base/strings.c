@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "visible.h"
+
 char **strv_free(char **strv)
 {
         for (char **p = strv; p && *p; p++)
@@ -200,25 +202,6 @@ bool utf8_is_valid(const char *string, size_t n)
         return true;
 }
 
-/*
- * What a line must not hold: controls, line separators, marks that reorder what a person sees
- * (Unicode TR 36), and noncharacters, which older libdbus refuses.
- */
-static bool is_printable(uint32_t code)
-{
-        static const struct {
-                uint32_t first, last;
-        } refused[] = {
-                { 0x00, 0x1f },     { 0x7f, 0x9f },     { 0x200e, 0x200f }, { 0x2028, 0x202e },
-                { 0x2066, 0x2069 }, { 0xfdd0, 0xfdef }, { 0xfeff, 0xfeff },
-        };
-
-        for (size_t i = 0; i < ELEMENTSOF(refused); i++)
-                if (code >= refused[i].first && code <= refused[i].last)
-                        return false;
-        return (code & 0xfffe) != 0xfffe;
-}
-
 bool text_is_printable(const char *string, size_t n)
 {
         const uint8_t *p = (const uint8_t *)string;
@@ -227,7 +210,7 @@ bool text_is_printable(const char *string, size_t n)
 
         for (size_t i = 0, length; i < n; i += length) {
                 length = utf8_decode(p + i, n - i, &code, &wanted);
-                if (length == 0 || !is_printable(code))
+                if (length == 0 || !is_visible(code))
                         return false;
         }
         return true;
@@ -263,7 +246,7 @@ char *text_escape(const void *text, size_t n, size_t n_max)
                 length = utf8_decode(p + i, n - i, &code, &wanted);
                 if (length > n_taken - i)
                         break; /* the cut goes before a character that it would halve */
-                if (length > 0 && code != '\\' && is_printable(code)) {
+                if (length > 0 && code != '\\' && is_visible(code)) {
                         out = mempcpy(out, p + i, length);
                         continue;
                 }
@@ -290,7 +273,7 @@ void text_clean(char *text, bool cut)
                         p[i] = '\0';
                         return;
                 }
-                if (length > 0 && is_printable(code))
+                if (length > 0 && is_visible(code))
                         continue;
                 length = MAX(length, (size_t)1);
                 memset(p + i, code == '\n' || code == '\t' ? ' ' : '?', length);

@@ -26,12 +26,12 @@ bool glob_match(const char *pattern, const char *string);
 
 /* RFC 3629, and no NUL: fit to be the text of a C string, a D-Bus string or a line of JSON. */
 bool utf8_is_valid(const char *string, size_t n);
-/* And on one line, without control characters or marks that reorder what a person sees. */
+/* And made of visible characters alone (visible.h), so on one line. */
 bool text_is_printable(const char *string, size_t n);
 
 /*
- * Whatever a token, certificate or vault says, as printable valid UTF-8 on one line: control
- * characters, backslashes and bytes that are not UTF-8 become \xNN; at most n_max bytes of input are
+ * Whatever a token, certificate or vault says, as printable valid UTF-8 on one line: what is not
+ * visible, backslashes and bytes that are not UTF-8 become \xNN; at most n_max bytes of input are
  * taken, then "…" follows. Owned; NULL: no memory.
  */
 char *text_escape(const void *text, size_t n, size_t n_max);

@@ -78,25 +78,6 @@ bool x509_is_issued_by(X509 *subject, X509 *issuer)
         return yes;
 }
 
-/*
- * U+0080 to U+009F drive terminals, U+2028 to U+202E and U+2066 to U+2069 break or turn lines
- * round. ASCII's own controls are escaped by X509_NAME_print_ex().
- */
-static bool has_tricky_characters(const char *text, size_t n)
-{
-        const uint8_t *s = (const uint8_t *)text;
-
-        for (size_t i = 0; i + 1 < n; i++) {
-                if (s[i] == 0xc2 && s[i + 1] < 0xa0)
-                        return true;
-                if (i + 2 < n && s[i] == 0xe2 &&
-                    ((s[i + 1] == 0x80 && s[i + 2] >= 0xa8 && s[i + 2] <= 0xae) ||
-                     (s[i + 1] == 0x81 && s[i + 2] >= 0xa6 && s[i + 2] <= 0xa9)))
-                        return true;
-        }
-        return false;
-}
-
 /* Borrowed from the BIO. */
 static int print_name(BIO *bio, const X509_NAME *name, unsigned long flags, char **ret_text,
                       size_t *ret_n)
@@ -144,7 +125,7 @@ char *x509_name_text(const X509_NAME *name)
          * Characters as they are, where they are fit to be shown; else each byte as RFC 4514's \XX.
          */
         r = print_name(bio, name, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB, &text, &n);
-        if (r < 0 || !utf8_is_valid(text, n) || has_tricky_characters(text, n))
+        if (r < 0 || !text_is_printable(text, n))
                 r = print_name(bio, name, XN_FLAG_RFC2253, &text, &n);
         ERR_clear_error();
         if (r < 0 || !utf8_is_valid(text, n))

@@ -8,18 +8,19 @@
 
 #include "text.h"
 
-/* C0, DEL, C1, and what turns the direction of writing. */
+/* C0, DEL, C1, what turns the direction of writing, and some of what leaves no trace. */
 static void check_harmless(const char *text)
 {
-        static const char *const directions[] = { "\u200e", "\u200f", "\u202a", "\u202b", "\u202c", "\u202d",
-                                                  "\u202e", "\u2066", "\u2067", "\u2068", "\u2069" };
+        static const char *const hidden[] = { "\u200e", "\u200f", "\u202a", "\u202b", "\u202c", "\u202d",
+                                              "\u202e", "\u2066", "\u2067", "\u2068", "\u2069",
+                                              "\u061c", "\u200b", "\u200d", "\u00ad", "\U000e0041", "\U000e0100" };
 
         for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
                 FUZZ_CHECK(*p >= ' ' && *p != 0x7f);
                 FUZZ_CHECK(*p != 0xc2 || p[1] >= 0xa0);
         }
-        for (size_t i = 0; i < sizeof(directions) / sizeof(*directions); i++)
-                FUZZ_CHECK(!strstr(text, directions[i]));
+        for (size_t i = 0; i < sizeof(hidden) / sizeof(*hidden); i++)
+                FUZZ_CHECK(!strstr(text, hidden[i]));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -217,6 +217,17 @@ def test_a_refusal_says_what_was_asked_for(broker, root):
                      ("Decrypt", 4, "rsa-oaep-sha1\\x0a", "NotFound")]
 
 
+def test_a_record_has_no_hidden_character(broker, root):
+    broker.import_new("client")
+    before = len(records_of(broker))
+    hidden = "\x1b\x7f\u009b\u00ad\u061c\u200b\u200d\u200e\u202e\u2028\u2066\u2060\ufe0f\ufeff\ufff9\U000e0041"
+    texts = [hidden[i:i + 4] for i in range(0, len(hidden), 4)]  # few: further refusals are summed up
+    broker.as_user("nobody", *[[*SIGN[:3], "tsay", 0, f"x{text}y", {"hex": "00" * 32}] for text in texts])
+    assert [r["algorithm"] for r in records_of(broker)[before:]] == [
+        "x" + "".join(f"\\x{byte:02x}" for byte in text.encode()) + "y" for text in texts]
+    assert not set(hidden) & set((broker.state / "audit.jsonl").read_text())
+
+
 def test_the_chain_goes_on_after_a_kill(broker):
     broker.import_new("client", "ec-p256")
     for _ in range(3):

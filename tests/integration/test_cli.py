@@ -389,16 +389,21 @@ def test_on_the_channel(broker):
     assert broker.list_ids() == ["client-0", "client-1", "client-2"]
 
 
-def test_control_characters_do_not_reach_the_terminal(broker):
-    """A subject with an escape sequence in it is shown escaped."""
-    from cryptography import x509
-    from cryptography.x509.oid import NameOID
-    evil = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a\x1b[2Jb\nc")])
-    cert = pki.certificate(pki.key("ec-p256"), subject=evil)
-    broker.import_bundle("client", pki.p12(pki.key("ec-p256"), cert), b"secret")
-    for arguments in (("certificate", "list"), ("certificate", "show", "client"), ("status",)):
-        assert "\x1b" not in run(broker, *arguments)
-    assert certificate_path("client")
+def test_hidden_characters_do_not_reach_the_terminal(broker):
+    """What a subject holds is data: it is imported whatever it is, found by its subject, and shown escaped."""
+    hidden = "\x1b\n\x7f\u0085\u009b\u00ad\u061c\u200b\u200d\u200e\u202e\u2028\u2066\u2060\ufe0f\ufeff\ufff9\U000e0041\uffff"
+    for i, character in enumerate(hidden):
+        cert = pki.certificate(pki.key("ec-p256"), f"müller{character}b", sans=[f"a{i}.example"])
+        broker.import_bundle(f"client-{i}", pki.p12(pki.key("ec-p256"), cert), b"secret")
+        subject = broker.certificate_properties(f"client-{i}")["Subject"]
+        escaped = "".join(f"\\{byte:02X}" for byte in character.encode())
+        assert subject in (f"CN=müller{escaped}b", f"CN=m\\C3\\BCller{escaped}b")
+        assert broker.manager("GetCertificate", "s", f"subject={subject}") == certificate_path(f"client-{i}")
+    outputs = [run(broker, *arguments) for arguments in (
+        ("certificate", "show", f"client-{i}"), ("certificate", "list"), ("status",), ("audit", "show"))]
+    assert subject in outputs[0]
+    for output in outputs:
+        assert not set(hidden) - {"\n"} & set(output)
 
 
 def test_policy_list_and_backup_are_of_the_daemon_that_answers(broker):

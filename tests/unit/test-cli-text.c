@@ -11,7 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "characters.h"
 #include "text.h"
+
+static void check_escape(const char *text, const char *expected)
+{
+        char *escaped = text_escape(text);
+
+        assert_string_equal(escaped, expected);
+        free(escaped);
+}
 
 static void test_escape(void **state)
 {
@@ -22,20 +31,28 @@ static void test_escape(void **state)
                 { "CN=orders, O=Ex\xc3\xa4mple", "CN=orders, O=Ex\xc3\xa4mple" },
                 { "a\x1b[2Jb\nc\td", "a\\x1b[2Jb\\x0ac\\x09d" },
                 { "\x7f", "\\x7f" },
-                { "\xc2\x9b", "\\xc2\\x9b" },          /* C1: CSI */
-                { "\xe2\x80\xae", "\\xe2\\x80\\xae" }, /* right-to-left override */
-                { "\xe2\x81\xa6", "\\xe2\\x81\\xa6" }, /* isolate */
                 { "\xff\xfe", "\\xff\\xfe" },          /* no UTF-8 */
                 { "\xc3", "\\xc3" },                   /* cut */
                 { "\xed\xa0\x80", "\\xed\\xa0\\x80" }, /* a surrogate */
                 { "\xe2\x82\xac", "\xe2\x82\xac" },
         };
 
-        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-                char *escaped = text_escape(cases[i].text);
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                check_escape(cases[i].text, cases[i].escaped);
+}
 
-                assert_string_equal(escaped, cases[i].escaped);
-                free(escaped);
+static void test_hidden_characters(void **state)
+{
+        char text[32], expected[32];
+
+        for (size_t i = 0; i < N_HIDDEN_CHARACTERS; i++) {
+                (void)sprintf(text, "a%sb", hidden_characters[i]);
+                write_escaped(hidden_characters[i], expected);
+                check_escape(text, expected);
+        }
+        for (size_t i = 0; i < N_SHOWN_CHARACTERS; i++) {
+                (void)sprintf(text, "a%sb", shown_characters[i]);
+                check_escape(text, text);
         }
 }
 
@@ -181,7 +198,8 @@ static void test_duration(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_escape),      cmocka_unit_test(test_lines),
+                cmocka_unit_test(test_escape),      cmocka_unit_test(test_hidden_characters),
+                cmocka_unit_test(test_lines),
                 cmocka_unit_test(test_plain),       cmocka_unit_test(test_width),
                 cmocka_unit_test(test_format),      cmocka_unit_test(test_parse),
                 cmocka_unit_test(test_parse_wrong), cmocka_unit_test(test_duration),

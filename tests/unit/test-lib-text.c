@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "characters.h"
 #include "text.h"
 
 static void test_harmless(void **state)
@@ -21,17 +22,27 @@ static void test_harmless(void **state)
                 { "No certificate orders; ask for a grant.", "No certificate orders; ask for a grant." },
                 { "CN=Ex\xc3\xa4mple \xe2\x82\xac \xf0\x9f\x98\x80", "CN=Ex\xc3\xa4mple \xe2\x82\xac \xf0\x9f\x98\x80" },
                 { "a\x1b[2Jb\nc\td\x7f", "a?[2Jb?c?d?" },
-                { "\xc2\x9b" "31m", "??31m" },        /* C1: CSI */
-                { "a\xe2\x80\xae" "b", "a???b" },     /* right-to-left override */
-                { "\xef\xbb\xbf", "???" },            /* a byte order mark */
-                { "\xff\xc3", "??" },                 /* no UTF-8 */
+                { "\xc2\x9b" "31m", "??31m" }, /* C1: CSI */
+                { "\xff\xc3", "??" },          /* no UTF-8 */
         };
-        char text[64];
+        char text[64], expected[32];
 
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
                 (void)snprintf(text, sizeof(text), "%s", cases[i].text);
                 text_make_harmless(text);
                 assert_string_equal(text, cases[i].harmless);
+        }
+        for (size_t i = 0; i < N_HIDDEN_CHARACTERS; i++) {
+                (void)sprintf(text, "a%sb", hidden_characters[i]);
+                write_questioned(hidden_characters[i], expected);
+                text_make_harmless(text);
+                assert_string_equal(text, expected);
+        }
+        for (size_t i = 0; i < N_SHOWN_CHARACTERS; i++) {
+                (void)sprintf(text, "a%sb", shown_characters[i]);
+                (void)strcpy(expected, text);
+                text_make_harmless(text);
+                assert_string_equal(text, expected);
         }
 }
 

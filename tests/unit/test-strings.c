@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/strings.h"
+#include "characters.h"
 
 static void keeps_lists(void **state)
 {
@@ -180,6 +181,31 @@ static void escapes_no_more_than_asked(void **state)
         check_escape("ab\xff\xff", 4, 3, "ab\\xff…");
 }
 
+static void hides_what_does_not_appear(void **state)
+{
+        char text[32], expected[32];
+
+        for (size_t i = 0; i < N_HIDDEN_CHARACTERS; i++) {
+                size_t n = (size_t)sprintf(text, "a%sb", hidden_characters[i]);
+
+                assert_false(text_is_printable(text, n));
+                write_escaped(hidden_characters[i], expected);
+                check_escape(text, n, n, expected);
+                write_questioned(hidden_characters[i], expected);
+                text_clean(text, false);
+                assert_string_equal(text, expected);
+        }
+        for (size_t i = 0; i < N_SHOWN_CHARACTERS; i++) {
+                size_t n = (size_t)sprintf(text, "a%sb", shown_characters[i]);
+
+                assert_true(text_is_printable(text, n));
+                check_escape(text, n, n, text);
+                strcpy(expected, text);
+                text_clean(text, false);
+                assert_string_equal(text, expected);
+        }
+}
+
 /* Whatever bytes go in, libdbus takes what comes out. */
 static void escapes_random_bytes(void **state)
 {
@@ -213,6 +239,7 @@ int main(void)
                 cmocka_unit_test(knows_utf8),
                 cmocka_unit_test(escapes),
                 cmocka_unit_test(escapes_no_more_than_asked),
+                cmocka_unit_test(hides_what_does_not_appear),
                 cmocka_unit_test(escapes_random_bytes),
         };
 

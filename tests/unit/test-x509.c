@@ -224,6 +224,9 @@ static void names_that_are_no_text(void **state)
                 { V_ASN1_UTF8STRING, "a\nb\x1b[31m", 8, "CN=a\\0Ab\\1B[31m" },
                 { V_ASN1_UTF8STRING, "c1\xc2\x9b", 4, "CN=c1\\C2\\9B" },
                 { V_ASN1_UTF8STRING, "\xe2\x80\xaetxt", 6, "CN=\\E2\\80\\AEtxt" },
+                { V_ASN1_UTF8STRING, "abc\xe2\x80\x8e", 6, "CN=abc\\E2\\80\\8E" },
+                { V_ASN1_UTF8STRING, "\xc2\xad\xc3\xbc", 4, "CN=\\C2\\AD\\C3\\BC" },
+                { V_ASN1_UTF8STRING, "a\xf3\xa0\x81\x81", 5, "CN=a\\F3\\A0\\81\\81" },
                 { V_ASN1_UTF8STRING, "nul\0x", 5, "CN=nul\\00x" },
                 { V_ASN1_T61STRING, "M\xfcller", 6,
                   "CN=M\xc3\xbcller" }, /* Latin-1, as all write it */

@@ -131,7 +131,7 @@ static int check_text(const char *name, const char *what, const char *text, Fail
                 return 0;
         return fail(failure, CB_INVALID_ARGUMENT,
                     "%s of backend '%s' is longer than %d bytes, not UTF-8, or has control "
-                    "characters: it is one line of text",
+                    "or invisible characters: it is one line of text",
                     what, name, BACKEND_TEXT_MAX);
 }
 
