@@ -110,7 +110,7 @@ static void test_grant_warnings(void **state)
                 { "user = 1; allow = \"export\"; source = \"*\"", "'decrypt' and 'export'" },
                 { "user = 1; allow = \"tls\"; source = \"*\"", "'tls' and 'use'" },
                 { "user = 1; allow = \"audit\"; source = \"*\"", "names objects" },
-                { "user = 1; allow = \"manage\"; certificate = \"*\"", "it names none" },
+                { "user = 1; allow = \"manage\"; certificate = \"a-*\"", "it names none" },
                 { "user = 1; allow = \"read\"; certificate = \"*\"; algorithm = \"ed25519\"",
                   "narrows nothing" },
                 { "user = 1; allow = \"tls\"; certificate = \"*\"; algorithm = "
@@ -157,6 +157,28 @@ static void test_sources_that_are_not_there(void **state)
         remove_fragment("10-hsm.conf");
 }
 
+/* Judged over all files, too. `manage` on everything once included what is 'audit' now. */
+static void test_nobody_has_audit(void **state)
+{
+        static const char administrator[] = "grant = {\n a = { user = 1; allow = \"manage\"; "
+                                            "certificate = [ \"x\", \"*\" ]; source = \"*\"; };\n};\n";
+
+        (void)state;
+        load_well(administrator);
+        assert_int_equal(strv_length(config->warnings), 1);
+        assert_non_null(strstr(config->warnings[0], "grant 'a' allows 'manage' on all certificates"));
+        assert_non_null(strstr(config->warnings[0], "add \"audit\""));
+
+        write_fragment("10-audit.conf", "grant = { b = { group = 2; allow = \"audit\"; }; };");
+        load_well(administrator);
+        assert_null(config->warnings);
+        remove_fragment("10-audit.conf");
+
+        load_well("grant = { a = { user = 1; allow = \"manage\"; certificate = \"a*\"; "
+                  "source = \"*\"; }; b = { user = 1; allow = \"use\"; certificate = \"*\"; }; };");
+        assert_null(config->warnings);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -164,6 +186,7 @@ int main(void)
                 cmocka_unit_test(test_bad_grants),
                 cmocka_unit_test(test_grant_warnings),
                 cmocka_unit_test(test_sources_that_are_not_there),
+                cmocka_unit_test(test_nobody_has_audit),
         };
 
         return bench_run(tests, ELEMENTSOF(tests));

@@ -484,10 +484,40 @@ static int warn_about_sources(Parse *parse, const Grant *grant)
         return r;
 }
 
+static const Grant *find_administrator(const Grants *grants)
+{
+        for (size_t i = 0; i < grants->n; i++) {
+                const Grant *grant = grants->items[i];
+
+                if ((grant->operations & OPERATION_MANAGE) &&
+                    strv_contains(grant->certificates, "*"))
+                        return grant;
+        }
+        return NULL;
+}
+
+/* Before there was 'audit', 'manage' on everything included it: such a configuration is warned about. */
+static int warn_about_audit(Parse *parse, const Grants *grants)
+{
+        const Grant *administrator = find_administrator(grants);
+
+        for (size_t i = 0; i < grants->n; i++) {
+                if (grants->items[i]->operations & OPERATION_AUDIT)
+                        return 0;
+        }
+        if (!administrator)
+                return 0;
+        return parse_warn(parse, NULL,
+                          "grant '%s' allows 'manage' on all certificates, which does not include "
+                          "'audit', and no grant allows that: nobody may read the audit log or the "
+                          "metrics; add \"audit\" to the 'allow' of who is to",
+                          administrator->name);
+}
+
 int parse_finish_grants(Parse *parse)
 {
         const Grants *grants = parse->config->grants;
-        int r = 0;
+        int r = warn_about_audit(parse, grants);
 
         for (size_t i = 0; r == 0 && i < grants->n; i++)
                 r = warn_about_sources(parse, grants->items[i]);
