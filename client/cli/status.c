@@ -20,6 +20,7 @@ typedef struct Status {
         uint64_t now;
         size_t n_certificates, n_backends, n_sources;
         size_t n_attention;
+        bool is_told_health; /* of the audit log and limits */
         Table *attention; /* object, why */
         json_t *json;     /* an array of { object, reason } */
 } Status;
@@ -37,20 +38,8 @@ static int add_reason(Status *status, const char *object, const char *reason)
         return r;
 }
 
-static int add_attention(Status *status, const char *kind, const char *name, const char *reason)
-{
-        CLEANUP(free_text) char *object = NULL;
-
-        if (asprintf(&object, "%s/%s", kind, name) < 0) {
-                object = NULL;
-                return -1;
-        }
-        return add_reason(status, object, reason);
-}
-
-static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
-        PRINTF(4, 5);
-static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
+static int add_formatted(Status *status, const char *object, const char *format, ...) PRINTF(3, 4);
+static int add_formatted(Status *status, const char *object, const char *format, ...)
 {
         CLEANUP(free_text) char *reason = NULL;
         va_list list;
@@ -58,9 +47,25 @@ static int attend(Status *status, const char *kind, const char *name, const char
         va_start(list, format);
         reason = text_format(format, list);
         va_end(list);
-        if (!reason)
+        return reason ? add_reason(status, object, reason) : -1;
+}
+
+static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
+        PRINTF(4, 5);
+static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
+{
+        CLEANUP(free_text) char *object = NULL;
+        CLEANUP(free_text) char *reason = NULL;
+        va_list list;
+
+        if (asprintf(&object, "%s/%s", kind, name) < 0) {
+                object = NULL;
                 return -1;
-        return add_attention(status, kind, name, reason);
+        }
+        va_start(list, format);
+        reason = text_format(format, list);
+        va_end(list);
+        return reason ? add_reason(status, object, reason) : -1;
 }
 
 static const char *text_of(const cb_value *properties, const char *name)
@@ -240,6 +245,9 @@ static int show_status(Cli *cli, const Status *status)
         }
         (void)printf("Sources %zu, certificates %zu, backends %zu (that you may see).\n",
                      status->n_sources, status->n_certificates, status->n_backends);
+        if (!status->is_told_health)
+                (void)puts("How the audit log and the limits are is told with the operation "
+                           "\"audit\".");
         return 0;
 }
 
@@ -256,21 +264,17 @@ static int look_at_audit(Status *status, const char *metrics)
 
 static int look_at_limit(Status *status, const Limit *limit)
 {
-        CLEANUP(free_text) char *reason = NULL;
         char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
 
         if (limit->n_reached == 0 || limit->last_sec + LIMITS_SHOWN < status->now)
                 return 0;
         time_format(limit->first_sec, first);
         time_format(limit->last_sec, last);
-        if (asprintf(&reason,
-                     "%s: reached %" PRIu64 " times since %s, last by uid %" PRIu64 " (%s) at %s",
-                     limit->name, limit->n_reached, first, limit->uid,
-                     limit_describe_standing(limit->standing), last) < 0) {
-                reason = NULL;
-                return -1;
-        }
-        return add_reason(status, "limit", reason);
+        return add_formatted(
+                status, "limit",
+                "%s: reached %" PRIu64 " times since %s, last by uid %" PRIu64 " (%s) at %s",
+                limit->name, limit->n_reached, first, limit->uid,
+                limit_describe_standing(limit->standing), last);
 }
 
 static int look_at_limits(Status *status, const char *metrics)
@@ -284,15 +288,23 @@ static int look_at_limits(Status *status, const char *metrics)
         return 0;
 }
 
-/* Only whoever may read the metrics is told: for all others there are no audit log and no limits. */
-static void get_metrics(Cli *cli, cb_value **ret_reply)
+/*
+ * How the audit log and the limits are is in the metrics. Whoever may not read them is told that he was not told; where
+ * there is no answer for another reason, that is the first thing that needs attention.
+ */
+static int get_metrics(Cli *cli, Status *status, cb_value **ret_reply)
 {
-        cb_error ignored = { 0 };
+        cb_error error = { 0 };
+        int r = CB_ACCESS_DENIED;
 
         if (ask_may_audit(cli))
-                (void)cb_call(cli->client,
-                              &(cb_method){ .member = "GetMetrics", .repeatable = true }, ret_reply,
-                              &ignored, "");
+                r = cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true },
+                            ret_reply, &error, "");
+        status->is_told_health = r != CB_ACCESS_DENIED;
+        if (r == 0 || r == CB_ACCESS_DENIED)
+                return 0;
+        return add_formatted(status, "metrics", "certbrokerd does not tell how it is: %s",
+                             error.text);
 }
 
 static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
@@ -326,7 +338,8 @@ static int verb_status(Cli *cli, const Arguments *arguments)
                 r = ask_everything(cli, &all);
         if (r)
                 return r;
-        get_metrics(cli, &metrics);
+        if (get_metrics(cli, &status, &metrics))
+                return cli_out_of_memory(cli);
         text = cb_value_string(cb_value_at(metrics, 0), "");
         if (look_at_audit(&status, text) || look_at_all(&status, &all) ||
             look_at_limits(&status, text))

@@ -307,6 +307,28 @@ def test_a_log_that_cannot_be_written_refuses(full_disk, refused, sync):
     assert_chain(lines_of(broker.state / "audit.jsonl"))
 
 
+def test_how_it_is_is_told_without_a_log(full_disk, refused):
+    """Just while nothing can be recorded it is asked what is wrong."""
+    broker = full_disk("refuse")
+    assert sign_until_refused(broker).name == "Failed"
+    assert "\ncertbroker_audit_healthy 0\n" in str(broker.manager("GetMetrics"))
+    assert b"\ncertbroker_audit_healthy 0\n" in broker.cli("metrics").stdout
+    first = broker.cli_json("status")["attention"][0]
+    assert first["object"] == "audit log" and "cannot be written" in first["reason"]
+    assert broker.manager("CheckAccess", "a{sv}so", {"uid": dbus.UInt32(0)}, "manage",
+                          certificate_path("client"))[0] == (os.getuid() == 0)
+    fd, seq, head = broker.manager("OpenAudit")
+    with os.fdopen(fd.take(), "rb") as file:
+        lines = file.read().splitlines()
+    assert hashlib.sha256(lines[int(seq) - 1]).hexdigest() == str(head), "its end is what was written last"
+    refused("Failed", broker.certificate, "client", "SetEnabled", "b", False)
+    resource.prlimit(broker.daemon.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    n_before = len(records_of(broker))
+    broker.manager("GetMetrics")
+    resume, asked = records_of(broker)[n_before:]
+    assert resume["event"] == "resume" and asked["event"] == "GetMetrics"
+
+
 def test_a_log_that_cannot_be_written_may_be_ignored(full_disk):
     broker = full_disk("continue")
     assert sign_until_refused(broker) is None

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A key's whole life by the command line alone: made, certified, renewed, rolled back, retired, taken out, destroyed."""
 
-import subprocess
 import time
 
 import pki
@@ -9,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from broker import CLI
+from broker import GRANT_ALL, ME, wait_until
 
 
 def run(broker, *arguments, status=0, **how):
@@ -152,8 +151,15 @@ def test_status_tells_what_needs_attention_first(broker):
     # what the caller switched off ends by itself, and status tells no more of it
     run(broker, "backend", "set", "e-blind", "--skip-until", time.strftime("%Y-%m-%dT%H:%M:%SZ",
                                                                          time.gmtime(time.time() + 2)))
-    from broker import wait_until
     wait_until(lambda: "e-blind" not in run(broker, "status"), "the exception has ended")
 
 
-assert subprocess and CLI
+def test_status_says_what_it_was_not_told(stopped):
+    """Without `audit` nobody knows how the log is: silence would look like health."""
+    line = 'How the audit log and the limits are is told with the operation "audit".'
+    stopped.start()
+    assert line not in run(stopped, "status")
+    stopped.configure(grants=GRANT_ALL.format(me=ME).replace(', "audit"', ""))
+    stopped.manager("Reload")
+    text = run(stopped, "status")
+    assert line in text and "Nothing needs attention" in text

@@ -119,12 +119,12 @@ static void on_recorded(void *userdata, int r)
 {
         Call *call = userdata;
 
-        if (r >= 0 && call->make_answer)
+        if (call->make_answer && (r >= 0 || !method_needs_record(call->method)))
                 call->answer =
                         call->make_answer(call)
                                 ?: new_error(call->peer, call->serial, status_error_name(CB_FAILED),
                                              "the answer could not be made; try again");
-        if (r < 0 && !call->result) {
+        if (r < 0 && !call->result && method_needs_record(call->method)) {
                 if (call->answer)
                         dbus_message_unref(call->answer);
                 call->result = status_error_name(CB_FAILED) + strlen(CB_ERROR_PREFIX);

@@ -165,13 +165,13 @@ static bool object_exists(Call *call)
         return false;
 }
 
-/* Nothing is done that could not be recorded. */
+/* Nothing is done or used that could not be recorded. */
 static bool may_be_recorded(Call *call)
 {
         const BusHost *host = &call->bus->host;
         Failure failure = { 0 };
 
-        if (!method_is_recorded(call->method) || !host->may_record ||
+        if (!method_needs_record(call->method) || !host->may_record ||
             host->may_record(call->bus->userdata, &failure) == 0)
                 return true;
         call_fail(call, &failure);

@@ -38,6 +38,12 @@ bool method_is_recorded(MethodId method)
         return method == METHOD_PROPERTIES_SET;
 }
 
+/* What is wrong with the log, or with anything, must be there to be asked also while nothing can be recorded. */
+bool method_needs_record(MethodId method)
+{
+        return method_is_recorded(method) && method_table[method].access != ACCESS_AUDIT;
+}
+
 void call_note_grant(Call *call, const Grant *grant)
 {
         (void)string_set(&call->grant, grant ? grant->name : NULL);

@@ -251,6 +251,7 @@ void refuse_message(Peer *peer, DBusMessage *message, const char *error, const c
 
 /* Is this method one whose every outcome is recorded? Reading is recorded only where it was refused. */
 bool method_is_recorded(MethodId method);
+bool method_needs_record(MethodId method);
 /* The grant that let the subject do it: kept for the record. */
 void call_note_grant(Call *call, const Grant *grant);
 void call_note_made(Call *call); /* the generation, after a success */
