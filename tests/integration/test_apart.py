@@ -3,6 +3,8 @@
 
 import concurrent.futures
 import contextlib
+import pwd
+import re
 import shutil
 import sqlite3
 
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 
 from broker import Failure, certificate_path
 from managers import Manager, token_files
+from test_metrics import value
 from test_register import put
 
 ROOTS = """
@@ -400,6 +403,17 @@ def grown(broker, n_certificates, n_generations, n_backends):
 BACKEND = {"Url": "https://x/", "Certificate": "own-0"}
 
 
+def assert_told(broker, limit, n):
+    """In the metrics and by `status`: that games has reached it, and how often."""
+    labels = {"limit": limit, "standing": "named"}
+    assert value(broker, "certbroker_limit_reached_total", **labels) == n
+    assert value(broker, "certbroker_limit_reached_uid", **labels) == pwd.getpwnam("games").pw_uid
+    [reason] = [item["reason"] for item in broker.cli_json("status")["attention"] if item["object"] == "limit"]
+    assert re.match(rf"{limit}: reached {n} times since .*, last by uid {pwd.getpwnam('games').pw_uid} \(a grant by name\)",
+                    reason)
+    assert f"has reached its limit of {limit}" in broker.log_text()
+
+
 @pytest.mark.parametrize("n", [(4096, 1, 4096), (1, 16384, 0)], ids=["objects", "generations"])
 def test_a_grant_covers_so_much_and_no_more(stopped, games, n):
     """Whoever has made it. Who may manage everything is not bound, and what is deleted makes room again."""
@@ -417,6 +431,7 @@ def test_a_grant_covers_so_much_and_no_more(stopped, games, n):
         games.generate("own-new")
     else:
         denied("LimitExceeded", games.generate, "own-0", replace=True)
+    assert_told(stopped, "things that a grant covers", 2)
     stopped.create_backend("own-of-root", "own-0")
     lifecycle.generate(stopped, "own-of-root")
     games.close()
@@ -433,7 +448,7 @@ def test_one_user_makes_things_at_a_rate(stopped, games):
         results[caught.value.name] += 1
     assert 512 <= results["InvalidArgument"] <= 520 and results["LimitExceeded"] >= 10, results
     assert "in a short time" in caught.value.message and "games" not in stopped.list_ids()
-    assert "things made in a time" in stopped.log_text()
+    assert_told(stopped, "things made in a time", results["LimitExceeded"])
     other.generate("theirs-1")
     stopped.import_new("own-2")
     games.certificate("own-2", "SetEnabled", "b", False)  # makes nothing
