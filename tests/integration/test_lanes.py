@@ -110,7 +110,7 @@ def test_calls_that_never_return(signing, refused):
     assert signing.helper_pids() == pids
 
 
-def test_file_that_is_never_read_to_its_end(signing, refused):
+def test_file_that_is_never_read_to_its_end(signing, refused, root):
     """Its reading waits for ever in the kernel, where nothing can end it: that is nobody's matter but the caller's."""
     pids = signing.helper_pids()
     with hanging_file(signing.folder / "mount", READ) as fs:
