@@ -13,7 +13,8 @@
 #include "text.h"
 
 #define EXPIRING_SOON (30 * UINT64_C(86400))
-#define LIMITS_SHOWN  UINT64_C(86400) /* after the last time */
+#define PAST_SHOWN    UINT64_C(86400) /* what is over, after the last time */
+#define HELD_BACK     "\ncertbroker_signatures_held_back_last_seconds{certificate=\""
 
 typedef struct Status {
         const char *version;
@@ -262,11 +263,33 @@ static int look_at_audit(Status *status, const char *metrics)
                           "`certbroker audit verify` and the daemon's journal tell more");
 }
 
+/* A key that was wrong once and is right again is no less broken. */
+static int look_at_held_back(Status *status, const char *metrics)
+{
+        for (const char *line = metrics; (line = strstr(line, HELD_BACK));
+             line += strlen(HELD_BACK)) {
+                char id[128], text[TIME_TEXT_MAX];
+                uint64_t sec;
+
+                if (sscanf(line + strlen(HELD_BACK), "%127[A-Za-z0-9._-]\"} %" SCNu64, id, &sec) !=
+                            2 ||
+                    sec + PAST_SHOWN < status->now)
+                        continue;
+                time_format(sec, text);
+                if (attend(status, "certificate", id,
+                           "its key made wrong signatures, which were held back, the last at %s: "
+                           "check the token or vault",
+                           text))
+                        return -1;
+        }
+        return 0;
+}
+
 static int look_at_limit(Status *status, const Limit *limit)
 {
         char first[TIME_TEXT_MAX], last[TIME_TEXT_MAX];
 
-        if (limit->n_reached == 0 || limit->last_sec + LIMITS_SHOWN < status->now)
+        if (limit->n_reached == 0 || limit->last_sec + PAST_SHOWN < status->now)
                 return 0;
         time_format(limit->first_sec, first);
         time_format(limit->last_sec, last);
@@ -341,7 +364,8 @@ static int verb_status(Cli *cli, const Arguments *arguments)
         if (get_metrics(cli, &status, &metrics))
                 return cli_out_of_memory(cli);
         text = cb_value_string(cb_value_at(metrics, 0), "");
-        if (look_at_audit(&status, text) || look_at_all(&status, &all) ||
+        if (look_at_audit(&status, text) || look_at_held_back(&status, text) ||
+            look_at_all(&status, &all) ||
             look_at_limits(&status, text))
                 return cli_out_of_memory(cli);
         return show_status(cli, &status);

@@ -92,7 +92,8 @@ static int make_rooms(Broker *broker)
                 r = metrics_new(&broker->metrics);
         if (r != 0)
                 return r;
-        signer_observe(broker->signer, broker_on_key_used, broker);
+        signer_observe(broker->signer,
+                       &(SignerEvents){ broker_on_key_used, broker_on_held_back }, broker);
         rooms = (BusRooms){
                 .event = broker->event,
                 .catalog = broker->catalog,

@@ -62,6 +62,13 @@ void broker_on_key_used(void *userdata, const char *id, uint64_t generation, int
         manage_key_used(broker->manage, id, generation, status);
 }
 
+void broker_on_held_back(void *userdata, const char *id, uint64_t generation, Algorithm algorithm)
+{
+        Broker *broker = userdata;
+
+        manage_key_suspected(broker->manage, id, generation, algorithm);
+}
+
 static void host_wake_at(void *userdata, uint64_t realtime_sec)
 {
         Broker *broker = userdata;

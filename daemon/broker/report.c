@@ -135,6 +135,46 @@ static void expose_certificates(const ReportRooms *rooms, Exposition *exposition
         }
 }
 
+typedef double (*certificate_value)(const Certificate *certificate);
+
+static double n_held_back(const Certificate *certificate)
+{
+        return (double)certificate->n_held_back;
+}
+
+static double held_back_sec(const Certificate *certificate)
+{
+        return (double)certificate->held_back_sec;
+}
+
+/* Of those that have made any. `certbroker status` reads when. */
+static const struct {
+        const char *name, *type, *unit, *suffix, *help;
+        certificate_value value;
+} held_back_families[] = {
+        { "certbroker_signatures_held_back", "counter", NULL, "_total",
+          "Wrong signatures that a certificate's keys made and that did not leave.", n_held_back },
+        { "certbroker_signatures_held_back_last_seconds", "gauge", "seconds", "",
+          "When that was for the last time, as Unix time.", held_back_sec },
+};
+
+static void expose_held_back(const ReportRooms *rooms, Exposition *exposition)
+{
+        for (size_t i = 0; i < ELEMENTSOF(held_back_families); i++) {
+                exposition_family(exposition, held_back_families[i].name,
+                                  held_back_families[i].type, held_back_families[i].unit,
+                                  held_back_families[i].help);
+                MAP_FOREACH (catalog_certificates(rooms->catalog), entry) {
+                        const Certificate *certificate = entry->value;
+                        const MetricLabel labels[] = { { "certificate", entry->key }, { 0 } };
+
+                        if (certificate->n_held_back > 0)
+                                exposition_sample(exposition, held_back_families[i].suffix, labels,
+                                                  held_back_families[i].value(certificate));
+                }
+        }
+}
+
 static void expose_audit(const ReportRooms *rooms, Exposition *exposition)
 {
         exposition_family(exposition, "certbroker_audit_records", "counter", NULL,
@@ -166,6 +206,7 @@ int report_make(const ReportRooms *rooms, char **ret_text)
         expose_limits(rooms, &exposition);
         expose_sources(rooms, &exposition);
         expose_certificates(rooms, &exposition);
+        expose_held_back(rooms, &exposition);
         expose_audit(rooms, &exposition);
         return exposition_finish(&exposition, ret_text);
 }

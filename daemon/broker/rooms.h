@@ -40,6 +40,7 @@ extern const BusHost broker_bus_host;
 
 void broker_on_tick(void *userdata);
 void broker_on_key_used(void *userdata, const char *id, uint64_t generation, int status);
+void broker_on_held_back(void *userdata, const char *id, uint64_t generation, Algorithm algorithm);
 /* ask.c: a source's process needs a signature of another source's key. */
 void broker_on_ask(void *userdata, Source *source, const WireReply *question);
 /* Hands a good configuration to every room, and keeps it; what was in force before is freed after. */

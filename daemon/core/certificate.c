@@ -66,6 +66,7 @@ int generation_copy(const Generation *generation, Generation **ret_copy)
         copy->usable_until_sec = generation->usable_until_sec;
         copy->retired = generation->retired;
         copy->extractable = generation->extractable;
+        copy->trial_sec = generation->trial_sec;
         if (string_set(&copy->key_uri, generation->key_uri) < 0 ||
             bytes_set(&copy->spki, generation->spki.data, generation->spki.n) < 0 ||
             bytes_list_copy(&generation->chain, &copy->chain) < 0 ||
@@ -188,6 +189,8 @@ int certificate_copy(const Certificate *certificate, Certificate **ret_copy)
         copy->current = certificate->current;
         copy->last_refresh_sec = certificate->last_refresh_sec;
         copy->next_refresh_sec = certificate->next_refresh_sec;
+        copy->n_held_back = certificate->n_held_back;
+        copy->held_back_sec = certificate->held_back_sec;
         copy->life = certificate->life;
         if (string_set(&copy->registered_uri, certificate->registered_uri) < 0 ||
             string_set(&copy->last_error, certificate->last_error) < 0)
@@ -265,12 +268,17 @@ static CertificateState generation_state(const Generation *generation, uint64_t 
 
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec)
 {
+        const Generation *current = certificate_find_generation(certificate, 0);
         CertificateState state;
 
         if (!certificate->enabled)
                 return CERTIFICATE_DISABLED;
-        state = generation_state(certificate_find_generation(certificate, 0), now_sec);
-        return state == CERTIFICATE_ACTIVE ? verdicts[certificate->verdict].state : state;
+        state = generation_state(current, now_sec);
+        if (state == CERTIFICATE_ACTIVE)
+                state = verdicts[certificate->verdict].state;
+        if (state == CERTIFICATE_ACTIVE && current->trial_sec != 0)
+                state = CERTIFICATE_UNAVAILABLE;
+        return state;
 }
 
 /* The end of its grace: 0 where it has none, which is so for the current one whatever it says. */

@@ -42,6 +42,11 @@ typedef struct Generation {
         uint64_t usable_until_sec; /* 0: no end of its own */
         bool retired;
         bool extractable; /* its key may be exported */
+        /*
+         * A signature of its key was wrong: until a trial at this time is passed it is not handed out. 0: it is not
+         * suspected. Not stored: a wrong signature is found again as soon as there is one.
+         */
+        uint64_t trial_sec;
 } Generation;
 
 Generation *generation_free(Generation *generation);
@@ -86,6 +91,7 @@ typedef struct Certificate {
         char *last_error; /* NULL: none */
         uint64_t last_refresh_sec;
         uint64_t next_refresh_sec; /* 0: never */
+        uint64_t n_held_back, held_back_sec; /* wrong signatures since the start, and the last; not stored */
         uint64_t life; /* the catalog's: another once it has been disabled, or made anew under its id */
 } Certificate;
 
@@ -109,7 +115,7 @@ KeyOrigin certificate_origin(const Certificate *certificate);
 Generation *certificate_newest(const Certificate *certificate); /* pending or not; NULL: none */
 /* The newest whose key is not retired: what is requested for. It is pending while it has no chain. NULL: none. */
 Generation *certificate_newest_key(const Certificate *certificate);
-/* Disabled before all; then pending, expired, unavailable, active. */
+/* Disabled before all; then pending, expired, unavailable (gone, or suspected), active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
 /*
  * May this generation's key be used for anything, pending and expired ones included? 0, or CB_DISABLED where the

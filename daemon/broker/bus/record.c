@@ -165,7 +165,7 @@ bool call_record(Call *call, bus_recorded done)
         return !is_reading;
 }
 
-void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name)
+void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name, const Asked *asked)
 {
         char object[OBJECT_PATH_MAX];
 
@@ -176,6 +176,8 @@ void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name)
                                  .uid = (uint32_t)getuid(),
                                  .pid = (uint32_t)getpid(),
                                  .object = object,
+                                 .generation = asked->generation,
+                                 .algorithm = asked->algorithm,
                                  .result = "ok",
                          },
                          ignore, NULL);

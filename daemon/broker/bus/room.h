@@ -257,8 +257,6 @@ void call_note_grant(Call *call, const Grant *grant);
 void call_note_made(Call *call); /* the generation, after a success */
 /* Hands the record to the host; `done` as in BusHost. False: there is nothing to record. */
 bool call_record(Call *call, bus_recorded done);
-/* What the broker did by itself. */
-void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name);
 /* Counts an answered call; those of objects under their source. */
 void call_count(const Call *call);
 /* A call that was refused before it became one. */
@@ -271,6 +269,8 @@ typedef struct Asked {
 
 /* What a message of checked types asks of a key, for the record. */
 void asked_of(MethodId method, DBusMessage *message, Asked *ret_asked);
+/* What the broker did by itself; asked: of which generation, by which algorithm, where there are any. */
+void record_own(Bus *bus, const char *event, ObjectKind kind, const char *name, const Asked *asked);
 
 /* --- refused.c: which failures are recorded one by one --- */
 

@@ -6,6 +6,7 @@
  */
 #include "broker/bus/room.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -402,7 +403,15 @@ static void on_expiry_warning(void *userdata, const char *id, uint64_t not_after
 
 static void on_exception_ended(void *userdata, const char *name)
 {
-        record_own(userdata, "ExceptionEnded", OBJECT_BACKEND, name);
+        record_own(userdata, "ExceptionEnded", OBJECT_BACKEND, name, &(Asked){ 0 });
+}
+
+static void on_suspected(void *userdata, const char *id, uint64_t generation, Algorithm algorithm)
+{
+        Asked asked = { .generation = generation };
+
+        snprintf(asked.algorithm, sizeof(asked.algorithm), "%s", algorithm_name(algorithm));
+        record_own(userdata, "KeySuspected", OBJECT_CERTIFICATE, id, &asked);
 }
 
 static int on_may_go_on(void *userdata, void *caller, Failure *failure)
@@ -449,6 +458,7 @@ const ManageEvents signals_of_manage = {
         .credential_changed = on_credential_changed,
         .rotated = on_rotated,
         .exception_ended = on_exception_ended,
+        .suspected = on_suspected,
         .expiry_warning = on_expiry_warning,
         .may_go_on = on_may_go_on,
         .may_manage = on_may_manage,

@@ -29,6 +29,8 @@ typedef struct ManageEvents {
         /* What GetCredential answers for this backend has changed. */
         void (*credential_changed)(void *userdata, const char *name, uint64_t generation);
         void (*rotated)(void *userdata, const char *id, uint64_t generation);
+        /* A signature of this key was wrong, for the first time since it was right: nobody gets the key from here on. */
+        void (*suspected)(void *userdata, const char *id, uint64_t generation, Algorithm algorithm);
         /* A validation that was off until now is on again: nobody asked, the clock did it. */
         void (*exception_ended)(void *userdata, const char *name);
         void (*expiry_warning)(void *userdata, const char *id, uint64_t not_after_sec,
@@ -139,6 +141,8 @@ void manage_refresh(Manage *manage, const char *id, manage_done done, void *user
  * too early, or wrongly.
  */
 void manage_key_used(Manage *manage, const char *id, uint64_t generation, int status);
+/* A signature of this generation's key was wrong and did not leave: it is not handed out until it passes a trial. */
+void manage_key_suspected(Manage *manage, const char *id, uint64_t generation, Algorithm algorithm);
 void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done,
                                void *userdata);
 

@@ -123,6 +123,7 @@ static uint64_t next_of_certificate(Manage *manage, const Certificate *certifica
         uint64_t next = certificate_next_change(certificate, now_sec);
 
         next = sooner(next, expiry_next(manage, certificate, now_sec));
+        next = sooner(next, suspect_next(certificate, now_sec));
         return sooner(next, refresh_next(manage, certificate, now_sec));
 }
 
@@ -210,6 +211,7 @@ void manage_tick(Manage *manage)
         backend_end_exceptions(manage, now_sec);
         expiry_check(manage, now_sec);
         refresh_due(manage, now_sec);
+        suspects_try_due(manage, now_sec);
         served_check(manage);
         intents_retry(manage, now_sec);
         notice_rearm(manage);

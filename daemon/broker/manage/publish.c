@@ -8,22 +8,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
-#include "pki/signature.h"
 #include "pki/x509.h"
-
-#define TRIAL_LENGTH DIGEST_LENGTH_MAX
-
-typedef struct Trial {
-        Publication *publication;
-        Algorithm algorithm;
-        uint8_t value[TRIAL_LENGTH];
-        size_t n_value;
-} Trial;
 
 static void publication_free(Publication *publication)
 {
@@ -194,35 +183,23 @@ static void install(Publication *publication)
         abandon(publication, &failure);
 }
 
-static void on_trial(void *userdata, WireReply *reply)
+static void on_trial(void *userdata, const Failure *outcome)
 {
-        CLEANUP(freep) Trial *trial = userdata;
-        Publication *publication = trial->publication;
-        const Generation *generation = publication_generation(publication);
-        Bytes value = { trial->value, trial->n_value };
+        Publication *publication = userdata;
         Failure failure = { 0 };
 
         /* Its key signs nothing before it has its certificate: then that comes first. */
-        if (reply->failure.status == CB_PENDING && publication->install) {
+        if (outcome->status == CB_PENDING && publication->install) {
                 publication->untried = true;
                 install(publication);
                 return;
         }
 
-        if (reply->failure.status != 0) {
-                fail(&failure, reply->failure.status,
+        if (outcome->status != 0) {
+                fail(&failure, outcome->status,
                      "the new generation of certificate '%s' was not published: its key did not "
-                     "sign a trial: %s",
-                     publication->next->id, reply->failure.text);
-                abandon(publication, &failure);
-                return;
-        }
-
-        if (pki_verify(&generation->facts.spki, trial->algorithm, &value, &reply->output) != 0) {
-                fail(&failure, CB_KEY_MISMATCH,
-                     "the new generation of certificate '%s' was not published: its leaf does not "
-                     "verify what its key signs",
-                     publication->next->id);
+                     "pass a trial: %s",
+                     publication->next->id, outcome->text);
                 abandon(publication, &failure);
                 return;
         }
@@ -232,59 +209,13 @@ static void on_trial(void *userdata, WireReply *reply)
                 store(publication);
 }
 
-static Algorithm first_algorithm(const Generation *generation)
-{
-        for (Algorithm algorithm = ALGORITHM_NONE + 1; algorithm < _ALGORITHM_N; algorithm++) {
-                if (generation->algorithms & ALGORITHM_BIT(algorithm))
-                        return algorithm;
-        }
-        return ALGORITHM_NONE;
-}
-
 static int submit_trial(Publication *publication, Failure *failure)
 {
-        const Generation *generation = publication_generation(publication);
         Manage *manage = publication->manage;
-        CLEANUP(freep) Trial *trial = calloc(1, sizeof(*trial));
-        WireRequest request;
-        Source *source = NULL;
-        int r;
 
-        if (!trial)
-                return fail(failure, -ENOMEM, "no memory for a trial signature");
-
-        trial->publication = publication;
-        trial->algorithm = first_algorithm(generation);
-        if (trial->algorithm == ALGORITHM_NONE)
-                return fail(failure, CB_NOT_SUPPORTED,
-                            "the key of certificate '%s' can make no signature of ours; check what "
-                            "its source allows it",
-                            publication->next->id);
-
-        trial->n_value = digest_length(algorithm_row(trial->algorithm)->digest);
-        if (trial->n_value == 0) /* ed25519 signs messages */
-                trial->n_value = TRIAL_LENGTH;
-        if (getrandom(trial->value, trial->n_value, 0) < 0)
-                return fail(failure, -errno, "no random value for a trial signature");
-
-        r = manage_find_source(manage, publication->next->source, &source, failure);
-        if (r != 0)
-                return r;
-
-        wire_request_init(&request, WIRE_SIGN);
-        request.manages = true;
-        request.owner = manage_owner(manage, publication->caller);
-        request.timeout_usec = manage->timeout_usec;
-        request.key_uri = generation->key_uri;
-        request.key_type = generation->key_type;
-        request.algorithm = trial->algorithm;
-        request.input = (Bytes){ trial->value, trial->n_value };
-        r = source_submit(source, &request, on_trial, trial, failure);
-        if (r != 0)
-                return r;
-
-        TAKE(trial);
-        return 0;
+        return trial_submit(manage, publication->next, publication_generation(publication),
+                            manage_owner(manage, publication->caller), on_trial, publication,
+                            failure);
 }
 
 /* The names of the generation before that the new leaf lacks, joined; NULL: none. */

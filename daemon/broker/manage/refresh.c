@@ -152,6 +152,8 @@ static int renew_known(Certificate *next, Generation *known, const WireReply *re
                 known->algorithms = reply->algorithms;
                 known->extractable = reply->extractable;
         }
+        if (suspect_is_current(next))
+                return 0; /* that it is there says nothing of what it signs */
         /* What the source lacks of a chain that was completed here is no fault. */
         return string_set(&next->last_error,
                           known && known->chain.n > reply->chain.n ? NULL : reply->warning);
@@ -388,7 +390,12 @@ void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done
 
 void manage_refresh(Manage *manage, const char *id, manage_done done, void *userdata)
 {
-        refresh_certificate(manage, id, false, done, userdata);
+        const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
+
+        if (certificate && suspect_is_current(certificate))
+                suspect_try(manage, id, certificate->current, done, userdata);
+        else
+                refresh_certificate(manage, id, false, done, userdata);
 }
 
 static bool is_served(const Manage *manage, const Certificate *certificate)

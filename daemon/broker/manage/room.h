@@ -148,9 +148,25 @@ void publish_reply(Manage *manage, const PublishRequest *request, const WireRepl
 void publish_next(Manage *manage, const PublishRequest *request, Certificate *next,
                   uint64_t generation, manage_done done, void *userdata);
 
+/* --- trial.c --- */
+
+/* failure->status 0: it signed, and its public key verifies that. CB_KEY_MISMATCH: it does not. */
+typedef void (*trial_done)(void *userdata, const Failure *failure);
+int trial_submit(Manage *manage, const Certificate *certificate, const Generation *generation,
+                 uint64_t owner, trial_done done, void *userdata, Failure *failure);
+
+/* --- suspect.c: keys that made a wrong signature --- */
+
+bool suspect_is_current(const Certificate *certificate);
+/* Its trial, now; then, unless it fails that, it is looked up as by refresh_certificate(). */
+void suspect_try(Manage *manage, const char *id, uint64_t generation, manage_done done,
+                 void *userdata);
+void suspects_try_due(Manage *manage, uint64_t now_sec);
+uint64_t suspect_next(const Certificate *certificate, uint64_t now_sec); /* when; 0: never */
+
 /* --- refresh.c and sweep.c --- */
 
-/* As manage_refresh(); quiet: nothing is written to the store unless something has changed. */
+/* As manage_refresh(), without a trial; quiet: nothing is written to the store unless something has changed. */
 void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done done,
                          void *userdata);
 void refreshing_deinit(Map *refreshing);

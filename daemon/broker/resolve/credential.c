@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/strings.h"
 #include "broker/resolve/refusal.h"
 #include "core/identifier.h"
 
@@ -71,6 +72,10 @@ int credential_resolve(const Catalog *catalog, const Sources *sources, const Bac
         if (r != 0)
                 return certificate_refusal(certificate, generation, r, failure);
 
+        if (generation->trial_sec != 0)
+                return fail(failure, CB_SOURCE_UNAVAILABLE,
+                            "certificate '%s' is not handed out for now: %s", certificate->id,
+                            string_or_empty(certificate->last_error));
         r = check_stale(sources, certificate, now_sec, &stale, failure);
         if (r != 0)
                 return r;

@@ -43,8 +43,8 @@ int signer_find_key(Signer *signer, const char *id, uint64_t generation, SignerK
 
 void signer_tell_used(Signer *signer, const char *id, uint64_t generation, int status)
 {
-        if (signer->used)
-                signer->used(signer->used_userdata, id, generation, status);
+        if (signer->events.used)
+                signer->events.used(signer->events_userdata, id, generation, status);
 }
 
 void signer_give_up(const char *id, int r, Failure *failure, sign_done done, void *userdata)

@@ -9,8 +9,8 @@ struct Signer {
         Sources *sources;
         VerifySignatures verify;
         uint64_t timeout_usec;
-        signer_used used;
-        void *used_userdata;
+        SignerEvents events;
+        void *events_userdata;
 };
 
 /* Borrowed: valid until the loop's next turn. */

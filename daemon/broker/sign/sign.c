@@ -62,10 +62,10 @@ Signer *signer_free(Signer *signer)
         return NULL;
 }
 
-void signer_observe(Signer *signer, signer_used used, void *userdata)
+void signer_observe(Signer *signer, const SignerEvents *events, void *userdata)
 {
-        signer->used = used;
-        signer->used_userdata = userdata;
+        signer->events = *events;
+        signer->events_userdata = userdata;
 }
 
 void signer_configure(Signer *signer, const Config *config)
@@ -74,14 +74,19 @@ void signer_configure(Signer *signer, const Config *config)
         signer->timeout_usec = config->request_timeout_usec;
 }
 
-/* A CRT fault in one RSA signature gives the key away; an ECDSA check costs as much as the signature. */
-static bool is_verified(const Signer *signer, KeyType type)
+/*
+ * A CRT fault in one RSA signature gives the key away; an ECDSA check costs as much as the signature. Whatever the
+ * setting, a key that has made a wrong one is not trusted.
+ */
+static bool is_verified(const Signer *signer, const Generation *generation)
 {
+        if (generation->trial_sec != 0)
+                return true;
         switch (signer->verify) {
         case VERIFY_ALWAYS:
                 return true;
         case VERIFY_RSA:
-                return key_type_row(type)->family == KEY_RSA;
+                return key_type_row(generation->key_type)->family == KEY_RSA;
         case VERIFY_NEVER:
         case _VERIFY_SIGNATURES_N:
                 return false;
@@ -136,7 +141,7 @@ static int signing_new(Signer *signer, const SignRequest *request, const Generat
         if (!signing->id)
                 return -ENOMEM;
 
-        if (is_verified(signer, generation->key_type)) {
+        if (is_verified(signer, generation)) {
                 r = bytes_set(&signing->spki, generation->spki.data, generation->spki.n);
                 if (r == 0)
                         r = bytes_set(&signing->input, request->input.data, request->input.n);
@@ -150,6 +155,8 @@ static int signing_new(Signer *signer, const SignRequest *request, const Generat
 
 static int check_signature(const Signing *signing, const WireReply *reply, Failure *failure)
 {
+        const Signer *signer = signing->signer;
+
         if (reply->output.n == 0)
                 return fail(failure, CB_FAILED,
                             "the source of certificate '%s' gave an empty signature", signing->id);
@@ -157,13 +164,15 @@ static int check_signature(const Signing *signing, const WireReply *reply, Failu
         if (signing->spki.n == 0)
                 return 0;
 
-        if (pki_verify(&signing->spki, signing->algorithm, &signing->input, &reply->output) != 0)
-                return fail(failure, CB_FAILED,
-                            "the source of certificate '%s' gave a signature that its public key "
-                            "refuses; "
-                            "it was held back: check the token or vault",
-                            signing->id);
-        return 0;
+        if (pki_verify(&signing->spki, signing->algorithm, &signing->input, &reply->output) == 0)
+                return 0;
+        if (signer->events.held_back)
+                signer->events.held_back(signer->events_userdata, signing->id, signing->generation,
+                                         signing->algorithm);
+        return fail(failure, CB_FAILED,
+                    "the source of certificate '%s' gave a signature that its public key refuses; "
+                    "it was held back: check the token or vault",
+                    signing->id);
 }
 
 static void on_reply(void *userdata, WireReply *reply)

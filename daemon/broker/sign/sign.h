@@ -15,12 +15,14 @@ typedef struct Signer Signer;
 
 int signer_new(Catalog *catalog, Sources *sources, Signer **ret_signer);
 Signer *signer_free(Signer *signer);
-/*
- * Who is told what a source made of each use of a key: 0, or the status of its failure. CB_NOT_FOUND: it
- * has this key no more. On the loop, before the use is answered.
- */
-typedef void (*signer_used)(void *userdata, const char *id, uint64_t generation, int status);
-void signer_observe(Signer *signer, signer_used used, void *userdata);
+/* Who is told; all on the loop, before the use is answered. */
+typedef struct SignerEvents {
+        /* What a source made of a use of a key: 0, or the status of its failure. CB_NOT_FOUND: it has this key no more. */
+        void (*used)(void *userdata, const char *id, uint64_t generation, int status);
+        /* Its signature was wrong, and did not leave. */
+        void (*held_back)(void *userdata, const char *id, uint64_t generation, Algorithm algorithm);
+} SignerEvents;
+void signer_observe(Signer *signer, const SignerEvents *events, void *userdata);
 void signer_configure(Signer *signer, const Config *config);
 DEFINE_CLEANUP(Signer, signer_free)
 
