@@ -82,7 +82,7 @@ static int make_rooms(Broker *broker)
         BusRooms rooms;
         int r;
 
-        r = sources_new(broker->event, broker->options.helper, &broker_sources_events, broker,
+        r = sources_new(broker->event, broker->options.starter, &broker_sources_events, broker,
                         &broker->sources);
         if (r == 0)
                 r = signer_new(broker->catalog, broker->sources, &broker->signer);

@@ -6,11 +6,12 @@
 #include "base/macro.h"
 
 typedef struct Broker Broker;
+typedef struct Starter Starter;
 
 typedef struct BrokerOptions {
         const char *config; /* path; NULL: the installed one */
         const char *bus;    /* NULL: as configured */
-        const char *helper; /* path of certbroker-source */
+        Starter *starter;
 } BrokerOptions;
 
 /* The exit statuses of the program. */
@@ -23,7 +24,7 @@ enum broker_exit {
 };
 
 /*
- * SIGTERM, SIGINT, SIGHUP and SIGCHLD are blocked by the caller. Returns BROKER_EXIT_OK, or the status to
+ * SIGTERM, SIGINT and SIGHUP are blocked by the caller. Returns BROKER_EXIT_OK, or the status to
  * exit with; the failure says why. Options are borrowed for the broker's life.
  */
 int broker_new(const BrokerOptions *options, Broker **ret_broker, Failure *failure);

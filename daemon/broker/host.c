@@ -41,11 +41,22 @@ static void on_source_removed(void *userdata, const char *name)
                 bus_source_removed(broker->bus, name);
 }
 
+/* Nobody else can start a source: systemd starts all of it anew. */
+static void on_starter_lost(void *userdata)
+{
+        Broker *broker = userdata;
+
+        log_error("the process that starts the sources' has ended, and all sources with it: "
+                  "certbrokerd ends, too");
+        (void)sd_event_exit(broker->event, BROKER_EXIT_INTERNAL);
+}
+
 const SourcesEvents broker_sources_events = {
         .added = on_source_added,
         .changed = on_source_changed,
         .removed = on_source_removed,
         .ask = broker_on_ask,
+        .starter_lost = on_starter_lost,
 };
 
 void broker_on_tick(void *userdata)

@@ -21,7 +21,7 @@
 #include "broker/config/config.h"
 #include "broker/helper.h"
 #include "broker/print.h"
-#include "broker/sources/sources.h"
+#include "broker/sources/starter.h"
 
 #define FILES_MAX 16384
 
@@ -118,7 +118,7 @@ static int check_config(const char *path, bool json)
 /* Signals for sd-event are blocked before any thread or child exists. */
 static int prepare_signals(void)
 {
-        static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+        static const int handled[] = { SIGTERM, SIGINT, SIGHUP };
         sigset_t set;
 
         sigemptyset(&set);
@@ -142,26 +142,39 @@ static void raise_file_limit(void)
         (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer clients, then */
 }
 
-static int run(Options *options)
+static int prepare(char **argv, Starter **ret_starter)
 {
-        CLEANUP(broker_freep) Broker *broker = NULL;
         CLEANUP(freep) char *helper = NULL;
-        Failure failure = { 0 };
         int r;
 
         umask(0077);
-        closer_begin();
         raise_file_limit();
         r = helper_find(&helper);
         if (r == 0)
                 r = prepare_signals();
         if (r == 0)
                 r = secret_harden_process();
+        if (r == 0)
+                r = starter_new(helper, argv, ret_starter);
+        if (r < 0)
+                return r;
+        closer_begin();
+        return 0;
+}
+
+static int run(Options *options, char **argv)
+{
+        CLEANUP(starter_freep) Starter *starter = NULL;
+        CLEANUP(broker_freep) Broker *broker = NULL;
+        Failure failure = { 0 };
+        int r;
+
+        r = prepare(argv, &starter);
         if (r < 0) {
                 log_error("this process cannot be set up: %s", strerrordesc_np(-r));
                 return BROKER_EXIT_INTERNAL;
         }
-        options->broker.helper = helper;
+        options->broker.starter = starter;
         r = broker_new(&options->broker, &broker, &failure);
         if (r != BROKER_EXIT_OK) {
                 log_error("%s", failure.text);
@@ -180,7 +193,6 @@ int main(int argc, char **argv)
                 return status;
         if (options.check_config)
                 return check_config(options.broker.config, options.json);
-        sources_reserve();
         log_open("certbrokerd");
-        return run(&options);
+        return run(&options, argv);
 }

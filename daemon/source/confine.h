@@ -2,7 +2,9 @@
 /* The walls around a source's process, before it runs a vendor's code or talks to anybody but the broker. */
 #pragma once
 
-/* First of all. fd: the socket to the broker. Ends the process where the broker has ended already. */
-int confine_begin(int fd);
+#include <sys/types.h>
+
+/* First of all. parent: who starts sources. Ends the process where that one has ended already. */
+int confine_begin(pid_t parent);
 /* As soon as the settings are known; while there is one thread. What the system has not is logged, and done without. */
 void confine(char *const *settings);

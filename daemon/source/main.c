@@ -24,45 +24,52 @@
 #include "source/confine.h"
 #include "source/host.h"
 
-static const char help_text[] = "certbroker-source --fd N\n"
+static const char help_text[] = "certbroker-source --fd N --parent PID\n"
                                 "\n"
                                 "Holds one source of keys (a PKCS#11 token or a key vault) for "
                                 "certbrokerd, which starts it\n"
                                 "with a socket as descriptor N. It is of no use on its own.\n"
                                 "\n"
-                                "  --fd N      the descriptor of the socket to the broker\n"
-                                "  --help      this text\n"
-                                "  --version   the version\n";
+                                "  --fd N        the descriptor of the socket to the broker\n"
+                                "  --parent PID  who has started it, and with whom it ends\n"
+                                "  --help        this text\n"
+                                "  --version     the version\n";
 
-static int parse_fd(const char *text)
+typedef struct Options {
+        int fd, parent; /* -1: not given */
+} Options;
+
+static int parse_number(const char *text)
 {
         char *end;
         long value;
 
         errno = 0;
         value = strtol(text, &end, 10);
-        if (errno != 0 || end == text || *end != '\0' || value < 0 || value > 1 << 20)
+        if (errno != 0 || end == text || *end != '\0' || value < 0 || value > 1 << 22)
                 return -1;
         return (int)value;
 }
 
-/* 0: go on with *ret_fd. Else the exit status. */
-static int parse_arguments(int argc, char **argv, int *ret_fd)
+/* 0: go on. Else the exit status. */
+static int parse_arguments(int argc, char **argv, Options *options)
 {
-        static const struct option options[] = { { "fd", required_argument, NULL, 'f' },
-                                                 { "help", no_argument, NULL, 'h' },
-                                                 { "version", no_argument, NULL, 'v' },
-                                                 { NULL, 0, NULL, 0 } };
-        int c, fd = -1;
+        static const struct option long_options[] = { { "fd", required_argument, NULL, 'f' },
+                                                      { "parent", required_argument, NULL, 'p' },
+                                                      { "help", no_argument, NULL, 'h' },
+                                                      { "version", no_argument, NULL, 'v' },
+                                                      { NULL, 0, NULL, 0 } };
+        int c, *number;
 
-        while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+        while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1)
                 switch (c) {
                 case 'f':
-                        fd = parse_fd(optarg);
-                        if (fd < 0) {
-                                fprintf(stderr,
-                                        "certbroker-source: --fd takes a number, not '%s'\n",
-                                        optarg);
+                case 'p':
+                        number = c == 'f' ? &options->fd : &options->parent;
+                        *number = parse_number(optarg);
+                        if (*number < 0) {
+                                fprintf(stderr, "certbroker-source: --%s takes a number, not '%s'\n",
+                                        c == 'f' ? "fd" : "parent", optarg);
                                 return EX_USAGE;
                         }
                         break;
@@ -75,11 +82,10 @@ static int parse_arguments(int argc, char **argv, int *ret_fd)
                 default:
                         return EX_USAGE;
                 }
-        if (fd < 0 || optind != argc) {
-                fputs("certbroker-source: is started by certbrokerd, with --fd N\n", stderr);
+        if (options->fd < 0 || options->parent < 0 || optind != argc) {
+                fputs("certbroker-source: is started by certbrokerd, with --fd N --parent PID\n", stderr);
                 return EX_USAGE;
         }
-        *ret_fd = fd;
         return 0;
 }
 
@@ -107,28 +113,29 @@ static void ignore_signals(void)
 
 int main(int argc, char **argv)
 {
-        int fd, r;
+        Options options = { -1, -1 };
+        int r;
 
         log_open("certbroker-source");
-        r = parse_arguments(argc, argv, &fd);
+        r = parse_arguments(argc, argv, &options);
         if (r != 0)
                 return r;
-        if (!is_packet_socket(fd)) {
+        if (!is_packet_socket(options.fd)) {
                 fprintf(stderr,
                         "certbroker-source: descriptor %d is no SOCK_SEQPACKET socket; this "
                         "program "
                         "is started by certbrokerd\n",
-                        fd);
+                        options.fd);
                 return EX_USAGE;
         }
         ignore_signals();
-        r = confine_begin(fd);
+        r = confine_begin(options.parent);
         if (r == 0)
                 r = secret_harden_process();
         if (r == 0)
                 r = pki_init();
         if (r == 0)
-                r = host_run(fd);
+                r = host_run(options.fd);
         if (r < 0)
                 log_error("ends: %s", strerror(-r));
         _exit(r == 0 ? EXIT_SUCCESS : EX_SOFTWARE);

@@ -132,6 +132,11 @@ def write_all(fd, data):
         view = view[os.write(fd, view):]
 
 
+def children(pid):
+    """The processes that this one has started."""
+    return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_until(condition, what, timeout=10.0):
     """Polls until condition() is true, and returns what it returned."""
     end = time.monotonic() + timeout * PATIENCE
@@ -345,10 +350,14 @@ class Broker:
     def log_text(self):
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
+    def starter_pid(self):
+        """The process that starts those of the sources: certbrokerd's only child."""
+        [pid] = children(self.daemon.pid)
+        return pid
+
     def helper_pids(self):
-        """The processes of the sources: certbrokerd's children."""
-        children = pathlib.Path(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        """The processes of the sources: the starter's children."""
+        return children(self.starter_pid())
 
     def sanitizer_text(self):
         return "".join(p.read_text(errors="replace") for p in sorted(self.sanitizer.iterdir()))

@@ -257,8 +257,10 @@ int fixture_teardown(void **state)
 
 static void spawn(Fixture *fixture)
 {
+        char parent[16];
         int fds[2];
 
+        snprintf(parent, sizeof(parent), "%d", (int)getpid());
         assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
         fixture->pid = fork();
         assert_true(fixture->pid >= 0);
@@ -267,7 +269,8 @@ static void spawn(Fixture *fixture)
                         fcntl(3, F_SETFD, 0);
                 else
                         dup2(fds[1], 3);
-                execl(CERTBROKER_SOURCE, "certbroker-source", "--fd", "3", (char *)NULL);
+                execl(CERTBROKER_SOURCE, "certbroker-source", "--fd", "3", "--parent", parent,
+                      (char *)NULL);
                 _exit(127);
         }
         close(fds[1]);

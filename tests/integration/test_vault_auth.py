@@ -98,8 +98,7 @@ def test_client_secret(vaulted):
     works(vaulted.begin(**entra(vaulted, "application", "client-secret", **{"client-secret-file": file})),
           "application")
     assert secret not in vaulted.log_text()
-    children = pathlib.Path(f"/proc/{vaulted.daemon.pid}/task/{vaulted.daemon.pid}/children").read_text().split()
-    for pid in [vaulted.daemon.pid, *children]:
+    for pid in [vaulted.daemon.pid, vaulted.starter_pid(), *vaulted.helper_pids()]:
         assert secret.encode() not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
         assert secret.encode() not in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
 

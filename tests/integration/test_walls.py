@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source's process can do once a vendor's module in it has been taken over: p11hostile.c tries."""
+"""What a source's process can do once a vendor's module in it has been taken over (p11hostile.c tries), what certbrokerd
+itself can do, and whose end is whose."""
 
 import ctypes
 import os
+import pathlib
 import re
+import signal
 import socket
 import subprocess
 
 import pytest
 
-from broker import PIN, PYTHON, SOFTHSM, wait_until
+from broker import HELPER, PIN, PYTHON, SOFTHSM, wait_until
 
 # What works, and has to: what a module lives on.
 NEEDED = {"own-source", "own-tokens", "own-pin", "elsewhere", "unix", "kill-itself", "own-limit"}
@@ -116,7 +119,7 @@ def test_without_filters(taken):
     """A container that has no seccomp to give: it is said, and the source serves."""
     taken.daemon_command = [PYTHON, "-c", WITHOUT, "seccomp,landlock_create_ruleset"]
     results = attack(taken)
-    assert "seccomp cannot be set up" in taken.log_text()
+    assert "this process is not kept from system calls" in taken.log_text()
     assert NEEDED | {"inet", "fork", "pidfd"} <= {name for name, result in results.items() if result == "done"}
 
 
@@ -129,27 +132,99 @@ def test_network_only_where_it_is_said(taken):
         {"vsock"} if results["vsock"] == "done" else set())
 
 
-def test_a_source_ends_with_its_broker(broker):
-    """Also one that does not listen any more."""
+def is_gone(pid):
+    try:
+        state = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return True
+    return state in "ZX"
+
+
+def descriptors(pid):
+    """The number of each, and what it is; without inodes."""
+    return {int(link.name): re.sub(r"\d+", "N", os.readlink(link)) for link in pathlib.Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_the_starter_has_nothing_of_anybodys(broker):
+    """No descriptor but its own, whatever certbrokerd has open when a source is started; and so the source."""
+    starter = broker.starter_pid()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(broker.runtime / "channel"))
+        [pid] = broker.helper_pids()
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: broker.helper_pids() not in ([], [pid]), "another process")
+        assert len(descriptors(broker.daemon.pid)) > 10
+        own = descriptors(starter)
+        assert own[0] == "/dev/null"
+        assert sorted(what for fd, what in own.items() if fd > 2) == ["anon_inode:[signalfd]", "socket:[N]"]
+    assert pathlib.Path(f"/proc/{starter}/comm").read_text() == "broker-starter\n"
+    assert pathlib.Path(f"/proc/{starter}/cmdline").read_bytes().rstrip(b"\0") == b"certbrokerd: starter"
+
+
+def test_a_source_that_was_killed_is_started_again(broker):
+    """What it died of is told."""
+    broker.import_new("client")
     [pid] = broker.helper_pids()
-    os.kill(pid, 19)  # SIGSTOP: it sees no end of its socket
+    starter = broker.starter_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: "its process was killed by signal 9 (KILL)" in broker.source_properties()["LastError"], "its end")
+    broker.wait_source("hsm", "ready")
+    assert broker.helper_pids() != [pid] and broker.starter_pid() == starter
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+
+
+def test_without_its_starter_certbrokerd_ends(broker):
+    """It says why, with the status for which it is started anew; nothing is left."""
+    pids = broker.helper_pids()
+    os.kill(broker.starter_pid(), signal.SIGKILL)
+    assert broker.daemon.wait(20) == 70
+    broker.daemon = None
+    assert "the process that starts the sources' has ended" in broker.log_text()
+    wait_until(lambda: all(is_gone(pid) for pid in pids), "the end of the sources", 5)
+    broker.start()
+
+
+def test_the_starter_minds_no_signal_but_the_last(broker):
+    """What goes to all of a unit or terminal is for certbrokerd alone."""
+    starter = broker.starter_pid()
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGALRM"):
+        os.kill(starter, getattr(signal, name))
+    [pid] = broker.helper_pids()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: broker.helper_pids() not in ([], [pid]), "another process")
+    broker.wait_source("hsm", "ready")
+    assert broker.starter_pid() == starter
+
+
+def test_a_starter_that_hangs_holds_up_nothing(broker):
+    """Signatures go on; at the end certbrokerd does not wait for it for long, and takes it along."""
+    broker.import_new("client")
+    starter, pids = broker.starter_pid(), broker.helper_pids()
+    os.kill(starter, signal.SIGSTOP)
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+    broker.stop()
+    wait_until(lambda: all(is_gone(pid) for pid in [starter, *pids]), "the end of all", 5)
+
+
+def test_a_source_ends_with_its_broker(broker):
+    """Also one that does not listen any more; and the starter between them."""
+    [pid] = broker.helper_pids()
+    starter = broker.starter_pid()
+    os.kill(pid, signal.SIGSTOP)  # it sees no end of its socket
     broker.kill()
-
-    def is_gone():
-        try:
-            state = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
-            return True
-        return state in "ZX"
-
-    wait_until(is_gone, "the end of the source", 5)
+    wait_until(lambda: is_gone(starter), "the end of the starter", 5)
+    wait_until(lambda: is_gone(pid), "the end of the source", 5)
 
 
-def test_a_source_needs_its_broker(stopped):
-    """Started by somebody else's child it ends at once: who made the socket is not its parent."""
-    from broker import HELPER
-    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, its:
-        done = subprocess.run(["sh", "-c", f"{HELPER} --fd {its.fileno()}; exit $?"], pass_fds=[its.fileno()],
-                              check=False, timeout=20, env=stopped.environment())
-    assert done.returncode == 69
+def test_a_source_needs_its_starter(stopped):
+    """Whose parent is not who started it, for that one has ended already, ends at once."""
+    def run(parent):
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with its:
+            with ours:
+                ours.shutdown(socket.SHUT_WR)  # it has nothing to do
+                return subprocess.run(["sh", "-c", f"{HELPER} --fd {its.fileno()} --parent {parent}; exit $?"],
+                                      pass_fds=[its.fileno()], check=False, timeout=20,
+                                      env=stopped.environment()).returncode
+    assert run(os.getpid()) == 69
+    assert run("$$") == 0

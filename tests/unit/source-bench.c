@@ -61,7 +61,8 @@ void bench_open_with(Bench *bench, const char *helper)
 
         *bench = (Bench){ 0 };
         assert_int_equal(sd_event_new(&bench->event), 0);
-        assert_int_equal(sources_new(bench->event, helper, &events, bench, &bench->sources), 0);
+        assert_int_equal(starter_new(helper, NULL, &bench->starter), 0);
+        assert_int_equal(sources_new(bench->event, bench->starter, &events, bench, &bench->sources), 0);
         sources_set_timing(bench->sources, &quick);
 }
 
@@ -73,6 +74,7 @@ void bench_open(Bench *bench)
 void bench_close(Bench *bench)
 {
         bench->sources = sources_free(bench->sources);
+        bench->starter = starter_free(bench->starter);
         assert_null(sd_event_unref(bench->event)); /* nothing was left in the loop */
 }
 
@@ -110,7 +112,7 @@ Source *bench_await(Bench *bench, const char *name, SourceState state)
         Source *source = sources_find(bench->sources, name);
 
         assert_non_null(source);
-        while (source_state(source) != state)
+        while (source_state(source) != state || (source_process(source) && !source_pid(source)))
                 bench_turn(bench);
         return source;
 }
@@ -180,15 +182,10 @@ int report_number(const Answer *answer, const char *key)
 
 int bench_main(int argc, char **argv, int (*run)(void))
 {
-        sigset_t child;
-
-        if (argc == 3 && strcmp(argv[1], "--fd") == 0)
+        if (argc > 1 && strcmp(argv[1], "--fd") == 0)
                 return source_double_main();
         if (readlink("/proc/self/exe", helper_path, sizeof(helper_path) - 1) < 0)
                 return 1;
-        sigemptyset(&child);
-        sigaddset(&child, SIGCHLD);
-        sigprocmask(SIG_BLOCK, &child, NULL);
         signal(SIGPIPE, SIG_IGN);
         return run();
 }

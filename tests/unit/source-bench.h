@@ -13,6 +13,7 @@
 
 typedef struct Bench {
         sd_event *event;
+        Starter *starter;
         Sources *sources;
         unsigned n_added, n_changed, n_removed;
         bool submitting;

@@ -184,8 +184,7 @@ static void test_missing_helper(void **state)
         (void)state;
         bench_open_with(&bench, "/nonexistent/certbroker-source");
         bench_configure(&bench, "hsm", NULL);
-        source = sources_find(bench.sources, "hsm");
-        assert_int_equal(source_state(source), SOURCE_UNAVAILABLE);
+        source = bench_await(&bench, "hsm", SOURCE_UNAVAILABLE);
         assert_non_null(strstr(source_last_error(source), "/nonexistent/certbroker-source"));
         assert_non_null(strstr(source_last_error(source), "No such file"));
         bench_close(&bench);

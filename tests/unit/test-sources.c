@@ -276,23 +276,6 @@ static void test_free_at_once(void **state)
         bench_close(&bench);
 }
 
-static void test_needs_blocked_sigchld(void **state)
-{
-        static const SourcesEvents events = { 0 };
-        CLEANUP(sources_freep) Sources *sources = NULL;
-        sd_event *event = NULL;
-        sigset_t child, before;
-
-        (void)state;
-        sigemptyset(&child);
-        sigaddset(&child, SIGCHLD);
-        assert_int_equal(sd_event_new(&event), 0);
-        sigprocmask(SIG_UNBLOCK, &child, &before);
-        assert_int_equal(sources_new(event, "/bin/true", &events, NULL, &sources), -EBUSY);
-        sigprocmask(SIG_SETMASK, &before, NULL);
-        sd_event_unref(event);
-}
-
 static int run(void)
 {
         const struct CMUnitTest tests[] = {
@@ -305,7 +288,6 @@ static int run(void)
                 cmocka_unit_test(test_text_is_escaped),
                 cmocka_unit_test(test_configure_again),
                 cmocka_unit_test(test_free_at_once),
-                cmocka_unit_test(test_needs_blocked_sigchld),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

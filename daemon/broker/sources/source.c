@@ -28,7 +28,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
-#include "broker/sources/process.h"
 
 /* --- state, as callers see it --- */
 
@@ -114,16 +113,13 @@ static void phase_enter(Source *source, Phase phase)
 
 /*
  * A thread of it is in a call that the kernel does not end, such as a read from a file system whose server
- * does not answer: that may last, and signing does not wait for it. It is reaped whenever it ends.
+ * does not answer: that may last, and signing does not wait for it. The starter reaps it whenever it ends.
  */
 static void source_orphan(Source *source)
 {
         log_error("source '%s': its process %d cannot be ended, and is left behind",
                   source_name(source), (int)source->pid);
-        (void)sd_event_source_set_userdata(source->child, NULL);
-        (void)sd_event_source_set_floating(source->child, true);
-        source->child = sd_event_source_unref(source->child);
-        source->pid = 0;
+        source_forget_process(source);
         phase_enter(source, PHASE_WAITING);
 }
 
@@ -147,7 +143,7 @@ static int source_on_phase_time(sd_event_source *event_source, uint64_t usec, vo
                         source_orphan(source);
                         return 0;
                 }
-                (void)kill(source->pid, SIGKILL);
+                (void)starter_kill(source->sources->starter, source->process);
                 source->killed = true;
                 source_arm_phase(source, source->sources->timing.stop_usec);
                 return 0;
@@ -196,9 +192,9 @@ void source_lost(Source *source, const char *why)
 
         source_close(source);
         source->restart_usec = source_next_delay(source);
-        if (source->pid > 0)
-                (void)kill(source->pid, SIGKILL);
-        phase_enter(source, source->pid > 0 ? PHASE_STOPPING : PHASE_WAITING);
+        if (source->process > 0)
+                (void)starter_kill(source->sources->starter, source->process);
+        phase_enter(source, source->process > 0 ? PHASE_STOPPING : PHASE_WAITING);
 
         snprintf(text, sizeof(text), "%s; it is started again in %" PRIu64 " s", why,
                  (source->restart_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
@@ -209,43 +205,54 @@ void source_lost(Source *source, const char *why)
         source_answer_all(source, why);
 }
 
-static void describe_exit(const siginfo_t *info, char *ret_text, size_t n)
+static void describe_end(const Source *source, const StarterReport *report, char *ret_text, size_t n)
 {
-        if (info->si_code == CLD_EXITED)
-                snprintf(ret_text, n, "its process ended with status %d", info->si_status);
+        if (report->event == STARTER_FAILED)
+                snprintf(ret_text, n, "its process %s cannot be started: %s",
+                         starter_helper(source->sources->starter), strerror(report->detail));
+        else if (report->code == CLD_EXITED)
+                snprintf(ret_text, n, "its process ended with status %d", report->detail);
         else
-                snprintf(ret_text, n, "its process was killed by signal %d (%s)", info->si_status,
-                         string_or_empty(sigabbrev_np(info->si_status)));
+                snprintf(ret_text, n, "its process was killed by signal %d (%s)", report->detail,
+                         string_or_empty(sigabbrev_np(report->detail)));
 }
 
-static int source_on_child(sd_event_source *event_source, const siginfo_t *info, void *userdata)
+static void source_on_end(Source *source, const StarterReport *report)
 {
-        Source *source = userdata;
-        bool expected = source && source->phase == PHASE_STOPPING;
-        char why[120];
+        bool expected = source->phase == PHASE_STOPPING;
+        char why[256];
 
-        (void)event_source;
-        if (!source)
-                return 0; /* one that was left behind */
-        describe_exit(info, why, sizeof(why));
-        source->pid = 0;
-        source->child = sd_event_source_disable_unref(source->child);
+        describe_end(source, report, why, sizeof(why));
+        source_forget_process(source);
 
         /* What it answered before it ended counts. */
         while (source_has_socket(source) && !source->at_eof && source_receive(source) > 0)
                 ;
         if (expected)
                 phase_enter(source, PHASE_WAITING);
-        else if (source->pid == 0 && source->phase != PHASE_WAITING)
+        else if (source->process == 0 && source->phase != PHASE_WAITING)
                 source_lost(source, why);
-        return 0;
+}
+
+void source_on_report(Source *source, const StarterReport *report)
+{
+        if (report->event == STARTER_STARTED)
+                source->pid = report->detail;
+        else
+                source_on_end(source, report);
+}
+
+void source_forget_process(Source *source)
+{
+        source->process = 0;
+        source->pid = 0;
 }
 
 /* Lets a process that did nothing wrong end. */
 static void source_stop(Source *source)
 {
         source_close(source);
-        if (source->pid > 0 && source->phase != PHASE_STOPPING)
+        if (source->process > 0 && source->phase != PHASE_STOPPING)
                 phase_enter(source, PHASE_STOPPING);
 }
 
@@ -289,37 +296,26 @@ static int source_send_settings(Source *source)
         return r;
 }
 
-static int source_watch(Source *source)
-{
-        sd_event *event = source->sources->event;
-        int r;
-
-        r = sd_event_add_child(event, &source->child, source->pid, WEXITED, source_on_child,
-                               source);
-        if (r < 0) {
-                /* Nobody would reap it. */
-                process_reap_all(&source->pid, 1, 0);
-                source->pid = 0;
-                return r;
-        }
-        return sd_event_add_io(event, &source->io, source->fd, EPOLLIN, source_on_io, source);
-}
-
+/* Its settings wait in the socket for it. */
 void source_spawn(Source *source)
 {
+        Sources *sources = source->sources;
         char why[256];
         int r;
 
         source->started_usec = clock_monotonic_usec();
-        r = process_start(source->sources->helper, &source->pid, &source->fd);
+        r = starter_start(sources->starter, sources->last_process + 1, &source->fd);
         phase_enter(source, PHASE_CONFIGURING);
-        if (r == 0)
-                r = source_watch(source);
-        if (r == 0)
+        if (r == 0) {
+                source->process = ++sources->last_process;
+                r = sd_event_add_io(sources->event, &source->io, source->fd, EPOLLIN, source_on_io,
+                                    source);
+        }
+        if (r >= 0)
                 r = source_send_settings(source);
         if (r != 0) {
                 snprintf(why, sizeof(why), "its process %s cannot be started: %s",
-                         source->sources->helper, r < 0 ? strerror(-r) : status_word(r));
+                         starter_helper(sources->starter), r < 0 ? strerror(-r) : status_word(r));
                 source_lost(source, why);
         }
 }
@@ -375,9 +371,8 @@ Source *source_free(Source *source)
 {
         if (!source)
                 return NULL;
-        assert_always(source->pid == 0);
+        assert_always(source->process == 0);
         source_close(source);
-        sd_event_source_disable_unref(source->child);
         sd_event_source_disable_unref(source->phase_timer);
         sd_event_source_disable_unref(source->deadline_timer);
         pending_free(source->pending);
@@ -424,15 +419,15 @@ void source_shut(Source *source)
         source_close(source);
 }
 
-pid_t source_abandon(Source *source)
+void source_abandon(Source *source)
 {
-        pid_t pid = source->pid;
-
         source_shut(source);
-        source->child = sd_event_source_disable_unref(source->child);
         source_answer_all(source, "the broker ends");
-        source->pid = 0;
-        return pid;
+}
+
+uint64_t source_process(const Source *source)
+{
+        return source->process;
 }
 
 pid_t source_pid(const Source *source)

@@ -8,6 +8,7 @@
 
 #include "broker/sources/pending.h"
 #include "broker/sources/sources.h"
+#include "broker/sources/starter.h"
 
 #define SOURCE_DEATHS_MAX 5
 #define SOURCE_TEXT_MAX   800
@@ -28,7 +29,8 @@ void sources_set_timing(Sources *sources, const SourcesTiming *timing);
 
 struct Sources {
         sd_event *event;
-        char *helper;
+        Starter *starter;
+        uint64_t last_process; /* the number of the one that was started last */
         SourcesEvents events;
         void *userdata;
         SourcesTiming timing;
@@ -36,15 +38,15 @@ struct Sources {
         uint8_t *buffer; /* WIRE_PACKET_MAX, for whichever source receives */
         Source **items;  /* by name */
         size_t n;
-        Source *leaving; /* removed; each until its process is reaped */
-        sd_event_source *sweep;
+        Source *leaving; /* removed; each until its process has ended */
+        sd_event_source *sweep, *reports;
 };
 
 typedef enum Phase {
         PHASE_WAITING,     /* no process; the timer starts the next */
         PHASE_CONFIGURING, /* started, and sent its settings */
         PHASE_RUNNING,
-        PHASE_STOPPING, /* asked to end, or killed: not reaped yet */
+        PHASE_STOPPING, /* asked to end, or killed: has not ended yet */
         _PHASE_N
 } Phase;
 
@@ -57,9 +59,10 @@ struct Source {
         uint64_t served_sec; /* when it ceased to serve */
 
         Phase phase;
-        pid_t pid; /* 0: none */
-        int fd;    /* -1: none */
-        sd_event_source *io, *child, *phase_timer, *deadline_timer;
+        uint64_t process; /* 0: none */
+        pid_t pid;        /* 0: none, or not told yet */
+        int fd;           /* -1: none */
+        sd_event_source *io, *phase_timer, *deadline_timer;
         bool at_eof;
         bool killed; /* while stopping */
         bool answering; /* what was in flight: nothing new is taken meanwhile */
@@ -77,7 +80,7 @@ struct Source {
 
 /* Copies config. The source starts its process by itself. */
 int source_new(Sources *sources, const SourceConfig *config, Source **ret_source);
-Source *source_free(Source *source); /* its process has been reaped, or never was */
+Source *source_free(Source *source); /* its process has ended, or never was */
 DEFINE_CLEANUP(Source, source_free)
 
 void source_start(Source *source);
@@ -87,8 +90,11 @@ int source_reconfigure(Source *source, const SourceConfig *config);
 void source_leave(Source *source);
 /* Closes the socket, and takes nothing more. */
 void source_shut(Source *source);
-/* Shuts it, answers what is in flight, and leaves the process (0: none) to the caller. */
-pid_t source_abandon(Source *source);
+/* Shuts it, answers what is in flight, and leaves the process to the caller. */
+void source_abandon(Source *source);
+uint64_t source_process(const Source *source); /* 0: it has none */
+void source_forget_process(Source *source);
+void source_on_report(Source *source, const StarterReport *report);
 pid_t source_pid(const Source *source);
 Source **source_next_leaving(Source *source); /* its link in Sources.leaving */
 

@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The collection of sources: what runs is what is configured. A source that is removed stays in the
- * list of the leaving until its process is reaped, and is freed from the loop, never from within a
+ * list of the leaving until its process has ended, and is freed from the loop, never from within a
  * call.
- *
- * SIGCHLD must be blocked in every thread: the loop reaps the processes (sd_event_add_child(3)).
  */
 #include "broker/sources/sources.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <systemd/sd-event.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
-#include "broker/sources/process.h"
 #include "broker/sources/source.h"
 
 static const SourcesTiming default_timing = {
@@ -28,6 +26,8 @@ static const SourcesTiming default_timing = {
         .eof_grace_usec = 500 * USEC_PER_MSEC,
         .stop_usec = 2 * USEC_PER_SEC,
 };
+
+#define KILLED_USEC USEC_PER_SEC /* in which whatever can be killed is gone */
 
 void sources_set_timing(Sources *sources, const SourcesTiming *timing)
 {
@@ -43,7 +43,7 @@ static int sources_on_sweep(sd_event_source *event_source, void *userdata)
         while (*place) {
                 Source *source = *place;
 
-                if (source_pid(source) > 0) {
+                if (source_process(source) > 0) {
                         place = source_next_leaving(source);
                         continue;
                 }
@@ -58,88 +58,151 @@ void sources_sweep_soon(Sources *sources)
         (void)sd_event_source_set_enabled(sources->sweep, SD_EVENT_ONESHOT);
 }
 
-void sources_reserve(void)
+/* --- what the starter tells --- */
+
+/* NULL: it has been given up. */
+static Source *sources_of_process(const Sources *sources, uint64_t process)
 {
-        (void)process_reserve(); /* where it is taken, a start can wait for what others have handed in */
+        for (size_t i = 0; i < sources->n; i++) {
+                if (source_process(sources->items[i]) == process)
+                        return sources->items[i];
+        }
+        for (Source *source = sources->leaving; source; source = *source_next_leaving(source)) {
+                if (source_process(source) == process)
+                        return source;
+        }
+        return NULL;
 }
 
-int sources_new(sd_event *event, const char *helper, const SourcesEvents *events, void *userdata,
+static int sources_on_report(sd_event_source *event_source, int fd, uint32_t revents, void *userdata)
+{
+        Sources *sources = userdata;
+        StarterReport report;
+        int r;
+
+        (void)fd;
+        (void)revents;
+        while ((r = starter_receive(sources->starter, 0, &report)) > 0) {
+                Source *source = sources_of_process(sources, report.id);
+
+                if (source)
+                        source_on_report(source, &report);
+        }
+        if (r < 0) {
+                (void)sd_event_source_set_enabled(event_source, SD_EVENT_OFF);
+                if (sources->events.starter_lost)
+                        sources->events.starter_lost(sources->userdata);
+        }
+        return 0;
+}
+
+/* Before what comes of the processes themselves: which of them there are is known first. */
+static int sources_listen(Sources *sources)
+{
+        int r;
+
+        r = sd_event_add_io(sources->event, &sources->reports, starter_fd(sources->starter), EPOLLIN,
+                            sources_on_report, sources);
+        if (r >= 0)
+                r = sd_event_source_set_priority(sources->reports, SD_EVENT_PRIORITY_IMPORTANT);
+        return r;
+}
+
+/* --- the whole collection --- */
+
+int sources_new(sd_event *event, Starter *starter, const SourcesEvents *events, void *userdata,
                 Sources **ret_sources)
 {
         CLEANUP(sources_freep) Sources *sources = NULL;
-        sigset_t blocked;
         int r;
-
-        if (sigprocmask(SIG_SETMASK, NULL, &blocked) < 0)
-                return -errno;
-        if (!sigismember(&blocked, SIGCHLD))
-                return -EBUSY;
 
         sources = calloc(1, sizeof(*sources));
         if (!sources)
                 return -ENOMEM;
         sources->event = sd_event_ref(event);
+        sources->starter = starter;
         sources->events = *events;
         sources->userdata = userdata;
         sources->timing = default_timing;
-        sources->helper = strdup(helper);
         sources->buffer = malloc(WIRE_PACKET_MAX);
-        if (!sources->helper || !sources->buffer)
+        if (!sources->buffer)
                 return -ENOMEM;
         r = sd_event_add_defer(event, &sources->sweep, sources_on_sweep, sources);
         if (r < 0)
                 return r;
         r = sd_event_source_set_enabled(sources->sweep, SD_EVENT_OFF);
+        if (r >= 0)
+                r = sources_listen(sources);
         if (r < 0)
                 return r;
         *ret_sources = TAKE(sources);
         return 0;
 }
 
-static size_t leaving_count(Sources *sources)
+/* Until each process of the leaving has ended, or the time is over. */
+static void sources_await_ends(Sources *sources, uint64_t timeout_usec)
 {
-        size_t n = 0;
+        uint64_t now_usec = clock_monotonic_usec(), until_usec = now_usec + timeout_usec;
+        Source *source = sources->leaving;
 
-        for (Source *source = sources->leaving; source; source = *source_next_leaving(source))
-                n++;
-        return n;
+        while (source && now_usec < until_usec) {
+                StarterReport report = { .event = STARTER_STARTED };
+                int r = 0;
+
+                if (source_process(source) == 0) {
+                        source = *source_next_leaving(source);
+                        continue;
+                }
+                r = starter_receive(sources->starter, until_usec - now_usec, &report);
+                if (r < 0)
+                        return; /* they have ended with the starter */
+                if (r > 0 && report.event != STARTER_STARTED) {
+                        Source *ended = sources_of_process(sources, report.id);
+
+                        if (ended)
+                                source_forget_process(ended);
+                }
+                now_usec = clock_monotonic_usec();
+        }
 }
 
-static void sources_release(Source *source, pid_t *pids, size_t *n)
+static void sources_kill(Sources *sources)
 {
-        pid_t pid = source_abandon(source);
+        for (Source *source = sources->leaving; source; source = *source_next_leaving(source)) {
+                if (source_process(source) > 0)
+                        (void)starter_kill(sources->starter, source_process(source));
+        }
+}
 
-        if (pids)
-                pids[(*n)++] = pid;
-        else
-                process_reap_all(&pid, 1, 0);
+static void sources_put_away(Sources *sources)
+{
+        for (size_t i = 0; i < sources->n; i++) {
+                *source_next_leaving(sources->items[i]) = sources->leaving;
+                sources->leaving = sources->items[i];
+        }
+        sources->n = 0;
 }
 
 /* Closes all sockets first, so that all processes end at the same time; then waits for them. */
 void sources_stop(Sources *sources)
 {
-        size_t n = 0;
-        CLEANUP(freep) pid_t *pids = calloc(sources->n + leaving_count(sources) + 1, sizeof(*pids));
-
         /*
          * Who is answered here may still ask for any of them: so all are shut before one is freed.
          */
         for (size_t i = 0; i < sources->n; i++)
                 source_shut(sources->items[i]);
         for (size_t i = 0; i < sources->n; i++)
-                sources_release(sources->items[i], pids, &n);
-        for (Source *source = sources->leaving; source; source = *source_next_leaving(source))
-                sources_release(source, pids, &n);
-        if (pids)
-                process_reap_all(pids, n, sources->timing.stop_usec);
+                source_abandon(sources->items[i]);
+        sources_put_away(sources);
+        sources_await_ends(sources, sources->timing.stop_usec);
+        sources_kill(sources);
+        sources_await_ends(sources, KILLED_USEC);
 
-        for (size_t i = 0; i < sources->n; i++)
-                source_free(sources->items[i]);
-        sources->n = 0;
         while (sources->leaving) {
                 Source *source = sources->leaving;
 
                 sources->leaving = *source_next_leaving(source);
+                source_forget_process(source); /* in a call into the kernel that does not return */
                 source_free(source);
         }
 }
@@ -149,10 +212,10 @@ Sources *sources_free(Sources *sources)
         if (!sources)
                 return NULL;
         sources_stop(sources);
+        sd_event_source_disable_unref(sources->reports);
         sd_event_source_disable_unref(sources->sweep);
         sd_event_unref(sources->event);
         free(sources->items);
-        free(sources->helper);
         free(sources->buffer);
         free(sources);
         return NULL;

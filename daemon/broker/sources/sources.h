@@ -16,6 +16,7 @@
 typedef struct sd_event sd_event;
 typedef struct Sources Sources;
 typedef struct Source Source;
+typedef struct Starter Starter;
 
 typedef struct SourcesEvents {
         /*
@@ -26,16 +27,12 @@ typedef struct SourcesEvents {
         void (*removed)(void *userdata, const char *name);
         /* Its process asks for something of another source: see wire/message.h. Answered by WIRE_ANSWER. */
         void (*ask)(void *userdata, Source *source, const WireReply *question);
+        /* The starter has ended, with all processes; there is no other. */
+        void (*starter_lost)(void *userdata);
 } SourcesEvents;
 
-/* First of all in the program, before anything is opened: sources keep one descriptor for their starts. */
-void sources_reserve(void);
-
-/*
- * helper: path of certbroker-source. -EBUSY unless SIGCHLD is blocked (in every thread): the loop
- * reaps.
- */
-int sources_new(sd_event *event, const char *helper, const SourcesEvents *events, void *userdata,
+/* starter: borrowed, as long as there are sources. */
+int sources_new(sd_event *event, Starter *starter, const SourcesEvents *events, void *userdata,
                 Sources **ret_sources);
 /*
  * Asks each process to end, kills it after 2 s; requests in flight are answered with
