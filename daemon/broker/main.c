@@ -22,6 +22,7 @@
 #include "broker/helper.h"
 #include "broker/print.h"
 #include "broker/sources/starter.h"
+#include "walls/filter.h"
 
 #define FILES_MAX 16384
 
@@ -142,6 +143,17 @@ static void raise_file_limit(void)
         (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer clients, then */
 }
 
+/* What only a source needs is left to the starter, from here on. */
+static void confine(void)
+{
+        int r = filter_install(FILTER_BROKER, false);
+
+        if (r < 0)
+                log_warning("certbrokerd is not kept from system calls that it does not need: "
+                            "seccomp cannot be set up: %s",
+                            strerror(-r));
+}
+
 static int prepare(char **argv, Starter **ret_starter)
 {
         CLEANUP(freep) char *helper = NULL;
@@ -159,6 +171,7 @@ static int prepare(char **argv, Starter **ret_starter)
         if (r < 0)
                 return r;
         closer_begin();
+        confine();
         return 0;
 }
 

@@ -25,6 +25,17 @@
 #define LOW_HALF UINT64_C(0xffffffff)
 
 #define SOURCE (1U << FILTER_SOURCE)
+#define BOTH   (SOURCE | 1U << FILTER_BROKER)
+
+/*
+ * LeakSanitizer stops a program at its end as a debugger would, from a process that it makes. A source ends
+ * without asking it.
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define UNTRACED SOURCE
+#else
+#define UNTRACED BOTH
+#endif
 
 typedef struct Row {
         const char *call;
@@ -34,87 +45,87 @@ typedef struct Row {
 /* Refused whatever the arguments. What this machine's architecture does not have is passed over. */
 static const Row rows[] = {
         /* other processes: their memory, descriptors, signals, limits and turns; most are of our own user */
-        { "ptrace", SOURCE },
-        { "process_vm_readv", SOURCE },
-        { "process_vm_writev", SOURCE },
-        { "process_madvise", SOURCE },
-        { "process_mrelease", SOURCE },
-        { "kcmp", SOURCE },
-        { "pidfd_open", SOURCE },
-        { "pidfd_getfd", SOURCE },
-        { "pidfd_send_signal", SOURCE },
-        { "tkill", SOURCE },
-        { "rt_sigqueueinfo", SOURCE },
-        { "rt_tgsigqueueinfo", SOURCE },
-        { "ioprio_set", SOURCE },
-        { "sched_setscheduler", SOURCE },
-        { "sched_setparam", SOURCE },
-        { "sched_setattr", SOURCE },
-        { "sched_setaffinity", SOURCE },
-        { "migrate_pages", SOURCE },
-        { "move_pages", SOURCE },
+        { "ptrace", UNTRACED },
+        { "process_vm_readv", BOTH },
+        { "process_vm_writev", BOTH },
+        { "process_madvise", BOTH },
+        { "process_mrelease", BOTH },
+        { "kcmp", BOTH },
+        { "pidfd_open", BOTH },
+        { "pidfd_getfd", BOTH },
+        { "pidfd_send_signal", BOTH },
+        { "tkill", BOTH },
+        { "rt_sigqueueinfo", BOTH },
+        { "rt_tgsigqueueinfo", BOTH },
+        { "ioprio_set", BOTH },
+        { "sched_setscheduler", BOTH },
+        { "sched_setparam", BOTH },
+        { "sched_setattr", BOTH },
+        { "sched_setaffinity", BOTH },
+        { "migrate_pages", BOTH },
+        { "move_pages", BOTH },
         /* other programs */
-        { "execve", SOURCE },
-        { "execveat", SOURCE },
-        { "fork", SOURCE },
-        { "vfork", SOURCE },
+        { "execve", BOTH },
+        { "execveat", BOTH },
+        { "fork", BOTH },
+        { "vfork", BOTH },
         /* to be who others take for the broker */
         { "listen", SOURCE },
         { "accept", SOURCE },
         { "accept4", SOURCE },
         /* other views of the system */
-        { "unshare", SOURCE },
-        { "setns", SOURCE },
-        { "chroot", SOURCE },
-        { "pivot_root", SOURCE },
-        { "mount", SOURCE },
-        { "umount", SOURCE },
-        { "umount2", SOURCE },
-        { "mount_setattr", SOURCE },
-        { "move_mount", SOURCE },
-        { "open_tree", SOURCE },
-        { "fsopen", SOURCE },
-        { "fsconfig", SOURCE },
-        { "fsmount", SOURCE },
-        { "fspick", SOURCE },
-        { "open_by_handle_at", SOURCE },
-        { "fanotify_init", SOURCE },
+        { "unshare", BOTH },
+        { "setns", BOTH },
+        { "chroot", BOTH },
+        { "pivot_root", BOTH },
+        { "mount", BOTH },
+        { "umount", BOTH },
+        { "umount2", BOTH },
+        { "mount_setattr", BOTH },
+        { "move_mount", BOTH },
+        { "open_tree", BOTH },
+        { "fsopen", BOTH },
+        { "fsconfig", BOTH },
+        { "fsmount", BOTH },
+        { "fspick", BOTH },
+        { "open_by_handle_at", BOTH },
+        { "fanotify_init", BOTH },
         /* parts of the kernel that are large, seldom needed, and often the way in */
-        { "bpf", SOURCE },
-        { "perf_event_open", SOURCE },
-        { "userfaultfd", SOURCE },
-        { "io_uring_setup", SOURCE },
-        { "io_uring_enter", SOURCE },
-        { "io_uring_register", SOURCE },
-        { "add_key", SOURCE },
-        { "request_key", SOURCE },
-        { "keyctl", SOURCE },
-        { "modify_ldt", SOURCE },
-        { "personality", SOURCE },
-        { "lookup_dcookie", SOURCE },
-        { "nfsservctl", SOURCE },
-        { "quotactl", SOURCE },
-        { "quotactl_fd", SOURCE },
+        { "bpf", BOTH },
+        { "perf_event_open", BOTH },
+        { "userfaultfd", BOTH },
+        { "io_uring_setup", BOTH },
+        { "io_uring_enter", BOTH },
+        { "io_uring_register", BOTH },
+        { "add_key", BOTH },
+        { "request_key", BOTH },
+        { "keyctl", BOTH },
+        { "modify_ldt", BOTH },
+        { "personality", BOTH },
+        { "lookup_dcookie", BOTH },
+        { "nfsservctl", BOTH },
+        { "quotactl", BOTH },
+        { "quotactl_fd", BOTH },
         /* the machine */
-        { "init_module", SOURCE },
-        { "finit_module", SOURCE },
-        { "delete_module", SOURCE },
-        { "kexec_load", SOURCE },
-        { "kexec_file_load", SOURCE },
-        { "reboot", SOURCE },
-        { "swapon", SOURCE },
-        { "swapoff", SOURCE },
-        { "iopl", SOURCE },
-        { "ioperm", SOURCE },
-        { "acct", SOURCE },
-        { "syslog", SOURCE },
-        { "vhangup", SOURCE },
-        { "sethostname", SOURCE },
-        { "setdomainname", SOURCE },
-        { "settimeofday", SOURCE },
-        { "clock_settime", SOURCE },
-        { "clock_adjtime", SOURCE },
-        { "adjtimex", SOURCE },
+        { "init_module", BOTH },
+        { "finit_module", BOTH },
+        { "delete_module", BOTH },
+        { "kexec_load", BOTH },
+        { "kexec_file_load", BOTH },
+        { "reboot", BOTH },
+        { "swapon", BOTH },
+        { "swapoff", BOTH },
+        { "iopl", BOTH },
+        { "ioperm", BOTH },
+        { "acct", BOTH },
+        { "syslog", BOTH },
+        { "vhangup", BOTH },
+        { "sethostname", BOTH },
+        { "setdomainname", BOTH },
+        { "settimeofday", BOTH },
+        { "clock_settime", BOTH },
+        { "clock_adjtime", BOTH },
+        { "adjtimex", BOTH },
 };
 
 /* Refused where `bits` of an argument are `value`. */
@@ -128,21 +139,21 @@ typedef struct ArgumentRow {
 
 static const ArgumentRow argument_rows[] = {
         /* a thread is made, a process is not; clone3() has its flags in memory, and the C library an older way */
-        { "clone", 0, CLONE_THREAD, 0, EPERM, SOURCE },
-        { "clone3", 0, 0, 0, ENOSYS, SOURCE },
+        { "clone", 0, CLONE_THREAD, 0, EPERM, UNTRACED },
+        { "clone3", 0, 0, 0, ENOSYS, BOTH },
         /* a signal to whoever is named as owner, when there is something to read */
-        { "fcntl", 1, LOW_HALF, F_SETOWN, EPERM, SOURCE },
-        { "fcntl", 1, LOW_HALF, F_SETOWN_EX, EPERM, SOURCE },
-        { "fcntl", 1, LOW_HALF, F_SETSIG, EPERM, SOURCE },
-        { "ioctl", 1, LOW_HALF, FIOSETOWN, EPERM, SOURCE },
-        { "ioctl", 1, LOW_HALF, SIOCSPGRP, EPERM, SOURCE },
+        { "fcntl", 1, LOW_HALF, F_SETOWN, EPERM, BOTH },
+        { "fcntl", 1, LOW_HALF, F_SETOWN_EX, EPERM, BOTH },
+        { "fcntl", 1, LOW_HALF, F_SETSIG, EPERM, BOTH },
+        { "ioctl", 1, LOW_HALF, FIOSETOWN, EPERM, BOTH },
+        { "ioctl", 1, LOW_HALF, SIOCSPGRP, EPERM, BOTH },
         /* characters for the terminal that somebody types at */
-        { "ioctl", 1, LOW_HALF, TIOCSTI, EPERM, SOURCE },
-        { "ioctl", 1, LOW_HALF, TIOCLINUX, EPERM, SOURCE },
+        { "ioctl", 1, LOW_HALF, TIOCSTI, EPERM, BOTH },
+        { "ioctl", 1, LOW_HALF, TIOCLINUX, EPERM, BOTH },
         /* to outlive the broker; to be looked into */
-        { "prctl", 0, LOW_HALF, PR_SET_PDEATHSIG, EPERM, SOURCE },
-        { "prctl", 0, LOW_HALF, PR_SET_DUMPABLE, EPERM, SOURCE },
-        { "prctl", 0, LOW_HALF, PR_SET_PTRACER, EPERM, SOURCE },
+        { "prctl", 0, LOW_HALF, PR_SET_PDEATHSIG, EPERM, UNTRACED },
+        { "prctl", 0, LOW_HALF, PR_SET_DUMPABLE, EPERM, UNTRACED },
+        { "prctl", 0, LOW_HALF, PR_SET_PTRACER, EPERM, UNTRACED },
 };
 
 static int add_row(scmp_filter_ctx filter, const Row *row)
@@ -164,14 +175,13 @@ static int add_argument_row(scmp_filter_ctx filter, const ArgumentRow *row)
 /*
  * The argument must be this number. There is no "refuse unless": each bit that is another one is refused by itself.
  */
-static int add_only(scmp_filter_ctx filter, const char *call, unsigned argument, uint32_t number,
-                    unsigned programs)
+static int add_only(scmp_filter_ctx filter, const char *call, unsigned argument, uint32_t number)
 {
         int r = 0;
 
         for (unsigned bit = 0; r == 0 && bit < 32; bit++) {
                 uint64_t mask = UINT64_C(1) << bit;
-                const ArgumentRow row = { call, argument, mask, ~number & mask, EPERM, programs };
+                const ArgumentRow row = { call, argument, mask, ~number & mask, EPERM, BOTH };
 
                 r = add_argument_row(filter, &row);
         }
@@ -184,25 +194,26 @@ static int add_processes(scmp_filter_ctx filter)
         uint32_t pid = (uint32_t)getpid();
         int r;
 
-        r = add_only(filter, "kill", 0, pid, SOURCE);
+        r = add_only(filter, "kill", 0, pid);
         if (r == 0)
-                r = add_only(filter, "tgkill", 0, pid, SOURCE);
+                r = add_only(filter, "tgkill", 0, pid);
         if (r == 0)
-                r = add_only(filter, "prlimit64", 0, 0, SOURCE);
+                r = add_only(filter, "prlimit64", 0, 0);
         /* A thread of its own gives way: the one that calls. */
         if (r == 0)
-                r = add_only(filter, "setpriority", 0, PRIO_PROCESS, SOURCE);
+                r = add_only(filter, "setpriority", 0, PRIO_PROCESS);
         if (r == 0)
-                r = add_only(filter, "setpriority", 1, 0, SOURCE);
+                r = add_only(filter, "setpriority", 1, 0);
         return r;
 }
 
-static bool family_is_wanted(unsigned family, bool network)
+static bool family_is_wanted(unsigned family, FilterProgram program, bool network)
 {
         switch (family) {
-        case AF_UNIX:    /* pcscd, name services, the log */
-        case AF_NETLINK: /* USB devices that come and go; the machine's own addresses */
+        case AF_UNIX: /* the bus, the log, name services; pcscd */
                 return true;
+        case AF_NETLINK: /* USB devices that come and go; the machine's own addresses */
+                return program == FILTER_SOURCE;
         case AF_INET:
         case AF_INET6:
         case AF_VSOCK:
@@ -212,14 +223,14 @@ static bool family_is_wanted(unsigned family, bool network)
         }
 }
 
-static int add_families(scmp_filter_ctx filter, bool network)
+static int add_families(scmp_filter_ctx filter, FilterProgram program, bool network)
 {
         ArgumentRow row = { .call = "socket", .bits = LOW_HALF, .error = EAFNOSUPPORT };
         int r = 0;
 
         for (unsigned family = 0; r == 0 && family < 64; family++) {
                 row.value = family;
-                if (!family_is_wanted(family, network))
+                if (!family_is_wanted(family, program, network))
                         r = add_argument_row(filter, &row);
         }
         for (unsigned bit = 6; r == 0 && bit < 32; bit++) { /* 64 and above */
@@ -245,8 +256,8 @@ static int fill(scmp_filter_ctx filter, FilterProgram program, bool network)
                 if (argument_rows[i].programs & bit)
                         r = add_argument_row(filter, &argument_rows[i]);
         if (r == 0)
-                r = add_families(filter, network);
-        if (r == 0 && program == FILTER_SOURCE)
+                r = add_families(filter, program, network);
+        if (r == 0)
                 r = add_processes(filter);
         return r;
 }

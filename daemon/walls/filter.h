@@ -9,6 +9,7 @@
 
 typedef enum FilterProgram {
         FILTER_SOURCE, /* one source of keys: starts nothing, listens to nobody, signals nobody */
+        FILTER_BROKER, /* certbrokerd: starts nothing, signals nobody, has no socket but AF_UNIX's */
         _FILTER_PROGRAM_N
 } FilterProgram;
 

@@ -120,6 +120,7 @@ def test_without_filters(taken):
     taken.daemon_command = [PYTHON, "-c", WITHOUT, "seccomp,landlock_create_ruleset"]
     results = attack(taken)
     assert "this process is not kept from system calls" in taken.log_text()
+    assert "certbrokerd is not kept from system calls" in taken.log_text()
     assert NEEDED | {"inet", "fork", "pidfd"} <= {name for name, result in results.items() if result == "done"}
 
 
@@ -140,9 +141,22 @@ def is_gone(pid):
     return state in "ZX"
 
 
+def status_of(pid):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
 def descriptors(pid):
     """The number of each, and what it is; without inodes."""
     return {int(link.name): re.sub(r"\d+", "N", os.readlink(link)) for link in pathlib.Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_certbrokerd_is_walled_in(broker):
+    """It has put up a filter that the starter has not (what it refuses: test-filter.c), and starts nothing itself."""
+    own, starter = status_of(broker.daemon.pid), status_of(broker.starter_pid())
+    assert own["Seccomp"] == "2"
+    assert int(own["Seccomp_filters"]) == int(starter["Seccomp_filters"]) + 1
+    assert own["NoNewPrivs"] == starter["NoNewPrivs"] == "1"
 
 
 def test_the_starter_has_nothing_of_anybodys(broker):
