@@ -16,19 +16,24 @@ from broker import NAME, SOFTHSM, Failure, certificate_path, wait_until
 from lifecycle import generate
 
 
-@pytest.fixture
-def faulty(stopped):
-    """A broker whose token fails as faulty.rules() says, with a certificate that has to stay as it is."""
+def start_faulty(stopped):
+    """Its token fails as .rules() says, and .calls is the log of its module's calls."""
     rules = stopped.faults / "rules"
     calls = stopped.faults / "calls"
     rules.write_text("")
     stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
                                  "P11FAULT_LOG": str(calls)}
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
-    stopped.start()
-    stopped.cert = stopped.import_new("kept", issuer=pki.Issuer())
     stopped.rules = rules.write_text
     stopped.calls = calls
+    stopped.start()
+
+
+@pytest.fixture
+def faulty(stopped):
+    """With a certificate that has to stay as it is."""
+    start_faulty(stopped)
+    stopped.cert = stopped.import_new("kept", issuer=pki.Issuer())
     yield stopped
     signature = stopped.sign("kept", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"))
     pki.verify(stopped.cert.public_key(), "ecdsa-sha256", signature, b"m")

@@ -139,7 +139,8 @@ static int may_destroy(Job *job, const Certificate *certificate, Failure *failur
                                  failure);
 }
 
-static int submit_destroy(Job *job, const Certificate *certificate, char *key_uri, Failure *failure)
+static int submit_destroy(Job *job, const Certificate *certificate,
+                          const Generation *generation, Failure *failure)
 {
         WireRequest request;
         Source *source = NULL;
@@ -157,7 +158,8 @@ static int submit_destroy(Job *job, const Certificate *certificate, char *key_ur
         request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec;
         request.name = job->id;
-        request.key_uri = key_uri;
+        request.key_uri = generation->key_uri;
+        request.certificates = holding_certificates(job->manage, certificate, generation);
         return source_submit(source, &request, on_destroyed, job, failure);
 }
 
@@ -177,8 +179,7 @@ static void destroy_next(Job *job)
         i = job->i_generation++;
         if (i >= certificate->n_generations)
                 forget(job);
-        else if (submit_destroy(job, certificate, certificate->generations[i]->key_uri, &failure) !=
-                 0)
+        else if (submit_destroy(job, certificate, certificate->generations[i], &failure) != 0)
                 job_finish(job, &failure);
 }
 

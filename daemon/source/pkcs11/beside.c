@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/strings.h"
+#include "pki/signature.h"
 #include "pki/token-object.h"
 #include "pki/x509.h"
 
@@ -382,18 +383,48 @@ static int collect_own(Session *session, const KeyFacts *facts, CK_OBJECT_CLASS 
         return r;
 }
 
-int key_certificates(Session *session, const KeyFacts *facts, ObjectList *ret_list,
-                     Failure *failure)
+int key_certificates(Session *session, const KeyFacts *facts, WireCertificates whose,
+                     ObjectList *ret_list, Failure *failure)
 {
         int r;
 
         r = collect_own(session, facts, CKO_CERTIFICATE, ret_list, failure);
-        return r == 0 ? find_own(session, &facts->locator.id, ret_list, failure) : r;
+        /* An owner's key may have an id as long as ours; what has that and a byte more is something else of his. */
+        if (r != 0 || whose == WIRE_CERTIFICATES_OWNER)
+                return r;
+        return find_own(session, &facts->locator.id, ret_list, failure);
 }
 
 int key_publics(Session *session, const KeyFacts *facts, ObjectList *ret_list, Failure *failure)
 {
         return collect_own(session, facts, CKO_PUBLIC_KEY, ret_list, failure);
+}
+
+int leaf_own_id(const char *name, const Bytes *der, uint8_t ret_id[OWN_ID_LENGTH])
+{
+        const size_t n_name = strlen(name) + 1;
+        CLEANUP(freep) uint8_t *both = malloc(n_name + der->n);
+        CLEANUP(bytes_deinit) Bytes hash = { 0 };
+        int r;
+
+        if (!both)
+                return -ENOMEM;
+        memcpy(mempcpy(both, name, n_name), der->data, der->n);
+        r = pki_hash(DIGEST_SHA256, both, n_name + der->n, &hash);
+        if (r == 0)
+                memcpy(ret_id, hash.data, OWN_ID_LENGTH);
+        return r;
+}
+
+/* Not the owner's, who may call his certificate as the id is called, and give it an id as long as ours. */
+static int is_installed_for(const char *name, const Bytes *der, const Bytes *id, bool *ret_is)
+{
+        uint8_t own[OWN_ID_LENGTH];
+        int r = leaf_own_id(name, der, own);
+
+        if (r == 0)
+                *ret_is = id->n == OWN_ID_LENGTH && memcmp(id->data, own, OWN_ID_LENGTH) == 0;
+        return r;
 }
 
 int key_certificates_of(Session *session, const KeyFacts *facts, const char *name,
@@ -405,16 +436,20 @@ int key_certificates_of(Session *session, const KeyFacts *facts, const char *nam
         r = find_own_leaves(session, facts, name, &leaves, failure);
         for (size_t i = 0; i < leaves.n && r == 0; i++) {
                 ObjectList one = { &leaves.handles[i], 1, false };
+                CLEANUP(bytes_deinit) Bytes der = { 0 };
                 CLEANUP(bytes_deinit) Bytes id = { 0 };
                 bool own = false;
 
-                r = belongs(session, facts, CKO_CERTIFICATE, leaves.handles[i], &own, failure);
-                if (r != 0 || !own)
-                        continue;
-                r = object_read(session, leaves.handles[i], CKA_ID, &id, failure);
+                r = object_read(session, leaves.handles[i], CKA_VALUE, &der, failure);
                 if (r == 0)
+                        r = object_read(session, leaves.handles[i], CKA_ID, &id, failure);
+                if (r == 0)
+                        r = is_installed_for(name, &der, &id, &own);
+                if (r == 0 && own)
+                        r = belongs(session, facts, CKO_CERTIFICATE, leaves.handles[i], &own, failure);
+                if (r == 0 && own)
                         r = find_own(session, &id, ret_list, failure);
-                if (r == 0)
+                if (r == 0 && own)
                         r = object_list_append(ret_list, &one);
         }
         return r;

@@ -40,9 +40,14 @@ char *chain_warning(const BytesList *chain,
                     const char *missing); /* NULL: nothing to warn of. Owned */
 
 /* All certificates and public keys that are this key's alone. */
-int key_certificates(Session *session, const KeyFacts *facts, ObjectList *ret_list,
-                     Failure *failure);
+int key_certificates(Session *session, const KeyFacts *facts, WireCertificates whose,
+                     ObjectList *ret_list, Failure *failure);
 int key_publics(Session *session, const KeyFacts *facts, ObjectList *ret_list, Failure *failure);
+/*
+ * The CKA_ID of a leaf that is installed for this id beside a key that was not made for it. It follows from both, so that
+ * it can be told from whatever else is in the token before it is destroyed.
+ */
+int leaf_own_id(const char *name, const Bytes *der, uint8_t ret_id[OWN_ID_LENGTH]);
 /* Those that were installed for this id, and lie where only its own do. */
 int key_certificates_of(Session *session, const KeyFacts *facts, const char *name,
                         ObjectList *ret_list, Failure *failure);

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/strings.h"
 #include "source/pkcs11/facts.h"
 #include "source/pkcs11/mechanism.h"
@@ -21,7 +20,6 @@
 #include "source/pkcs11/sign.h"
 #include "source/pkcs11/take-back.h"
 
-#define ROLLBACK_USEC  (5 * USEC_PER_SEC)
 #define ATTRIBUTES_MAX 12
 
 typedef struct Parameters {
@@ -72,22 +70,11 @@ static void generation_deinit(Generation *generation)
 
 /* Taking back */
 
-static int take_back_work(Session *session, void *userdata, Failure *failure)
+static int take_back_halves(Session *session, const Generation *generation, Failure *failure)
 {
-        const Generation *generation = userdata;
         size_t n_objects;
 
         return take_back_objects(session, generation->id, &n_objects, failure);
-}
-
-static void roll_back(Token *token, Generation *generation)
-{
-        Failure failure = { 0 };
-
-        if (generation->begun && session_run(token, clock_monotonic_usec() + ROLLBACK_USEC,
-                                             take_back_work, generation, &failure) != 0)
-                log_error("source '%s': a key labelled '%s' may be left on the token: %s",
-                          token->name, generation->request->name, failure.text);
 }
 
 /* Making */
@@ -158,7 +145,7 @@ static int make_key(Session *session, Generation *generation, CK_OBJECT_HANDLE *
         rv = make(session, generation, &making->params[0], ret_private);
         if (making->params[1].n > 0 && params_refused(rv)) {
                 /* Of what was refused there may be halves, with the id that the next try has too. */
-                int r = take_back_work(session, generation, failure);
+                int r = take_back_halves(session, generation, failure);
 
                 if (r != 0)
                         return r;
@@ -226,7 +213,7 @@ static int generate_work(Session *session, void *userdata, Failure *failure)
 
         r = check_mechanisms(session, generation->request->key_type, failure);
         if (r == 0 && generation->begun) /* a second try makes all anew, under the same id */
-                r = take_back_work(session, generation, failure);
+                r = take_back_halves(session, generation, failure);
         if (r == 0)
                 r = make_key(session, generation, &private, failure);
         if (r == 0) {
@@ -260,7 +247,7 @@ int generate_key(void *instance, const DriverCall *call, WireReply *reply)
         r = session_run(token, call->deadline_usec, generate_work, &generation, &reply->failure);
         if (r == 0)
                 r = key_facts_reply(token, &generation.facts, reply);
-        if (r != 0)
-                roll_back(token, &generation);
+        if (r != 0 && generation.begun)
+                take_back_begun(token, generation.id, name);
         return r;
 }

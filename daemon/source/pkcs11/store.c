@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Import, install, destroy. Invariant: what fails leaves nothing on the token: every object that was made is noted
- * before the next call, and destroyed if a later one fails. Destroying a key takes only what is its own, and the
- * private key last, so that it can be done again if it fails half-way.
+ * Import, install, destroy. Invariants: what fails leaves nothing on the token. A handle is used in the session's run
+ * that got it, and never later: the module may have been initialised anew by then, and the handle be somebody else's
+ * object. Destroying a key takes only what is its own, and the private key last, so that it can be done again if it
+ * fails half-way.
  */
 #include "source/pkcs11/store.h"
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -24,9 +24,7 @@
 #include "source/pkcs11/take-back.h"
 #include "source/pkcs11/template.h"
 
-#define ROLLBACK_USEC (5 * USEC_PER_SEC)
-
-/* Objects made so far */
+/* Objects */
 
 static int note_object(ObjectList *created, CK_OBJECT_HANDLE object)
 {
@@ -51,22 +49,7 @@ static int destroy_all(Session *session, ObjectList *list, const char *doing, Fa
         return 0;
 }
 
-static int rollback_work(Session *session, void *userdata, Failure *failure)
-{
-        return destroy_all(session, userdata, "take back what was begun", failure);
-}
-
-static void roll_back(Token *token, ObjectList *created)
-{
-        Failure failure = { 0 };
-
-        if (created->n > 0 && session_run(token, clock_monotonic_usec() + ROLLBACK_USEC,
-                                          rollback_work, created, &failure) != 0)
-                log_error("source '%s': %zu objects are left on the token: %s", token->name,
-                          created->n, failure.text);
-}
-
-/* The leaf with this id, the others with an index after it. */
+/* The leaf with this id, the others with an index after it. What was made is in *created, also of what failed. */
 static int create_chain(Session *session, const ObjectName *name, const BytesList *chain,
                         ObjectList *created, Failure *failure)
 {
@@ -96,7 +79,7 @@ typedef struct Import {
         PkiPublicParts public;
         PkiPrivateParts private;
         uint8_t id[OWN_ID_LENGTH];
-        ObjectList created;
+        bool begun; /* objects of this id may be on the token */
         KeyFacts facts;
 } Import;
 
@@ -105,7 +88,6 @@ static void import_deinit(Import *import)
         pki_bundle_deinit(&import->bundle);
         pki_public_parts_deinit(&import->public);
         pki_private_parts_deinit(&import->private);
-        object_list_deinit(&import->created);
         key_facts_deinit(&import->facts);
 }
 
@@ -145,19 +127,17 @@ static const char *mechanism_of(KeyType type)
 static int import_objects(Session *session, Import *import, const ObjectName *name,
                           Failure *failure)
 {
+        CLEANUP(object_list_deinit) ObjectList chain = { 0 };
         CK_OBJECT_HANDLE object, public;
         int r;
 
+        import->begun = true;
         r = create_private_key(session, name, &import->public, &import->private,
                                import->request->extractable, &object, failure);
         if (r == 0)
-                r = note_object(&import->created, object);
-        if (r == 0)
                 r = create_public_key(session, name, &import->public, &public, failure);
         if (r == 0)
-                r = note_object(&import->created, public);
-        if (r == 0)
-                r = create_chain(session, name, &import->bundle.chain, &import->created, failure);
+                r = create_chain(session, name, &import->bundle.chain, &chain, failure);
         if (r == 0)
                 r = keys_read(session, object, &import->facts.key, failure);
         return r;
@@ -168,7 +148,8 @@ static int import_work(Session *session, void *userdata, Failure *failure)
         Import *import = userdata;
         KeyType type = import->bundle.key_type;
         ObjectName name = { { import->id, sizeof(import->id) }, { 0 } };
-        int r;
+        size_t n_objects;
+        int r = 0;
 
         name.label.n = strlen(import->request->name);
         name.label.data = (uint8_t *)import->request->name;
@@ -176,8 +157,8 @@ static int import_work(Session *session, void *userdata, Failure *failure)
                 return fail(failure, CB_NOT_SUPPORTED,
                             "the token cannot sign with a key of type %s: it lacks %s",
                             key_type_name(type), mechanism_of(type));
-        /* A second try makes all anew, under the same id. */
-        r = destroy_all(session, &import->created, "take back what was begun", failure);
+        if (import->begun) /* a second try makes all anew, under the same id */
+                r = take_back_objects(session, import->id, &n_objects, failure);
         if (r == 0)
                 r = import_objects(session, import, &name, failure);
         if (r == 0)
@@ -225,8 +206,8 @@ int store_import(Token *token, const DriverCall *call, WireReply *reply)
         r = session_run(token, call->deadline_usec, import_work, &import, &reply->failure);
         if (r == 0)
                 r = import_reply(token, &import, reply);
-        if (r != 0)
-                roll_back(token, &import.created);
+        if (r != 0 && import.begun)
+                take_back_begun(token, import.id, call->request->name);
         return r;
 }
 
@@ -234,16 +215,8 @@ int store_import(Token *token, const DriverCall *call, WireReply *reply)
 
 typedef struct Install {
         const WireRequest *request;
-        uint8_t id[OWN_ID_LENGTH]; /* where the certificates do not lie beside the key */
-        ObjectList created;
-        ObjectList old;
+        char *warning;
 } Install;
-
-static void install_deinit(Install *install)
-{
-        object_list_deinit(&install->created);
-        object_list_deinit(&install->old);
-}
 
 static int check_leaf(const KeyFacts *facts, const BytesList *chain, Failure *failure)
 {
@@ -267,23 +240,58 @@ static int check_leaf(const KeyFacts *facts, const BytesList *chain, Failure *fa
  * Beside a key that was made for this id. Beside any other key they would be taken for its owner's, or for another
  * id's: there they have the id as label, and a CKA_ID of their own.
  */
-static int install_objects(Session *session, Install *install, const KeyFacts *facts,
-                           Failure *failure)
+static int name_chain(const WireRequest *request, const KeyFacts *facts, uint8_t id[OWN_ID_LENGTH],
+                      ObjectName *ret_name)
 {
-        const WireRequest *request = install->request;
         const Asker asker = { request->name, request->certificates };
-        ObjectName name = { facts->locator.id, facts->locator.label };
-        int r;
 
         if (key_is_made_for(facts, &asker)) {
-                r = key_certificates(session, facts, &install->old, failure);
-        } else {
-                name = (ObjectName){ { install->id, sizeof(install->id) },
-                                     { (uint8_t *)request->name, strlen(request->name) } };
-                r = key_certificates_of(session, facts, request->name, &install->old, failure);
+                *ret_name = (ObjectName){ facts->locator.id, facts->locator.label };
+                return 0;
         }
-        return r == 0 ? create_chain(session, &name, &request->chain, &install->created, failure)
-                      : r;
+        *ret_name = (ObjectName){ { id, OWN_ID_LENGTH },
+                                  { (uint8_t *)request->name, strlen(request->name) } };
+        return leaf_own_id(request->name, &request->chain.items[0], id);
+}
+
+/* Those that the new ones take the place of; also what a first try has left. */
+static int find_old(Session *session, const WireRequest *request, const KeyFacts *facts,
+                    ObjectList *ret_old, Failure *failure)
+{
+        const Asker asker = { request->name, request->certificates };
+
+        return key_is_made_for(facts, &asker)
+                       ? key_certificates(session, facts, request->certificates, ret_old, failure)
+                       : key_certificates_of(session, facts, request->name, ret_old, failure);
+}
+
+static int replace_chain(Session *session, Install *install, const KeyFacts *facts,
+                         Failure *failure)
+{
+        CLEANUP(object_list_deinit) ObjectList created = { 0 };
+        CLEANUP(object_list_deinit) ObjectList old = { 0 };
+        const WireRequest *request = install->request;
+        uint8_t id[OWN_ID_LENGTH];
+        Failure why = { 0 };
+        ObjectName name;
+        int r;
+
+        r = name_chain(request, facts, id, &name);
+        if (r == 0)
+                r = find_old(session, request, facts, &old, failure);
+        if (r != 0)
+                return r;
+        r = create_chain(session, &name, &request->chain, &created, failure);
+        if (r != 0) {
+                if (destroy_all(session, &created, "take back what was begun", &why) != 0)
+                        log_error("source '%s': %zu certificates of '%s' are left on the token: %s",
+                                  session->token->name, created.n, request->name, why.text);
+                return r;
+        }
+        /* The new ones are there; that old ones stay is a nuisance, no failure: the newest is taken. */
+        if (destroy_all(session, &old, "take away the certificates before", &why) != 0)
+                install->warning = strdup(why.text);
+        return 0;
 }
 
 static int install_work(Session *session, void *userdata, Failure *failure)
@@ -292,42 +300,22 @@ static int install_work(Session *session, void *userdata, Failure *failure)
         CLEANUP(key_facts_deinit) KeyFacts facts = { 0 };
         int r;
 
-        object_list_deinit(&install->old);
-        r = destroy_all(session, &install->created, "take back what was begun", failure);
-        if (r == 0)
-                r = key_facts_find(session, install->request->key_uri, &facts, failure);
+        r = key_facts_find(session, install->request->key_uri, &facts, failure);
         if (r == 0)
                 r = check_leaf(&facts, &install->request->chain, failure);
-        return r == 0 ? install_objects(session, install, &facts, failure) : r;
-}
-
-static int install_finish(Session *session, void *userdata, Failure *failure)
-{
-        Install *install = userdata;
-
-        return destroy_all(session, &install->old, "take away the certificates before", failure);
+        return r == 0 ? replace_chain(session, install, &facts, failure) : r;
 }
 
 int store_install(Token *token, const DriverCall *call, WireReply *reply)
 {
-        CLEANUP(install_deinit) Install install = { .request = call->request };
-        Failure failure = { 0 };
+        Install install = { .request = call->request };
         int r;
 
         if (!call->request->key_uri || !call->request->name || !*call->request->name)
                 return fail(&reply->failure, CB_INVALID_ARGUMENT, "no key or id is named");
-        if (getrandom(install.id, sizeof(install.id), 0) != sizeof(install.id))
-                return -EIO;
         r = session_run(token, call->deadline_usec, install_work, &install, &reply->failure);
-        if (r != 0) {
-                roll_back(token, &install.created);
-                return r;
-        }
-        /* The new ones are there; that old ones stay is a nuisance, no failure: the newest is taken. */
-        if (install.old.n > 0 &&
-            session_run(token, call->deadline_usec, install_finish, &install, &failure) != 0)
-                reply->warning = strdup(failure.text);
-        return 0;
+        reply->warning = install.warning;
+        return r;
 }
 
 /* Destroy */
@@ -346,7 +334,7 @@ static int destroy_work(Session *session, void *userdata, Failure *failure)
         if (r == 0)
                 r = key_publics(session, &facts, &doomed, failure);
         if (r == 0)
-                r = key_certificates(session, &facts, &doomed, failure);
+                r = key_certificates(session, &facts, request->certificates, &doomed, failure);
         if (r == 0 && request->name)
                 r = key_certificates_of(session, &facts, request->name, &doomed, failure);
         if (r == 0)

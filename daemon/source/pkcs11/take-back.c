@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What was begun is taken back by its CKA_ID, not by handles: a call that failed may have made objects
- * without telling their handles, and a process that was killed has told nothing. The id is random and of
- * one import or generation alone, so nothing else can have it. Done again, it does no harm.
+ * without telling their handles, a process that was killed has told nothing, and when the module has been
+ * initialised anew the same handles mean other objects. The id is random and of one import or generation
+ * alone, so nothing else can have it. Done again, it does no harm.
  */
 #include "source/pkcs11/take-back.h"
 
@@ -10,12 +11,14 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "pki/x509.h"
 #include "source/pkcs11/object.h"
 #include "source/pkcs11/session.h"
 
 #define OBJECTS_MAX 8
+#define BEGUN_USEC  (5 * USEC_PER_SEC)
 
 typedef struct TakeBack {
         const uint8_t *id;
@@ -62,6 +65,16 @@ static int work(Session *session, void *userdata, Failure *failure)
         TakeBack *job = userdata;
 
         return take_back_objects(session, job->id, &job->n_objects, failure);
+}
+
+void take_back_begun(Token *token, const uint8_t id[OWN_ID_LENGTH], const char *label)
+{
+        TakeBack job = { .id = id };
+        Failure failure = { 0 };
+
+        if (session_run(token, clock_monotonic_usec() + BEGUN_USEC, work, &job, &failure) != 0)
+                log_error("source '%s': objects labelled '%s' may be left on the token: %s",
+                          token->name, label, failure.text);
 }
 
 int take_back(Token *token, const DriverCall *call, WireReply *reply)

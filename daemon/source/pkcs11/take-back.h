@@ -8,6 +8,9 @@
 int take_back_objects(Session *session, const uint8_t id[OWN_ID_LENGTH], size_t *ret_n_objects,
                       Failure *failure);
 
+/* The same, at once, after a failure: what cannot be is logged, and the broker has it tried again. */
+void take_back_begun(Token *token, const uint8_t id[OWN_ID_LENGTH], const char *label);
+
 /* WIRE_TAKE_BACK: input = the id. */
 int take_back(Token *token, const DriverCall *call, WireReply *reply);
 
