@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys, certificates and bundles for the tests, and the independent judge of signatures: python3-cryptography."""
 
+import contextlib
 import datetime
 import functools
 import hashlib
+import os
+import pathlib
+import tempfile
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -37,13 +41,18 @@ def new_key(key_type):
 
 
 @functools.lru_cache(maxsize=None)
-def _kept(key_type, which):
-    return new_key(key_type)
-
-
 def key(key_type, which=0):
-    """As new_key, but the same one each time: making RSA keys takes long."""
-    return _kept(key_type, which)
+    """As new_key, but the same one each time: making RSA keys takes long. Those are kept in the build, for other tests."""
+    if not key_type.startswith("rsa-") or "CERTBROKER_BUILD" not in os.environ:
+        return new_key(key_type)
+    path = pathlib.Path(os.environ["CERTBROKER_BUILD"], "tests/integration", f"{key_type}-{which}.pem")
+    with contextlib.suppress(FileNotFoundError):
+        return serialization.load_pem_private_key(path.read_bytes(), None)
+    made = new_key(key_type)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:  # whole, or not there
+        file.write(pem(made))
+    os.replace(file.name, path)
+    return made
 
 
 def algorithms_of(key_type):

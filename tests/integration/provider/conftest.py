@@ -24,8 +24,6 @@ PROGRAM = BUILD / "tests/integration/provider/test-provider"
 class Fake:
     """The fake broker (fake_broker.py) on a bus of its own; its files are in `folder`."""
 
-    made = {}  # the keys of the first one serve all: making RSA keys takes long
-
     def __init__(self, folder):
         self.folder = folder
         self.surroundings = Broker(folder)
@@ -35,14 +33,11 @@ class Fake:
         self.folder.joinpath("message").write_bytes(b"to be signed\n")
 
     def start(self, *arguments):
-        for name, content in self.made.items():
-            self.folder.joinpath(name).write_bytes(content)
         environment = {**os.environ, "DBUS_SESSION_BUS_ADDRESS": self.address,
                        "PYTHONPATH": str(HERE.parent), "PYTHONDONTWRITEBYTECODE": "1"}
         self.process = subprocess.Popen([PYTHON, HERE / "fake_broker.py", self.folder, *arguments],
                                         env=environment, stdout=subprocess.PIPE, preexec_fn=die_with_parent)
         assert self.process.stdout.readline() == b"ready\n"
-        self.made.update({path.name: path.read_bytes() for path in self.folder.glob("*.private")})
         return self
 
     def stop(self):

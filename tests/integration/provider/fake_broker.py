@@ -142,7 +142,7 @@ class Broker(dbus.service.Object):
         path = self.folder / f"{id}.private"
         if path.exists():  # it was restarted: all is as before
             return serialization.load_pem_private_key(path.read_bytes(), None)
-        key = pki.new_key(key_type)
+        key = pki.key(key_type, which=id)
         path.write_bytes(pki.pem(key))
         path.chmod(0o600)
         return key

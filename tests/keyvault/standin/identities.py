@@ -2,10 +2,13 @@
 """Who may ask: the identities, what each may do in the vault, and the access tokens that name them."""
 
 import dataclasses
+import functools
 import hashlib
+import pathlib
 import time
 import uuid
 
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from . import jwt
@@ -14,6 +17,8 @@ from .errors import vault_error
 
 TENANT = "11111111-2222-3333-4444-555555555555"
 OTHER_TENANT = "99999999-8888-7777-6666-555555555555"
+
+TOKEN_KEY = pathlib.Path(__file__).with_name("token-key.pem")
 
 OPERATIONS = {
     "certificates": ("get", "list", "import", "create", "update", "delete", "recover", "purge"),
@@ -57,15 +62,19 @@ class Clock:
 
 
 class Identities:
-    """The identities, and the one key that signs access tokens."""
+    """The identities, and the one key that signs access tokens: always the same, no secret, for making one takes long."""
 
     def __init__(self, clock):
         self.clock = clock
-        self.key = rsa.generate_private_key(65537, 2048)
+        self.key = serialization.load_pem_private_key(TOKEN_KEY.read_bytes(), None)
         self.key_id = hashlib.sha1(str(self.key.public_key().public_numbers().n).encode()).hexdigest().upper()
-        self.cluster_key = rsa.generate_private_key(65537, 2048)
         self.cluster_issuer = "https://cluster.localhost/"
         self.reset()
+
+    @functools.cached_property
+    def cluster_key(self):
+        """What signs a cluster's tokens; few ask for one, and making it takes long."""
+        return rsa.generate_private_key(65537, 2048)
 
     def reset(self):
         """As at the start; tokens that were issued before stay good, for the keys stay."""
