@@ -54,6 +54,7 @@ const char *resource_name(Resource resource)
                 [RESOURCE_BUS_BYTES] = "bytes on the bus",
                 [RESOURCE_MAKING] = "things made in a time",
                 [RESOURCE_STOCK] = "things that a grant covers",
+                [RESOURCE_SIGNALS] = "signals not told yet",
         };
 
         return names[resource];

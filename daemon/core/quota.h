@@ -24,6 +24,7 @@ typedef enum Resource {
         RESOURCE_BUS_BYTES,   /* a rate: of what is sent to it on the bus */
         RESOURCE_MAKING,      /* a rate: of certificates, generations and backends that it makes */
         RESOURCE_STOCK,       /* of these, what one grant covers */
+        RESOURCE_SIGNALS,     /* that it has yet to be told: then it is told none of them */
         _RESOURCE_N
 } Resource;
 

@@ -23,8 +23,9 @@ struct TurnUser {
         uint32_t uid;
         uint64_t time;
         size_t n_turns; /* that point to it */
-        TAILQ_HEAD(, Turn) wanted;
-        TAILQ_ENTRY(TurnUser) waiting; /* while any is */
+        TAILQ_HEAD(TurnList, Turn) wanted[2]; /* the slow ones are the second */
+        bool was_slow;                        /* the last one that it had */
+        TAILQ_ENTRY(TurnUser) waiting;        /* while any is wanted */
 };
 
 typedef struct ClassState {
@@ -155,7 +156,8 @@ static int add_user(Turns *turns, size_t index_of_class, uint32_t uid, TurnUser 
         if (!user)
                 return -ENOMEM;
         *user = (TurnUser){ .class = index_of_class, .uid = uid, .time = class->floor };
-        TAILQ_INIT(&user->wanted);
+        TAILQ_INIT(&user->wanted[false]);
+        TAILQ_INIT(&user->wanted[true]);
         index = user_index(class, uid);
         memmove(users + index + 1, users + index, (class->n_users - index) * sizeof(*users));
         users[index] = user;
@@ -178,6 +180,11 @@ static int join(Turns *turns, size_t class, uint32_t uid, TurnUser **ret_user)
 
 /* --- wanting --- */
 
+static bool wants_none(const TurnUser *user)
+{
+        return TAILQ_EMPTY(&user->wanted[false]) && TAILQ_EMPTY(&user->wanted[true]);
+}
+
 static void unwant(Turn *turn)
 {
         TurnUser *user = turn->user;
@@ -185,8 +192,8 @@ static void unwant(Turn *turn)
         if (!turn->is_wanted)
                 return;
         turn->is_wanted = false;
-        TAILQ_REMOVE(&user->wanted, turn, entry);
-        if (TAILQ_EMPTY(&user->wanted))
+        TAILQ_REMOVE(&user->wanted[turn->is_slow], turn, entry);
+        if (wants_none(user))
                 TAILQ_REMOVE(&turn->turns->classes[user->class].waiting, user, waiting);
 }
 
@@ -198,13 +205,13 @@ void turn_want(Turn *turn)
         if (turn->is_wanted)
                 return;
         turn->is_wanted = true;
-        if (TAILQ_EMPTY(&user->wanted)) {
+        if (wants_none(user)) {
                 if (TAILQ_EMPTY(&class->waiting))
                         class->time = MAX(class->time, turn->turns->floor);
                 user->time = MAX(user->time, class->floor);
                 TAILQ_INSERT_TAIL(&class->waiting, user, waiting);
         }
-        TAILQ_INSERT_TAIL(&user->wanted, turn, entry);
+        TAILQ_INSERT_TAIL(&user->wanted[turn->is_slow], turn, entry);
 }
 
 int turn_init(Turn *turn, Turns *turns, size_t class, uint32_t uid)
@@ -305,6 +312,16 @@ static TurnUser *next_user(const ClassState *class)
         return next;
 }
 
+static Turn *next_turn(TurnUser *user)
+{
+        bool slow = !user->was_slow;
+
+        if (TAILQ_EMPTY(&user->wanted[slow]))
+                slow = !slow;
+        user->was_slow = slow;
+        return TAILQ_FIRST(&user->wanted[slow]);
+}
+
 Turn *turns_next(Turns *turns, uint64_t now_usec, uint64_t *ret_wait_usec)
 {
         ClassState *class;
@@ -318,7 +335,7 @@ Turn *turns_next(Turns *turns, uint64_t now_usec, uint64_t *ret_wait_usec)
         user = next_user(class);
         turns->floor = MAX(turns->floor, class->time);
         class->floor = MAX(class->floor, user->time);
-        turn = TAILQ_FIRST(&user->wanted);
+        turn = next_turn(user);
         unwant(turn);
         return turn;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whose turn it is: time is shared out among classes by their weights, in a class among users, evenly, and among a
- * user's own in the order in which they came. A class may be capped: then it gets a share of all time, and a burst.
+ * user's own in the order in which they came; what is slow alternates with the rest. A class may be capped: then it gets
+ * a share of all time, and a burst.
  */
 #pragma once
 
@@ -28,6 +29,7 @@ typedef struct Turn {
         Turns *turns;
         TurnUser *user;
         bool is_wanted;
+        bool is_slow; /* set before it is wanted: however many of these a user has, its others have every second turn */
         TAILQ_ENTRY(Turn) entry;
         void (*take)(void *userdata);
         void *userdata;

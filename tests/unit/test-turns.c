@@ -92,6 +92,39 @@ static void of_one_user_nobody_waits_for_ever(void **state)
         turns_free(bench.turns);
 }
 
+/* However many slow ones wait, a call is never behind more than one of them; and they are not forgotten for calls. */
+static void what_is_slow_alternates_with_the_rest(void **state)
+{
+        Turn slow[50], call;
+        unsigned n_calls = 0;
+        Bench bench;
+
+        bench_open(&bench);
+        for (size_t i = 0; i < 50; i++) {
+                assert_int_equal(turn_init(&slow[i], bench.turns, LIGHT, 1), 0);
+                slow[i].is_slow = true;
+                turn_want(&slow[i]);
+        }
+        assert_int_equal(turn_init(&call, bench.turns, LIGHT, 1), 0);
+        turn_want(&call);
+        for (unsigned i = 0; i < 100; i++) {
+                Turn *turn = give(&bench, 100);
+
+                n_calls += turn == &call;
+                if (turn != &call)
+                        assert_ptr_equal(turn, &slow[(i / 2) % 50]);
+                turn_want(turn);
+        }
+        assert_int_equal(n_calls, 50);
+        turn_deinit(&call);
+        for (size_t i = 0; i < 50; i++) {
+                assert_ptr_equal(give(&bench, 100), &slow[i]);
+                turn_deinit(&slow[i]);
+        }
+        assert_null(give(&bench, 100));
+        turns_free(bench.turns);
+}
+
 static void classes_share_by_weight(void **state)
 {
         Turn light, heavy;
@@ -292,6 +325,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(one_user_has_one_share_whatever_its_connections),
                 cmocka_unit_test(of_one_user_nobody_waits_for_ever),
+                cmocka_unit_test(what_is_slow_alternates_with_the_rest),
                 cmocka_unit_test(classes_share_by_weight),
                 cmocka_unit_test(who_asks_little_does_not_wait),
                 cmocka_unit_test(a_long_turn_is_paid_for),
