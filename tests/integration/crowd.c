@@ -9,6 +9,7 @@
  *   crowd SOCKET UID N unfinished SIZE           all of a message of this size but its last byte
  *   crowd SOCKET UID N descriptors K             messages with K descriptors, the last one unfinished
  *   crowd SOCKET UID N flood PATH IFACE MEMBER   call as fast as it goes, and read
+ *   crowd SOCKET UID N toggle PATH               disable and enable this certificate as fast as it goes, and listen
  *   crowd SOCKET UID N connects                  connect and close as fast as it goes
  *   crowd SOCKET UID N sign PATH                 N signatures, one after the other: prints p50 p99 max in microseconds
  *   crowd SOCKET UID N ping                      the same with Ping
@@ -388,6 +389,46 @@ static void do_flood(const Blob *blob)
         printf("alive %zu\n", alive());
 }
 
+static Blob set_enabled(const char *path, bool enabled)
+{
+        DBusMessage *message = new_call(path, "org.certbroker1.Certificate", "SetEnabled");
+        dbus_bool_t value = enabled;
+
+        dbus_message_append_args(message, DBUS_TYPE_BOOLEAN, &value, DBUS_TYPE_INVALID);
+        return marshal(message, 7);
+}
+
+/* The first one makes changes, as many as there is room for; all are told of them, and read it. */
+static void do_toggle(const char *path)
+{
+        static char rest[65536];
+        struct epoll_event events[64];
+        int epoll = epoll_create1(EPOLL_CLOEXEC);
+        Blob blobs[] = { set_enabled(path, false), set_enabled(path, true) };
+        size_t n_changes = 0;
+
+        for (size_t i = 0; i < n_fds; i++) {
+                struct epoll_event event = { .events = EPOLLIN, .data = { .fd = fds[i] } };
+
+                (void)epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event);
+        }
+        printf("ready %zu\n", alive());
+        fflush(stdout);
+        while (!has_ended(0)) {
+                const Blob *blob = &blobs[n_changes % 2];
+                int n_events;
+
+                number(blob->data, (uint32_t)n_changes + 2);
+                if (send(fds[0], blob->data, (size_t)blob->n, MSG_NOSIGNAL) == blob->n)
+                        n_changes++;
+                n_events = epoll_wait(epoll, events, 64, 1);
+                for (int k = 0; k < n_events; k++)
+                        while (recv(events[k].data.fd, rest, sizeof(rest), 0) == sizeof(rest))
+                                ;
+        }
+        printf("alive %zu\n", alive());
+}
+
 static void do_connects(void)
 {
         uint64_t n = 0;
@@ -496,6 +537,9 @@ static int run(size_t n, char **words, int n_words)
                 connect_all(n, true);
                 blob = marshal(new_call(words[1], words[2], words[3]), 7);
                 do_flood(&blob);
+        } else if (strcmp(what, "toggle") == 0 && n_words == 2) {
+                connect_all(n, true);
+                do_toggle(words[1]);
         } else if (strcmp(what, "connects") == 0) {
                 do_connects();
         } else if (strcmp(what, "sign") == 0 && n_words == 2) {

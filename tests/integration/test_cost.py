@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What other users of the host can cost certbrokerd, and what stays kept for whom."""
 
+import contextlib
 import functools
 import grp
 import os
 import pwd
 import re
 import signal
+import sqlite3
 import subprocess
 import time
 
@@ -14,8 +16,8 @@ import dbus.lowlevel
 import pytest
 
 import crowds
-from broker import BUS_CONFIG, GRANT_ALL, ME, NAME, PATIENCE, PEER, ROOT, SANITIZED, Failure, certificate_path, memfd, \
-    wait_until
+from broker import BUS_CONFIG, GRANT_ALL, INTROSPECTABLE, ME, NAME, PATIENCE, PEER, ROOT, SANITIZED, Failure, \
+    certificate_path, memfd, wait_until
 from crowds import INTROSPECT, PINGS, bus_of, one_by_one, resident, signatures, socket_of
 from test_grants import words
 from test_metrics import value
@@ -24,6 +26,7 @@ PING = [ROOT, PEER, "Ping", ""]
 GRANTS = GRANT_ALL.format(me=ME) + """
   web = { user = "www-data"; allow = "use"; certificate = "client"; backend = "*"; };
   mail = { group = "mail"; allow = "read"; certificate = "client"; };
+  games = { user = "games"; allow = "manage"; certificate = "own-*"; backend = "own-*"; source = "*"; };
 """
 SUBORDINATE = 100000  # a login's own uids, 65,536 of them
 
@@ -80,6 +83,40 @@ def test_a_flood_does_not_slow_others(house, user):
     house.start()
     house.import_new("client")
     median, last = ratios(socket_of(house), socket_of(house), user, 200, *PINGS)
+    assert median <= 4 and last <= 25, (median, last)
+
+
+def test_changes_do_not_slow_others(house):
+    """A manager changes what is his own, and has 480 connections that are told of it."""
+    house.start()
+    for id in ("client", "own-1"):
+        house.import_new(id)
+    median, last = ratios(socket_of(house), socket_of(house), "games", 480, "toggle", certificate_path("own-1"))
+    assert median <= 4 and last <= 25, (median, last)
+
+
+def add_backends(broker, n, certificate, prefix):
+    broker.stop()
+    with contextlib.closing(sqlite3.connect(broker.state / "certbroker.sqlite")) as database, database:
+        database.executemany("INSERT INTO backend VALUES (?, 'https://localhost/', ?, 1, 1, '', ?, 0)",
+                             [(f"{prefix}{i:05}", certificate, "x" * 500) for i in range(n)])
+    broker.start()
+
+
+LISTS = {
+    "objects": ("flood", ROOT, "org.freedesktop.DBus.ObjectManager", "GetManagedObjects"),
+    "introspection": ("flood", f"{ROOT}/backend", INTROSPECTABLE, "Introspect"),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_lists_do_not_slow_others(house, what):
+    """Somebody has thousands of objects listed, again and again."""
+    house.start()
+    for id in ("client", "own-1"):
+        house.import_new(id)
+    add_backends(house, 8192, "own-1", "own-")
+    median, last = ratios(socket_of(house), socket_of(house), "games", 2, *LISTS[what])
     assert median <= 4 and last <= 25, (median, last)
 
 

@@ -59,6 +59,68 @@ static void test_round_trip(void **state)
                 check_round_trip(&values[i]);
 }
 
+/* As libdbus has it, which says so in the header of the message. */
+static size_t body_length(DBusMessage *message)
+{
+        dbus_uint32_t length;
+        char *bytes;
+        int n;
+
+        dbus_message_set_serial(message, 1);
+        assert_true(dbus_message_marshal(message, &bytes, &n));
+        memcpy(&length, bytes + 4, sizeof(length));
+        dbus_free(bytes);
+        return length;
+}
+
+static void test_length(void **state)
+{
+        ValueGeneration generations[] = { { 1, "AB", 7 }, { 2, "", 0 } };
+        char *strings[] = { (char[]){ "a" }, (char[]){ "bcdefg" }, NULL };
+        Bytes items[] = { { (uint8_t[]){ 1, 2, 3 }, 3 }, { NULL, 0 } };
+        const BytesList chain = { items, 2 }, no_chain = { NULL, 0 };
+        const Value values[] = {
+                value_string("text"),
+                value_boolean(true),
+                value_string(NULL),
+                value_u64(7),
+                value_path("/a/bc"),
+                value_strings(strings),
+                value_strings(NULL),
+                value_chain(&chain),
+                { .type = VALUE_GENERATIONS, .owned = generations, .n_owned = 2 },
+                value_boolean(false),
+                { .type = VALUE_GENERATIONS },
+                value_chain(&no_chain),
+        };
+
+        for (size_t first = 0; first < ELEMENTSOF(values); first++) {
+                DBusMessage *message = dbus_message_new_signal("/a", "a.b", "C");
+                DBusMessageIter iter, dictionary;
+                size_t at = 0;
+
+                /* one after the other, so that they stand at all sorts of places; then as entries */
+                dbus_message_iter_init_append(message, &iter);
+                for (size_t i = first; i < ELEMENTSOF(values); i++) {
+                        assert_true(value_append(&iter, &values[i]));
+                        at = value_end(&values[i], at);
+                }
+                assert_int_equal(at, body_length(message));
+                at = array_of_structs_begin(at);
+                assert_true(dbus_message_iter_open_container(&iter, DBUS_TYPE_ARRAY, "{sv}",
+                                                             &dictionary));
+                for (size_t i = first; i < ELEMENTSOF(values); i++) {
+                        const char *key = (const char[]){ "abcdefghijkl" } + i;
+
+                        assert_true(value_append_entry(&dictionary, key, &values[i]));
+                        at = value_entry_end(key, &values[i], at);
+                }
+                assert_true(dbus_message_iter_close_container(&iter, &dictionary));
+                assert_int_equal(at, body_length(message));
+                dbus_message_unref(message);
+        }
+}
+
 static void test_equal(void **state)
 {
         char *one[] = { text_of("a"), NULL }, *two[] = { text_of("b"), NULL };
@@ -217,6 +279,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_round_trip),
+                cmocka_unit_test(test_length),
                 cmocka_unit_test(test_equal),
                 cmocka_unit_test(test_text_that_is_not_utf8),
                 cmocka_unit_test(test_path_that_is_none),

@@ -32,14 +32,11 @@
 #define PLACE_SIZE (MESSAGE_SIZE_MAX + 16 * KIB)
 /*
  * Of a connection for which an answer waits that the kernel has no room for, nothing is read: its calls stay with it
- * until it reads. With so much, or an account without room for one more, it gets no signals; what they say can be asked
- * for.
+ * until it reads. Nor is it told anything meanwhile, or while its client's account has no room for a signal of this
+ * size; then that is looked at again now and then.
  */
-#define UNREAD_SIGNALS_MAX (4 * MIB)
-#define SIGNAL_SIZE        (64 * KIB)
-/* What a reload changed is told in steps (512 objects, 2 MiB at most) that stay below that. */
-#define VIEWS_UNREAD_MAX (MIB)
-#define VIEWS_SIZE       (4 * MIB)
+#define SIGNAL_SIZE       (64 * KIB)
+#define SIGNAL_AGAIN_USEC (50 * USEC_PER_MSEC)
 /* In the kernel, for answers that are not read; counted by the unit's MemoryMax. The kernel doubles it. */
 #define SOCKET_SIZE          (32 * KIB)
 #define STRANGER_SOCKET_SIZE (16 * KIB)
@@ -55,8 +52,27 @@
  * turn of those that were read.
  */
 #define SMALL_ANSWER_SIZE (4 * KIB)
-/* From here on it is worth copying: libdbus makes room for up to twice of what a message holds. */
-#define LARGE_ANSWER_SIZE (64 * KIB)
+/*
+ * From here on it is worth copying: libdbus makes room for up to twice of what a message holds. Beyond the other the
+ * copy takes longer than anybody should wait, and what is not written to takes no memory.
+ */
+#define LARGE_ANSWER_SIZE  (64 * KIB)
+#define COPIED_ANSWER_SIZE (MIB)
+
+/* --- signals --- */
+
+/*
+ * Notices of changes that somebody has not been told yet, of some 500 bytes each, in one list for all. An object is in
+ * a few at most, however often it changes: there are fewer than this unless somebody reads nothing for long, in a store
+ * of ten thousands. Who is so far behind is told none of it.
+ */
+#define NOTICES_MAX 65536
+/*
+ * A change is told at once, before it is answered, while all that takes no more than so much of the loop's time: some
+ * thirty signals after a rest. What is more waits for its receiver's turn.
+ */
+#define AT_ONCE_PERCENT 10
+#define AT_ONCE_USEC    (2 * USEC_PER_MSEC)
 
 /* --- places on the channel --- */
 

@@ -47,10 +47,12 @@ int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **re
         if (r == 0)
                 r = refusals_new(&bus->refusals);
         if (r == 0)
+                r = news_new(NOTICES_MAX, &bus->news);
+        if (r == 0)
                 r = runner_new(bus);
         if (r < 0)
                 return r;
-        manage_observe(rooms->manage, &signals_of_manage, bus);
+        manage_observe(rooms->manage, &changes_of_manage, bus);
         *ret_bus = TAKE(bus);
         return 0;
 }
@@ -69,11 +71,12 @@ Bus *bus_free(Bus *bus)
         channel_free(bus->channel);
         link_free(bus->link);
         sd_event_source_disable_unref(bus->burial);
-        sd_event_source_disable_unref(bus->views);
+        sd_event_source_disable_unref(bus->later);
         sd_event_source_disable_unref(bus->sums);
         sd_event_source_disable_unref(bus->trim);
         sd_event_source_disable_unref(bus->asking.deadline);
         runner_free(bus);
+        news_free(bus->news);
         if (bus->n_calls > 0)
                 log_error("%zu calls have not been answered", bus->n_calls);
         quota_free(bus->quota);

@@ -90,7 +90,7 @@ static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *nam
 /* Where its client has more to read than its account allows, it is told that instead. */
 static void send_answer(Call *call)
 {
-        if (peer_admit(call->peer, &call->answer) != 0) {
+        if (peer_admit(call->peer, &call->answer, call->answer_size) != 0) {
                 dbus_message_unref(call->answer);
                 call->answer = new_error(call->peer, call->serial,
                                          status_error_name(CB_LIMIT_EXCEEDED),
@@ -192,18 +192,10 @@ void call_answer_recorded(Call *call, DBusMessage *(*make)(const Call *call))
         call_end(call, NULL);
 }
 
-void call_answer_bulk(Call *call, DBusMessage *reply)
+void call_answer_sized(Call *call, DBusMessage *reply, size_t size)
 {
-        size_t size = message_size(reply);
-
-        if (size > 0 && size <= ANSWER_SIZE_MAX) {
-                call_answer(call, reply);
-                return;
-        }
-        dbus_message_unref(reply);
-        call_fail_status(call, CB_LIMIT_EXCEEDED,
-                         "the answer has more than %d MiB; ListCertificates gives smaller pages",
-                         (int)(ANSWER_SIZE_MAX / MIB));
+        call->answer_size = size;
+        call_end(call, reply);
 }
 
 void call_answer_empty(Call *call)

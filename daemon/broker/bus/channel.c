@@ -215,7 +215,7 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 
         if (listen_abstract(channel, &failure) && publish(channel, true)) {
                 log_info("the channel listens at %s, too", channel->addresses[ABSTRACT]);
-                signal_channel_address(channel->bus);
+                note_channel_address(channel->bus);
                 return 0;
         }
         server_stop(&channel->servers[ABSTRACT]);

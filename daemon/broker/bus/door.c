@@ -48,6 +48,8 @@ static void take_turn(void *userdata)
                 return;
         }
         peer_settle(peer);
+        if (peer->is_held_up && !peer_is_unread(peer))
+                teller_wake(peer);
         if (end == BUS_TURN_MORE)
                 bus_want_turn(peer->bus, &peer->turn);
 }

@@ -130,6 +130,7 @@ void inbox_wake(Bus *bus)
 {
         Peer *peer;
 
+        tellers_wake(bus);
         TAILQ_FOREACH(peer, &bus->peers, entry)
         {
                 if (peer->state == PEER_KNOWN && !STAILQ_EMPTY(&peer->waiting))

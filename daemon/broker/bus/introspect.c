@@ -6,7 +6,6 @@
  */
 #include "broker/bus/room.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,64 +14,70 @@ static const char *const doctype =
         "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n"
         " \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n";
 
-static bool write_child(void *userdata, const Object *object)
+static bool begin_text(Bulk *bulk)
+{
+        const Node *node = &bulk->call->node;
+
+        bulk->text = open_memstream(&bulk->written, &bulk->n_written);
+        if (!bulk->text)
+                return false;
+        fprintf(bulk->text, "%s<node>\n", doctype);
+        for (size_t i = 0; i < _INTERFACE_N; i++) {
+                if (node_has_interface(node, (InterfaceId)i))
+                        fputs(interface_table[i].introspection, bulk->text);
+        }
+        if (node->type == NODE_FOLDER && node->child) {
+                fprintf(bulk->text, " <node name=\"%s\"/>\n", node->child);
+        } else if (node->type == NODE_OBJECT && node->kind == OBJECT_MANAGER) {
+                for (ObjectKind kind = OBJECT_MANAGER + 1; kind < _OBJECT_KIND_N; kind++)
+                        fprintf(bulk->text, " <node name=\"%s\"/>\n", object_kind_word(kind));
+        }
+        return !ferror(bulk->text);
+}
+
+static bool add_child(Bulk *bulk, const Object *object)
 {
         char path[OBJECT_PATH_MAX];
-        FILE *out = userdata;
+        int n;
 
         object_path(object, path);
-        return fprintf(out, " <node name=\"%s\"/>\n", strrchr(path, '/') + 1) > 0;
+        n = fprintf(bulk->text, " <node name=\"%s\"/>\n", strrchr(path, '/') + 1);
+        if (n > 0)
+                bulk->size += (size_t)n;
+        return n > 0;
 }
 
-static void write_children(FILE *out, const Call *call)
+static DBusMessage *new_text_answer(const Call *call, const char *text)
 {
-        const Node *node = &call->node;
+        DBusMessage *answer = call_new_answer(call);
+        DBusMessageIter iter;
 
-        if (node->type == NODE_FOLDER && node->child) {
-                fprintf(out, " <node name=\"%s\"/>\n", node->child);
-        } else if (node->type == NODE_FOLDER) {
-                objects_visit(call->bus, call_subject(call), node->kind, write_child, out);
-        } else if (node->kind == OBJECT_MANAGER) {
-                for (ObjectKind kind = OBJECT_MANAGER + 1; kind < _OBJECT_KIND_N; kind++)
-                        fprintf(out, " <node name=\"%s\"/>\n", object_kind_word(kind));
-        }
+        if (!answer)
+                return NULL;
+        dbus_message_iter_init_append(answer, &iter);
+        if (append_string(&iter, text))
+                return answer;
+        dbus_message_unref(answer);
+        return NULL;
 }
 
-static int write_node(const Call *call, char **ret_text)
+static DBusMessage *end_text(Bulk *bulk)
 {
-        char *text = NULL;
-        size_t n = 0;
-        FILE *out;
         bool whole;
 
-        out = open_memstream(&text, &n);
-        if (!out)
-                return -errno;
-        fprintf(out, "%s<node>\n", doctype);
-        for (size_t i = 0; i < _INTERFACE_N; i++) {
-                if (node_has_interface(&call->node, (InterfaceId)i))
-                        fputs(interface_table[i].introspection, out);
-        }
-        write_children(out, call);
-        fputs("</node>\n", out);
-        whole = !ferror(out);
-        if (fclose(out) != 0 || !whole) {
-                free(text);
-                return -ENOMEM;
-        }
-        *ret_text = text;
-        return 0;
+        fputs("</node>\n", bulk->text);
+        whole = !ferror(bulk->text);
+        whole = fclose(TAKE(bulk->text)) == 0 && whole;
+        bulk->size = 0; /* only the children's was looked at */
+        return whole ? new_text_answer(bulk->call, bulk->written) : NULL;
 }
 
 void introspect(Call *call, DBusMessage *message)
 {
-        CLEANUP(freep) char *text = NULL;
-        Value value;
+        static const BulkForm form = { begin_text, add_child, end_text };
+        const Node *node = &call->node;
+        const bool has_children = node->type == NODE_FOLDER && !node->child;
+        const ObjectCursor cursor = { .kind = node->kind, .last_kind = node->kind };
 
-        if (write_node(call, &text) < 0) {
-                call_fail_memory(call);
-                return;
-        }
-        value = value_string(text);
-        call_answer_value(call, &value);
+        bulk_answer(call, &form, &cursor, has_children ? SIZE_MAX : 0);
 }

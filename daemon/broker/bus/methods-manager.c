@@ -154,89 +154,79 @@ void manager_get_certificate(Call *call, DBusMessage *message)
         call_answer_value(call, &value);
 }
 
-typedef struct Page {
-        const char *after;
-        dbus_uint32_t n_left;
-        DBusMessageIter array;
-        bool no_memory;
-} Page;
+/* --- lists --- */
 
-static bool append_row(void *userdata, const Object *object)
+static bool begin_list(Bulk *bulk, const char *signature)
 {
-        Page *page = userdata;
-
-        if (strcmp(object->name, page->after) <= 0)
-                return true;
-        if (properties_append(&page->array, object) < 0) {
-                page->no_memory = true;
+        bulk->reply = call_new_answer(bulk->call);
+        if (!bulk->reply)
                 return false;
-        }
-        return --page->n_left > 0;
+        bulk->size = sizeof(uint32_t); /* of the array */
+        dbus_message_iter_init_append(bulk->reply, &bulk->iter);
+        return dbus_message_iter_open_container(&bulk->iter, DBUS_TYPE_ARRAY, signature,
+                                                &bulk->items);
+}
+
+static DBusMessage *end_list(Bulk *bulk)
+{
+        return dbus_message_iter_close_container(&bulk->iter, &bulk->items) ? TAKE(bulk->reply)
+                                                                            : NULL;
+}
+
+static bool begin_page(Bulk *bulk)
+{
+        return begin_list(bulk, "a{sv}");
+}
+
+static bool add_row(Bulk *bulk, const Object *object)
+{
+        return properties_append(&bulk->items, object, &bulk->size) == 0;
 }
 
 void manager_list_certificates(Call *call, DBusMessage *message)
 {
-        DBusMessage *reply;
-        DBusMessageIter iter;
-        Page page = { 0 };
+        static const BulkForm form = { begin_page, add_row, end_list };
+        ObjectCursor cursor = { .kind = OBJECT_CERTIFICATE, .last_kind = OBJECT_CERTIFICATE };
+        dbus_uint32_t n_max;
+        const char *after;
 
-        if (!get_args(call, message, DBUS_TYPE_STRING, &page.after, DBUS_TYPE_UINT32, &page.n_left,
+        if (!get_args(call, message, DBUS_TYPE_STRING, &after, DBUS_TYPE_UINT32, &n_max,
                       DBUS_TYPE_INVALID))
                 return;
-        if (page.n_left == 0 || page.n_left > PAGE_MAX)
-                page.n_left = PAGE_MAX;
-
-        reply = call_new_answer(call);
-        if (!reply) {
-                call_fail_memory(call);
-                return;
-        }
-        dbus_message_iter_init_append(reply, &iter);
-        if (dbus_message_iter_open_container(&iter, DBUS_TYPE_ARRAY, "a{sv}", &page.array)) {
-                objects_visit(call->bus, call_subject(call), OBJECT_CERTIFICATE, append_row, &page);
-                if (!page.no_memory && dbus_message_iter_close_container(&iter, &page.array)) {
-                        call_answer_bulk(call, reply);
-                        return;
-                }
-        }
-        dbus_message_unref(reply);
-        call_fail_memory(call);
+        if (n_max == 0 || n_max > PAGE_MAX)
+                n_max = PAGE_MAX;
+        /* Of a longer text the beginning: no id is as long, so what comes after the one comes after the other. */
+        snprintf(cursor.name, sizeof(cursor.name), "%s", after);
+        bulk_answer(call, &form, &cursor, n_max);
 }
 
-static bool append_object(void *userdata, const Object *object)
+static bool begin_objects(Bulk *bulk)
 {
-        DBusMessageIter *dictionary = userdata, entry;
+        return begin_list(bulk, "{oa{sa{sv}}}");
+}
+
+static bool add_object(Bulk *bulk, const Object *object)
+{
         char path[OBJECT_PATH_MAX];
+        DBusMessageIter entry;
         Value value;
 
         object_path(object, path);
         value = value_path(path);
-        return dbus_message_iter_open_container(dictionary, DBUS_TYPE_DICT_ENTRY, NULL, &entry) &&
-               value_append(&entry, &value) && interfaces_append(&entry, object) == 0 &&
-               dbus_message_iter_close_container(dictionary, &entry);
+        bulk->size = value_end(&value, struct_begin(bulk->size));
+        return dbus_message_iter_open_container(&bulk->items, DBUS_TYPE_DICT_ENTRY, NULL, &entry) &&
+               value_append(&entry, &value) &&
+               interfaces_append(&entry, object, &bulk->size) == 0 &&
+               dbus_message_iter_close_container(&bulk->items, &entry);
 }
 
 void manager_get_managed_objects(Call *call, DBusMessage *message)
 {
-        DBusMessageIter iter, dictionary;
-        DBusMessage *reply;
-        bool ok;
+        static const BulkForm form = { begin_objects, add_object, end_list };
+        const ObjectCursor cursor = { .kind = OBJECT_MANAGER + 1,
+                                      .last_kind = _OBJECT_KIND_N - 1 };
 
-        reply = call_new_answer(call);
-        if (!reply) {
-                call_fail_memory(call);
-                return;
-        }
-        dbus_message_iter_init_append(reply, &iter);
-        ok = dbus_message_iter_open_container(&iter, DBUS_TYPE_ARRAY, "{oa{sa{sv}}}", &dictionary);
-        for (ObjectKind kind = OBJECT_MANAGER + 1; ok && kind < _OBJECT_KIND_N; kind++)
-                ok = objects_visit(call->bus, call_subject(call), kind, append_object, &dictionary);
-        if (!ok || !dbus_message_iter_close_container(&iter, &dictionary)) {
-                dbus_message_unref(reply);
-                call_fail_memory(call);
-                return;
-        }
-        call_answer_bulk(call, reply);
+        bulk_answer(call, &form, &cursor, SIZE_MAX);
 }
 
 /* --- configuration and policy --- */

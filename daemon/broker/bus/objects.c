@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Objects as one subject sees them: what it may not read is not there. Nothing is kept: an Object borrows
- * from the catalog and from the sources until the loop's next turn.
+ * from the catalog and from the sources until the loop's next turn. A cursor keeps a name alone, so between two steps of
+ * it anything may come and go.
  */
 #include "broker/bus/room.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -50,62 +52,60 @@ void object_path(const Object *object, char *ret_path)
         object_path_encode(object->kind, object->name, ret_path);
 }
 
-/* false: `each` wants no more. */
-static bool visit(Object *object, object_each each, void *userdata)
-{
-        if (!may_read(object->bus, object->subject, object->kind, object->name))
-                return true;
-        return each(userdata, object);
-}
+/* --- one after the other --- */
 
-static bool visit_sources(Object *object, object_each each, void *userdata)
+static bool next_of_map(const Map *map, const char *after, const char **ret_name)
 {
-        const Bus *bus = object->bus;
-        size_t n = bus->rooms.source_view->count(bus->rooms.sources);
+        size_t i = map_index_after(map, after);
 
-        for (size_t i = 0; i < n; i++) {
-                bus->rooms.source_view->at(bus->rooms.sources, i, &object->source);
-                object->name = object->source.name;
-                if (!visit(object, each, userdata))
-                        return false;
-        }
+        if (i >= map->n)
+                return false;
+        *ret_name = map->entries[i].key;
         return true;
 }
 
-bool objects_visit(const Bus *bus, const Subject *subject, ObjectKind kind, object_each each,
-                   void *userdata)
+/* They are few, and in no order. */
+static bool next_source(const Bus *bus, const char *after, const char **ret_name)
 {
-        Object object = {
-                .bus = bus,
-                .subject = subject,
-                .kind = kind,
-                .now_sec = clock_realtime_sec(),
-        };
+        size_t n = bus->rooms.source_view->count(bus->rooms.sources);
+        const char *next = NULL;
 
+        for (size_t i = 0; i < n; i++) {
+                BusSource source;
+
+                bus->rooms.source_view->at(bus->rooms.sources, i, &source);
+                if (strcmp(source.name, after) > 0 && (!next || strcmp(source.name, next) < 0))
+                        next = source.name;
+        }
+        *ret_name = next;
+        return next != NULL;
+}
+
+static bool next_of_kind(const Bus *bus, ObjectKind kind, const char *after, const char **ret_name)
+{
         switch (kind) {
-        case OBJECT_MANAGER:
-                object.name = "";
-                return each(userdata, &object);
         case OBJECT_CERTIFICATE:
-                MAP_FOREACH (catalog_certificates(bus->rooms.catalog), entry) {
-                        object.name = entry->key;
-                        object.certificate = entry->value;
-                        if (!visit(&object, each, userdata))
-                                return false;
-                }
-                return true;
+                return next_of_map(catalog_certificates(bus->rooms.catalog), after, ret_name);
         case OBJECT_BACKEND:
-                MAP_FOREACH (catalog_backends(bus->rooms.catalog), entry) {
-                        object.name = entry->key;
-                        object.backend = entry->value;
-                        if (!visit(&object, each, userdata))
-                                return false;
-                }
-                return true;
+                return next_of_map(catalog_backends(bus->rooms.catalog), after, ret_name);
         case OBJECT_SOURCE:
-                return visit_sources(&object, each, userdata);
+                return next_source(bus, after, ret_name);
+        case OBJECT_MANAGER: /* the root is there for everybody, and never in a list */
         case _OBJECT_KIND_N:
                 break;
         }
-        return true;
+        return false;
+}
+
+bool objects_next(const Bus *bus, ObjectCursor *cursor)
+{
+        const char *name;
+
+        for (; cursor->kind <= cursor->last_kind; cursor->kind++, cursor->name[0] = '\0') {
+                if (next_of_kind(bus, cursor->kind, cursor->name, &name)) {
+                        snprintf(cursor->name, sizeof(cursor->name), "%s", name);
+                        return true;
+                }
+        }
+        return false;
 }

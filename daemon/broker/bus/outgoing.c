@@ -56,13 +56,13 @@ static void drop_slack(DBusMessage **message)
         *message = copy;
 }
 
-int peer_admit(Peer *peer, DBusMessage **answer)
+int peer_admit(Peer *peer, DBusMessage **answer, size_t size)
 {
-        size_t size = message_size(*answer);
-
+        if (size == 0)
+                size = message_size(*answer);
         if (size == 0)
                 return -ENOMEM;
-        if (size > LARGE_ANSWER_SIZE)
+        if (size > LARGE_ANSWER_SIZE && size <= COPIED_ANSWER_SIZE)
                 drop_slack(answer);
         if (peer->name)
                 return link_admit(peer->bus->link, peer, size);
@@ -78,16 +78,9 @@ static bool has_room(Peer *peer, size_t size)
         return fits;
 }
 
-bool peer_takes_signals(Peer *peer)
+bool peer_has_account_for_signals(Peer *peer)
 {
-        if (peer->name)
-                return !link_is_unread(peer->bus->link);
-        return unread(peer) <= UNREAD_SIGNALS_MAX && has_room(peer, SIGNAL_SIZE);
-}
-
-bool peer_has_room_for_views(Peer *peer)
-{
-        return unread(peer) <= VIEWS_UNREAD_MAX && (peer->name || has_room(peer, VIEWS_SIZE));
+        return peer->name || has_room(peer, SIGNAL_SIZE);
 }
 
 void peer_send(Peer *peer, DBusMessage *message)

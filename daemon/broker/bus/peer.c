@@ -33,6 +33,7 @@ Peer *peer_free(Peer *peer)
                 dbus_connection_unref(peer->connection);
         }
         turn_deinit(&peer->turn);
+        teller_stop(peer);
         charge_deinit(&peer->place);
         charge_deinit(&peer->held);
         subject_deinit(&peer->subject);
@@ -51,6 +52,7 @@ int peer_new(Bus *bus, DBusConnection *connection, const char *name, Peer **ret_
         *peer = (Peer){ .bus = bus, .subject = { .uid = SUBJECT_UID_UNKNOWN } };
         STAILQ_INIT(&peer->waiting);
         TAILQ_INIT(&peer->calls);
+        TAILQ_INIT(&peer->bulks);
         if (name) {
                 peer->name = strdup(name);
                 if (!peer->name) {
@@ -92,6 +94,9 @@ int peer_enter_known(Peer *peer, void (*take)(void *peer))
                 return r;
         peer->turn.take = take;
         peer->turn.userdata = peer;
+        r = teller_new(peer);
+        if (r < 0)
+                return r;
         peer->state = PEER_KNOWN;
         return 0;
 }
@@ -103,6 +108,7 @@ static void stand_anew(Peer *peer)
 
         if (standing == peer->standing || turn_move(&peer->turn, standing) < 0)
                 return;
+        (void)turn_move(&peer->slow_turn, standing);
         peer->standing = standing;
         if (peer->place.quota)
                 (void)charge_move(&peer->place, standing);
@@ -188,8 +194,10 @@ void peer_gone(Peer *peer)
                 TAILQ_REMOVE(&peer->calls, call, entry);
                 call->peer = NULL;
         }
+        bulks_drop(peer);
         inbox_drop(peer);
         credentials_forget(peer);
+        teller_stop(peer);
         turn_deinit(&peer->turn);
         peer->login = sd_event_source_disable_unref(peer->login);
         if (peer->name)

@@ -13,26 +13,32 @@ static const Interface *own_interface(ObjectKind kind)
         return &interface_table[node_own_interface(kind)];
 }
 
-static bool append_property(DBusMessageIter *dictionary, PropertyId property, const Object *object)
+static bool append_property(DBusMessageIter *dictionary, PropertyId property, const Object *object,
+                            size_t *size)
 {
+        const char *name = property_table[property].name;
         CLEANUP(value_deinit) Value value = { 0 };
 
-        return property_value(property, object, &value) == 0 &&
-               value_append_entry(dictionary, property_table[property].name, &value);
+        if (property_value(property, object, &value) < 0 ||
+            !value_append_entry(dictionary, name, &value))
+                return false;
+        *size = value_entry_end(name, &value, *size);
+        return true;
 }
 
-int properties_append(DBusMessageIter *iter, const Object *object)
+int properties_append(DBusMessageIter *iter, const Object *object, size_t *size)
 {
         const Interface *interface = own_interface(object->kind);
         DBusMessageIter dictionary;
 
         if (!dbus_message_iter_open_container(iter, DBUS_TYPE_ARRAY, "{sv}", &dictionary))
                 return -ENOMEM;
+        *size = array_of_structs_begin(*size);
         for (size_t i = 0; i < interface->n_properties; i++) {
                 PropertyId property = (PropertyId)(interface->first_property + i);
 
                 if (property_table[property].bulk &&
-                    !append_property(&dictionary, property, object)) {
+                    !append_property(&dictionary, property, object, size)) {
                         dbus_message_iter_abandon_container(iter, &dictionary);
                         return -ENOMEM;
                 }
@@ -40,14 +46,16 @@ int properties_append(DBusMessageIter *iter, const Object *object)
         return dbus_message_iter_close_container(iter, &dictionary) ? 0 : -ENOMEM;
 }
 
-int interfaces_append(DBusMessageIter *iter, const Object *object)
+int interfaces_append(DBusMessageIter *iter, const Object *object, size_t *size)
 {
+        const Value name = value_string(own_interface(object->kind)->name);
         DBusMessageIter dictionary, entry;
 
+        *size = value_end(&name, array_of_structs_begin(*size));
         if (!dbus_message_iter_open_container(iter, DBUS_TYPE_ARRAY, "{sa{sv}}", &dictionary) ||
             !dbus_message_iter_open_container(&dictionary, DBUS_TYPE_DICT_ENTRY, NULL, &entry) ||
-            !append_string(&entry, own_interface(object->kind)->name) ||
-            properties_append(&entry, object) < 0 ||
+            !value_append(&entry, &name) ||
+            properties_append(&entry, object, size) < 0 ||
             !dbus_message_iter_close_container(&dictionary, &entry) ||
             !dbus_message_iter_close_container(iter, &dictionary))
                 return -ENOMEM;
@@ -143,6 +151,7 @@ void properties_get_all(Call *call, DBusMessage *message)
         const char *name = NULL;
         DBusMessageIter iter;
         DBusMessage *reply;
+        size_t size = 0;
         Object object;
         int r;
 
@@ -167,7 +176,7 @@ void properties_get_all(Call *call, DBusMessage *message)
                 r = append_empty(&iter);
         } else {
                 find_object(call, &object);
-                r = properties_append(&iter, &object);
+                r = properties_append(&iter, &object, &size);
         }
         if (r < 0) {
                 dbus_message_unref(reply);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <dbus/dbus.h>
+#include <stdio.h>
 #include <sys/queue.h>
 #include <systemd/sd-event.h>
 
@@ -13,11 +14,13 @@
 #include "broker/bus/node.h"
 #include "broker/bus/options.h"
 #include "broker/bus/value.h"
+#include "core/news.h"
 #include "core/quota.h"
 #include "loop/bus-loop.h"
 
 #define BUS_NAME                  "org.certbroker1"
 typedef struct Peer Peer;
+typedef struct Bulk Bulk;
 typedef struct Call Call;
 typedef struct Link Link;
 typedef struct Channel Channel;
@@ -35,6 +38,12 @@ typedef struct Complaint {
         uint64_t n_more;
 } Complaint;
 
+/* teller.c: time for what is told at once. */
+typedef struct AtOnce {
+        int64_t credit_usec;
+        uint64_t earned_at_usec;
+} AtOnce;
+
 struct Bus {
         BusRooms rooms;
         BusHost host;
@@ -49,7 +58,9 @@ struct Bus {
         TAILQ_HEAD(PeerList, Peer) peers;    /* all of them */
         TAILQ_HEAD(PeerGraves, Peer) graves; /* gone; freed by `burial` */
         sd_event_source *burial;
-        sd_event_source *views; /* NULL until the first reload that concerns somebody */
+        News *news;
+        AtOnce at_once;
+        sd_event_source *later; /* who waits for room on its client's account; NULL: nobody has yet */
         Turns *turns;
         sd_event_source *runner, *runner_timer;
         sd_event_source *trim; /* NULL until memory is to be given back for the first time */
@@ -74,12 +85,17 @@ typedef struct Waiting {
         STAILQ_ENTRY(Waiting) next;
 } Waiting;
 
+/* objects.c: the object that was last looked at, of these kinds; "": none of its kind. */
+typedef struct ObjectCursor {
+        ObjectKind kind, last_kind;
+        char name[IDENTIFIER_LENGTH_MAX + 1];
+} ObjectCursor;
+
 /* views.c: what it has been told of, where that is not what it may read now. */
 typedef struct View {
         Grants *told;    /* a reference: its view is of these; NULL: of those in force */
         Grants *telling; /* a reference: it is being told the difference to these; NULL: not begun */
-        ObjectKind kind; /* how far that is */
-        char last[IDENTIFIER_LENGTH_MAX + 1];
+        ObjectCursor cursor; /* how far that is */
 } View;
 
 typedef enum PeerState {
@@ -98,6 +114,10 @@ struct Peer {
         Subject subject;
         Standing standing; /* of the subject, by the grants in force */
         Turn turn;         /* once it is known who it is */
+        Turn slow_turn;    /* likewise: for large answers and signals */
+        NewsReader news;   /* likewise */
+        TAILQ_HEAD(, Bulk) bulks; /* the first one is being made */
+        bool is_held_up;   /* it has not read what it was sent, and is told more when it has */
         Charge place;      /* of the channel only */
         Charge held;       /* likewise: what is kept for it, and what it has not read */
         bool is_asking;
@@ -159,11 +179,23 @@ size_t message_size(DBusMessage *message); /* 0: no memory to find out */
 void peer_settle(Peer *peer);
 /* Neither calls are read nor signals sent beyond these. */
 bool peer_is_unread(const Peer *peer);
-bool peer_takes_signals(Peer *peer);
-bool peer_has_room_for_views(Peer *peer); /* it is told no more until it has */
-/* May put a smaller copy in its place. CB_LIMIT_EXCEEDED: its client does not read what it has been answered. */
-int peer_admit(Peer *peer, DBusMessage **answer);
+bool peer_has_account_for_signals(Peer *peer);
+/*
+ * May put a smaller copy in its place. size 0: it is not known. CB_LIMIT_EXCEEDED: its client does not read what it has
+ * been answered.
+ */
+int peer_admit(Peer *peer, DBusMessage **answer, size_t size);
 void peer_send(Peer *peer, DBusMessage *message); /* does not take it */
+
+/* --- teller.c: what takes long, in turns of its own --- */
+
+int teller_new(Peer *peer);   /* it is known who it is: it is told what changes from now on */
+void teller_stop(Peer *peer); /* also before teller_new() */
+/* There is something to tell it, or room for it again. */
+void teller_wake(Peer *peer);
+void tellers_wake(Bus *bus);
+/* What has just changed, as far as that takes no time to speak of. */
+void tellers_tell_at_once(Bus *bus);
 
 /* --- runner.c, complain.c --- */
 
@@ -213,6 +245,7 @@ struct Call {
         const char *result; /* NULL: ok */
         uint64_t began_usec;
         DBusMessage *answer; /* waits for its record */
+        size_t answer_size;  /* 0: not known */
         /* NULL, or makes the answer when the record is there; NULL of it: not possible */
         DBusMessage *(*make_answer)(const Call *call);
 };
@@ -237,8 +270,8 @@ void call_fail(Call *call, const Failure *failure);
 void call_fail_status(Call *call, int status, const char *format, ...) PRINTF(3, 4);
 void call_fail_standard(Call *call, const char *error, const char *format, ...) PRINTF(3, 4);
 void call_fail_memory(Call *call);
-/* For answers that grow with what there is: one that the bus would not carry is LimitExceeded. Takes the reply. */
-void call_answer_bulk(Call *call, DBusMessage *reply);
+/* The same where its size is known, but for the header. 0: it is not. */
+void call_answer_sized(Call *call, DBusMessage *reply, size_t size);
 /* In the shape of manage_done: answers the object's path, if answers_path, or nothing, or the failure. */
 void call_on_done(void *call, const Failure *failure);
 /* An answer to fill; NULL: no memory. */
@@ -326,10 +359,8 @@ typedef struct Object {
 /* 0, or CB_NOT_FOUND. What it fills is borrowed until the loop's next turn. */
 int object_find(const Bus *bus, const Subject *subject, ObjectKind kind, const char *name,
                 Object *ret_object, Failure *failure);
-/* Calls back for each that may be read, by kind and name; stops where `each` returns false, and says false then. */
-typedef bool (*object_each)(void *userdata, const Object *object);
-bool objects_visit(const Bus *bus, const Subject *subject, ObjectKind kind, object_each each,
-                   void *userdata);
+/* The cursor at the next one, by kind and name, whoever may read it. false: there is none. */
+bool objects_next(const Bus *bus, ObjectCursor *cursor);
 void object_path(const Object *object, char *ret_path);
 
 /* --- facts.c --- */
@@ -341,27 +372,70 @@ int property_value(PropertyId property, const Object *object, Value *ret_value);
 
 /* --- properties.c --- */
 
-/* a{sv} of the object's own interface: all that are in bulk answers. -ENOMEM. */
-int properties_append(DBusMessageIter *iter, const Object *object);
+/*
+ * a{sv} of the object's own interface: all that are in bulk answers. -ENOMEM. *size goes from the length of the body
+ * before it to that after it.
+ */
+int properties_append(DBusMessageIter *iter, const Object *object, size_t *size);
 /* a{sa{sv}} */
-int interfaces_append(DBusMessageIter *iter, const Object *object);
+int interfaces_append(DBusMessageIter *iter, const Object *object, size_t *size);
 
-/* --- signals.c --- */
+/* --- bulk.c: answers that grow with what there is, a part at a time --- */
 
-extern const ManageEvents signals_of_manage;
+typedef struct BulkForm {
+        bool (*begin)(Bulk *bulk);                       /* false, of each of these: no memory */
+        bool (*add)(Bulk *bulk, const Object *object);   /* one that the caller may read */
+        DBusMessage *(*end)(Bulk *bulk);                 /* NULL: no memory */
+} BulkForm;
+
+struct Bulk {
+        Call *call;
+        const BulkForm *form;
+        ObjectCursor cursor;
+        size_t n_left; /* objects that are still wanted */
+        size_t size;   /* of the answer's body, as far as there is one; of a text, its children's part */
+        Charge bytes;  /* for that */
+        bool has_begun;
+        DBusMessage *reply;
+        DBusMessageIter iter, items;
+        FILE *text; /* or a text, which is `written` then */
+        char *written;
+        size_t n_written;
+        TAILQ_ENTRY(Bulk) entry;
+};
+
+/* Answers the call, now or in the peer's turns. Objects of the cursor's kinds, after its name, n_max at most. */
+void bulk_answer(Call *call, const BulkForm *form, const ObjectCursor *cursor, size_t n_max);
+/* Some of the first one of its bulks; no more objects after this time. */
+void bulk_go_on(Peer *peer, uint64_t until_usec);
+void bulks_drop(Peer *peer);
+
+/* --- changes.c: what has changed --- */
+
+extern const ManageEvents changes_of_manage;
+
+/* The channel's address has changed. */
+void note_channel_address(Bus *bus);
+
+_Static_assert(_PROPERTY_N <= 64, "a notice has a bit for each property");
+static inline uint64_t property_bit(PropertyId property)
+{
+        return UINT64_C(1) << property;
+}
+
+/* --- signals.c: one peer is told --- */
 
 /* Does it get signals? */
 bool peer_listens(const Peer *peer);
+/* If it may read what it is about. */
+void signal_tell(Peer *peer, const Notice *notice);
 /*
- * To this one alone, for what a reload changed: the object, if
- * it may read it; that it is gone; a certificate's Backends.
+ * For what a reload changed: the object, if it
+ * may read it; that it is gone; a certificate's Backends.
  */
 void signal_added_to(Peer *peer, ObjectKind kind, const char *name);
 void signal_removed_to(Peer *peer, ObjectKind kind, const char *name);
 void signal_users_to(Peer *peer, const char *certificate);
-
-/* The channel's address has changed. */
-void signal_channel_address(Bus *bus);
 
 /* --- views.c: what each peer may see, after a reload --- */
 
@@ -369,6 +443,8 @@ void signal_channel_address(Bus *bus);
 void views_follow(Bus *bus, Grants *before);
 /* Has it been told of this object, and not yet that it may not read it any more? */
 bool view_may_have(const Peer *peer, ObjectKind kind, const char *name);
+/* One object more, where it is not told of all yet. */
+void view_go_on(Peer *peer);
 void view_deinit(View *view);
 
 /* --- dispatch.c --- */

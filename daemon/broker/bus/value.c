@@ -267,6 +267,90 @@ bool value_append_entry(DBusMessageIter *dictionary, const char *key, const Valu
                dbus_message_iter_close_container(dictionary, &entry);
 }
 
+/* --- how much it is: the marshalling of the D-Bus specification, without a byte --- */
+
+static size_t aligned(size_t at, size_t n)
+{
+        return (at + n - 1) / n * n;
+}
+
+static size_t string_end(const char *string, size_t at)
+{
+        return aligned(at, 4) + 4 + strlen(string_or_empty(string)) + 1;
+}
+
+size_t struct_begin(size_t at)
+{
+        return aligned(at, 8);
+}
+
+size_t array_of_structs_begin(size_t at)
+{
+        return struct_begin(aligned(at, 4) + 4);
+}
+
+static size_t strings_end(char *const *strings, size_t at)
+{
+        at = aligned(at, 4) + 4;
+        for (; strings && *strings; strings++)
+                at = string_end(*strings, at);
+        return at;
+}
+
+static size_t chain_end(const BytesList *chain, size_t at)
+{
+        at = aligned(at, 4) + 4;
+        for (size_t i = 0; i < chain->n; i++)
+                at = aligned(at, 4) + 4 + chain->items[i].n;
+        return at;
+}
+
+static size_t generations_end(const Value *value, size_t at)
+{
+        const ValueGeneration *generations = value->owned;
+
+        at = array_of_structs_begin(at);
+        for (size_t i = 0; i < value->n_owned; i++) {
+                at = string_end(generations[i].thumbprint_sha256, aligned(at, 8) + 8);
+                at = aligned(at, 8) + 8;
+        }
+        return at;
+}
+
+size_t value_end(const Value *value, size_t at)
+{
+        switch (value->type) {
+        case VALUE_NONE:
+                return at;
+        case VALUE_STRING:
+        case VALUE_PATH:
+                return string_end(value->string, at);
+        case VALUE_BOOLEAN:
+        case VALUE_U32:
+                return aligned(at, 4) + 4;
+        case VALUE_U64:
+                return aligned(at, 8) + 8;
+        case VALUE_STRINGS:
+                return strings_end(value->strings, at);
+        case VALUE_U32S:
+                return aligned(at, 4) + 4 + value->n_owned * sizeof(uint32_t);
+        case VALUE_CHAIN:
+                return chain_end(value->chain, at);
+        case VALUE_GENERATIONS:
+                return generations_end(value, at);
+        case _VALUE_TYPE_N:
+                break;
+        }
+        return at;
+}
+
+size_t value_entry_end(const char *key, const Value *value, size_t at)
+{
+        at = string_end(key, aligned(at, 8));
+        at += 1 + strlen(value_signature(value)) + 1;
+        return value_end(value, at);
+}
+
 /* --- reading --- */
 
 static int read_text(DBusMessageIter *iter, const char **ret_text)

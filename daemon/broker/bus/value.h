@@ -73,6 +73,15 @@ bool value_append_entry(struct DBusMessageIter *dictionary, const char *key, con
 bool append_string(struct DBusMessageIter *iter, const char *string);
 
 /*
+ * How long a message's body is once it has this, too, after the `at` bytes that it had; libdbus tells only of messages
+ * that are complete. An array of structures or entries takes its room also where it has none.
+ */
+size_t value_end(const Value *value, size_t at);
+size_t value_entry_end(const char *key, const Value *value, size_t at);
+size_t struct_begin(size_t at); /* or an entry */
+size_t array_of_structs_begin(size_t at);
+
+/*
  * The value at the iterator, if it has this signature, which one of the types above must have. -EINVAL: it has
  * another; -E2BIG: longer than VALUE_TEXT_MAX or VALUE_LIST_MAX; -ENOMEM. Its strings are the message's.
  */
