@@ -4,34 +4,63 @@
 #include <string.h>
 
 #include "local.h"
+#include "own-files.h"
 #include "show.h"
 #include "store.h"
 
-static int find_directory(Cli *cli, char **ret_directory)
+static int find_files(Cli *cli, char **ret_directory, char **ret_log)
 {
-        const char *given = arguments_value(cli->arguments, "--state-directory");
+        const char *directory = arguments_value(cli->arguments, "--state-directory");
+        const char *log = NULL;
         json_t *config = NULL;
         int r;
 
-        if (!given) {
+        if (!directory) {
                 r = local_config(cli, &config);
                 if (r)
                         return r;
-                given = json_string_value(json_object_get(config, "state-directory"));
+                directory = json_string_value(json_object_get(config, "state-directory"));
+                log = json_string_value(json_object_get(config, "audit-log"));
         }
-        *ret_directory = strdup(given ? given : "");
+        *ret_directory = strdup(directory ? directory : "");
+        *ret_log = strdup(log ? log : "");
         json_decref(config);
-        return *ret_directory ? 0 : cli_out_of_memory(cli);
+        return *ret_directory && *ret_log ? 0 : cli_out_of_memory(cli);
+}
+
+/* Whatever it is called: what is put there takes the place of what certbrokerd has open, or will rename. */
+static int check_place(Cli *cli, const char *file, const char *directory, const char *log)
+{
+        static const char *const suffixes[] = { "", "-wal", "-shm", "-journal" };
+        bool is_own = own_files_have(file) || (*log && own_files_are_beside(file, log));
+
+        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
+                CLEANUP(free_text) char *own = NULL;
+
+                if (asprintf(&own, "%s/certbroker.sqlite%s", directory, suffixes[i]) < 0) {
+                        own = NULL;
+                        return cli_out_of_memory(cli);
+                }
+                is_own = is_own || own_files_are_beside(file, own);
+        }
+        if (!is_own)
+                return 0;
+        return cli_usage(cli,
+                         "%s is the store, the audit log or a file beside them, where only "
+                         "certbrokerd writes; name a file in another directory.",
+                         file);
 }
 
 static int verb_backup(Cli *cli, const Arguments *arguments)
 {
         const char *file = arguments->positionals[0];
-        CLEANUP(free_text) char *directory = NULL;
+        CLEANUP(free_text) char *directory = NULL, *log = NULL;
         uint64_t n_bytes = 0;
         int r;
 
-        r = find_directory(cli, &directory);
+        r = find_files(cli, &directory, &log);
+        if (r == 0)
+                r = check_place(cli, file, directory, log);
         if (r == 0)
                 r = store_copy(cli, directory, file, &n_bytes);
         if (r)

@@ -3,8 +3,8 @@
  * Every file that this program writes is made anew beside its place, under a name that nobody could
  * foresee (O_EXCL, which follows no link), and renamed into it when it is whole and durable. So what
  * others have put there, a link, a FIFO, a socket, is replaced and never written to: root writes
- * into folders that others write into as well. What is not replaced is a device, and a name of one
- * of our descriptors: to that one is written, without opening anything.
+ * into folders that others write into as well. What is not replaced is a device, a file of certbrokerd's
+ * own (own-files.c), and a name of one of our descriptors: to that one is written, without opening anything.
  */
 #include "newfile.h"
 
@@ -18,9 +18,11 @@
 #include <sys/stat.h>
 
 #include "macro.h"
+#include "own-files.h"
 
 #define OWN_DESCRIPTORS "/proc/self/fd" /* also of /dev/fd, a link to it */
 #define BASE_MAX        200             /* of the place's name in the temporary one's */
+#define OWN_FILE        (-ETXTBSY)      /* which neither open() of a new file nor rename() says */
 
 static const char *base_of(const char *path)
 {
@@ -99,6 +101,8 @@ static int check_place(const char *path)
 
         if (r != -ENOENT)
                 return r >= 0 || r == -EBADF ? -ENOTSUP : r;
+        if (own_files_have(path))
+                return OWN_FILE;
         if (lstat(path, &st) < 0)
                 return errno == ENOENT ? 0 : -errno;
         if (S_ISDIR(st.st_mode))
@@ -169,6 +173,9 @@ void newfile_deinit(NewFile *file)
 
 const char *newfile_reason(int r)
 {
+        if (r == OWN_FILE)
+                return "it is one of certbrokerd's own files, or in their directory, where only "
+                       "certbrokerd writes; name a file in another directory";
         return r == -ENOTSUP ? "it is a device or a descriptor, which no file takes the place of"
                              : strerror(-r);
 }

@@ -13,7 +13,7 @@ typedef struct NewFile {
 
 /*
  * Begins a file beside the place that it is for, of mode 0600. -errno; -ENOTSUP where a device or a
- * descriptor is, which are not replaced. To be ended by newfile_deinit(), after failures too.
+ * descriptor is, and another where something of certbrokerd's own is: they are not replaced. To be ended by newfile_deinit(), after failures too.
  */
 int newfile_begin(NewFile *file, const char *path);
 int newfile_write(NewFile *file, const void *data, size_t n);

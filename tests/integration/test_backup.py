@@ -117,6 +117,48 @@ def test_backup_replaces_a_file_whole_or_not_at_all(broker):
     assert file.read_bytes().startswith(b"SQLite format 3\0")
 
 
+def own_places(broker, folder):
+    """Every way to name a file of certbrokerd's, or a place beside one."""
+    state, log = broker.state, broker.folder / "log"
+    link, hard, way = folder / "link", folder / "hard", folder / "way"
+    link.symlink_to(state / "certbroker.sqlite")
+    os.link(state / "certbroker.sqlite", hard)
+    os.link(log / "audit.jsonl", folder / "hard-log")
+    way.symlink_to(state)
+    return [*(state / f"certbroker.sqlite{suffix}" for suffix in ("", "-wal", "-shm", "-journal")), state / "new",
+            state / "lock", state / ".." / state.name / "certbroker.sqlite", way / "certbroker.sqlite", way / "new",
+            link, hard, log / "audit.jsonl", log / "audit.jsonl.1", log / "audit.jsonl.7", folder / "hard-log"]
+
+
+def test_backup_never_takes_the_place_of_what_the_daemon_has_open(stopped):
+    """Onto the store, what is beside it and the log, by whatever name: refused, and the daemon goes on as before. The
+    same holds for what any other verb writes."""
+    broker = stopped
+    (broker.folder / "log").mkdir(mode=0o700)
+    broker.configure(broker=f'  audit-log = "{broker.folder}/log/audit.jsonl";\n  audit-max-size = "2KiB";')
+    broker.start()
+    broker.import_new("client")
+    for _ in range(10):
+        broker.sign("client", "ecdsa-sha256", bytes(32))
+    folder = broker.folder / "elsewhere"
+    folder.mkdir()
+    places = own_places(broker, folder)
+    before = {path: (path.stat().st_ino if path.exists() else None) for path in places}
+    for path in places:
+        done = backup(broker, path, status=2)
+        assert str(path).encode() in done.stderr and b"another directory" in done.stderr, path
+    assert {path: (path.stat().st_ino if path.exists() else None) for path in places} == before
+    for path in (broker.state / "certbroker.sqlite", broker.state / "new", folder / "way/new",
+                 broker.folder / "log/audit.jsonl", folder / "link"):
+        done = run(broker, "certificate", "chain", "client", "-o", path, status=1)
+        assert b"another directory" in done.stderr, path
+    assert {path: (path.stat().st_ino if path.exists() else None) for path in places} == before
+    for _ in range(2):
+        backup(broker, folder / "certbroker.sqlite")  # a copy is replaced by the next, whatever it is called
+    broker.restart()
+    assert broker.list_ids() == ["client"]
+
+
 def test_backup_is_for_those_who_may_read_the_store(broker, root):
     """The state directory is its owner's: another user is told so, and gets nothing."""
     broker.folder.chmod(0o755)
