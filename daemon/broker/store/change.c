@@ -3,10 +3,11 @@
  * Changes: built on the loop as copies, run on the lane as one transaction, told on the loop.
  *
  * Invariant: what crosses to the lane is the change's own, and nobody else's until `done` has run.
- * A change is done when COMMIT has returned, and not done at all when anything before it has
- * failed.
+ * A change is done when COMMIT has returned and the store is where it was (place.c), and not done at all when anything
+ * before COMMIT has failed.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -181,7 +182,7 @@ static int put_note_worker(Database *database, const Step *step, Failure *failur
                 failure);
 }
 
-static int transaction_worker(StoreChange *change)
+static int run_transaction_worker(StoreChange *change)
 {
         Database *database = change->store->database;
         int r;
@@ -204,6 +205,22 @@ static int transaction_worker(StoreChange *change)
         return r;
 }
 
+/* What fails may have written to the files as well. */
+static int transaction_worker(StoreChange *change)
+{
+        Database *database = change->store->database;
+        Failure *failure = &change->failure, ignored = { 0 };
+        int r = place_check(&database->place, database->path, failure);
+
+        if (r != 0)
+                return r;
+        r = run_transaction_worker(change);
+        if (r == 0)
+                return place_check_after(&database->place, database->path, failure);
+        (void)place_check_after(&database->place, database->path, &ignored);
+        return r;
+}
+
 static int change_work(void *userdata)
 {
         return transaction_worker(userdata);
@@ -219,6 +236,8 @@ static void change_on_done(void *userdata, int r)
                 change->failure.status = 0;
         else if (change->failure.status == 0)
                 fail(&change->failure, r, "the store could not be written");
+        snprintf(change->store->problem, sizeof(change->store->problem), "%s",
+                 change->failure.status == 0 ? "" : change->failure.text);
         if (change->done)
                 change->done(change->userdata, &change->failure);
 }

@@ -483,6 +483,7 @@ int database_open(const char *path, Database **ret_database, Failure *failure)
                 r = sync_directory(path);
         if (r != 0)
                 return r;
+        place_mark(&database->place, path);
         *ret_database = TAKE(database);
         return 0;
 }

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/failure.h"
 #include "base/macro.h"
+#include "broker/store/place.h"
 
 typedef struct sqlite3 sqlite3;
 typedef struct sqlite3_stmt sqlite3_stmt;
@@ -44,6 +45,7 @@ typedef struct Database {
         sqlite3 *handle;
         char *path;
         sqlite3_stmt *statements[_STATEMENT_N];
+        Place place;
 } Database;
 
 /* Opens, checks, migrates. Refuses what is newer, foreign or damaged, and leaves it as it is. */

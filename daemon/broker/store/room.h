@@ -9,6 +9,7 @@ struct Store {
         Lane *lane;
         Database *database;
         int lock_fd;
+        char problem[512]; /* the loop's; "": the last transaction was stored */
 };
 
 /* The kinds of a backend's lists, as the schema has them. */

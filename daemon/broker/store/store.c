@@ -331,3 +331,11 @@ int store_read_notes(Store *store, int (*note)(void *userdata, const char *key, 
         assert_always(lane_pending(store->lane) == 0);
         return read_all(store, STATEMENT_READ_NOTES, hand_out_note, &reader, userdata, failure);
 }
+
+/* The last transaction may be long ago. */
+const char *store_problem(Store *store)
+{
+        if (!store->problem[0] && place_is_lost(&store->database->place, store->database->path))
+                return "its file was removed or replaced while certbrokerd runs";
+        return store->problem;
+}

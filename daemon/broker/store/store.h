@@ -41,6 +41,9 @@ int store_read(Store *store, const StoreReader *reader, void *userdata, Failure 
 int store_read_notes(Store *store, int (*note)(void *userdata, const char *key, const char *value),
                      void *userdata, Failure *failure);
 
+/* Why what is committed now is not stored; "": nothing is known against it. Borrowed until the loop's next turn. */
+const char *store_problem(Store *store);
+
 /* One transaction: any number of changes, all or nothing. Copies what it is given. */
 typedef struct StoreChange StoreChange;
 int store_change_new(Store *store, StoreChange **ret_change);

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whoever removes, replaces, empties or overwrites the store under us leaves SQLite with a file that nobody will ever open
+ * again, or with pages that are not its own; it does not notice, and what it commits is lost. So before each
+ * transaction the files are held against what the last one left, and after it their names once more, before anybody is told.
+ * What was moved away and comes back is the store again.
+ */
+#include "broker/store/place.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/macro.h"
+
+static const char *const suffixes[PLACE_FILES] = { "", "-wal", "-shm" };
+
+/* The index of the log is mapped into memory and may change at any time. */
+#define PLACE_SHM 2
+
+static PlaceMark mark_of(const char *path, size_t i)
+{
+        CLEANUP(freep) char *name = NULL;
+        struct stat st;
+
+        if (asprintf(&name, "%s%s", path, suffixes[i]) < 0) {
+                name = NULL;
+                return (PlaceMark){ 0 };
+        }
+        if (stat(name, &st) < 0)
+                return (PlaceMark){ 0 };
+        return (PlaceMark){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
+}
+
+static bool is_same_file(const PlaceMark *a, const PlaceMark *b)
+{
+        return a->dev == b->dev && a->ino == b->ino;
+}
+
+static bool is_unchanged(const PlaceMark *a, const PlaceMark *b)
+{
+        return a->size == b->size && a->changed.tv_sec == b->changed.tv_sec &&
+               a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+static int fail_place(const char *path, size_t i, const char *what, Failure *failure)
+{
+        return fail(failure, CB_FAILED,
+                    "%s%s was %s while certbrokerd runs, so that nothing can be stored: what is in "
+                    "force stays so, and nothing is changed. Put the very file back, or stop "
+                    "certbrokerd, restore a backup if the store is not the right one, and start it",
+                    path, suffixes[i], what);
+}
+
+void place_mark(Place *place, const char *path)
+{
+        for (size_t i = 0; i < PLACE_FILES; i++)
+                place->marks[i] = mark_of(path, i);
+}
+
+int place_check(const Place *place, const char *path, Failure *failure)
+{
+        for (size_t i = 0; i < PLACE_FILES; i++) {
+                const PlaceMark *then = &place->marks[i];
+                PlaceMark now = mark_of(path, i);
+
+                if (then->ino == 0)
+                        continue;
+                if (now.ino == 0)
+                        return fail_place(path, i, "removed", failure);
+                if (!is_same_file(then, &now))
+                        return fail_place(path, i, "replaced", failure);
+                if (i != PLACE_SHM && !is_unchanged(then, &now))
+                        return fail_place(path, i, now.size == 0 ? "emptied" : "written by another",
+                                          failure);
+        }
+        return 0;
+}
+
+int place_check_after(Place *place, const char *path, Failure *failure)
+{
+        Place now;
+
+        place_mark(&now, path);
+        for (size_t i = 0; i < PLACE_FILES; i++) {
+                if (place->marks[i].ino == 0 || is_same_file(&place->marks[i], &now.marks[i]))
+                        continue;
+                return fail_place(path, i, now.marks[i].ino == 0 ? "removed" : "replaced", failure);
+        }
+        /* Its first mark stays, for others read it: a file that is the same one has the same. */
+        for (size_t i = 0; i < PLACE_FILES; i++) {
+                if (place->marks[i].ino == 0)
+                        place->marks[i] = now.marks[i];
+                place->marks[i].size = now.marks[i].size;
+                place->marks[i].changed = now.marks[i].changed;
+        }
+        return 0;
+}
+
+bool place_is_lost(const Place *place, const char *path)
+{
+        PlaceMark now = mark_of(path, 0);
+
+        return !is_same_file(&place->marks[0], &now);
+}
