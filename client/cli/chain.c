@@ -88,10 +88,23 @@ static bool read_own_form(const char *text, size_t n, ChainLine *line)
             !skip(&p, end, ",\"event\":\""))
                 return false;
         line->is_gap = skip(&p, end, "gap\"");
+        line->is_resume = skip(&p, end, "resume\"");
         return true;
 }
 
-/* Another order of the members, or a gap, whose object tells what the store had. */
+/* "3 lost since …", "at least 3 lost since …"; else 0. */
+static uint64_t read_lost(const char *object)
+{
+        static const char at_least[] = "at least ";
+        uint64_t n;
+        int end = 0;
+
+        if (strncmp(object, at_least, strlen(at_least)) == 0)
+                object += strlen(at_least);
+        return sscanf(object, "%" SCNu64 " lost%n", &n, &end) == 1 && end > 0 ? n : 0;
+}
+
+/* Another order of the members, or a record whose object tells what the store had, or what was lost. */
 static bool read_json(const char *text, size_t n, ChainLine *line)
 {
         json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES, NULL);
@@ -106,6 +119,8 @@ static bool read_json(const char *text, size_t n, ChainLine *line)
         if (ok) {
                 line->seq = (uint64_t)seq;
                 line->is_gap = event && strcmp(event, "gap") == 0;
+                line->is_resume = event && strcmp(event, "resume") == 0;
+                line->n_lost = line->is_resume && object ? read_lost(object) : 0;
                 if (line->is_gap && object &&
                     sscanf(object, "expected %" SCNu64 " %64[0-9a-f]", &line->expected_seq, hash) ==
                             2 &&
@@ -137,7 +152,7 @@ void chain_line_parse(const char *text, size_t n, ChainLine *ret_line)
 {
         *ret_line = (ChainLine){ 0 };
         ret_line->is_record = read_own_form(text, n, ret_line);
-        if (!ret_line->is_record || ret_line->is_gap)
+        if (!ret_line->is_record || ret_line->is_gap || ret_line->is_resume)
                 ret_line->is_record = read_json(text, n, ret_line);
         if (!hash_line(text, n, ret_line->hash))
                 ret_line->is_record = false;
@@ -230,6 +245,9 @@ static void accept(Chain *chain, const ChainLine *line)
         chain->last.file = line->file;
         chain->last.number = line->number;
         chain->n_records++;
+        if (line->n_lost > 0 && chain->n_lost == 0)
+                chain->lost_seq = line->seq;
+        chain->n_lost += line->n_lost;
         if (chain->head.is_known && line->seq == chain->head.seq) {
                 chain->is_head_seen = true;
                 chain->is_head_wrong = !same(line->hash, chain->head.hash);

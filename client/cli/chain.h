@@ -17,6 +17,8 @@ typedef struct ChainLine {
         bool is_cut;     /* no newline ends it */
         uint64_t seq;
         uint8_t prev[HASH_LENGTH], hash[HASH_LENGTH];
+        bool is_resume;        /* of records that could not be written, or be made durable */
+        uint64_t n_lost;       /* of a resume: that could not be written */
         uint64_t expected_seq; /* of a gap: what the store had; 0: not told */
         uint8_t expected_hash[HASH_LENGTH];
 } ChainLine;
@@ -72,6 +74,7 @@ typedef struct Chain {
         bool has_pending, is_head_seen, is_head_wrong;
         ChainFinding head_place, above;
         uint64_t n_records, n_findings;
+        uint64_t n_lost, lost_seq; /* by what its records say, at least; and the first that does */
         ChainFinding findings[CHAIN_FINDINGS_MAX];
         size_t n_kept;
 } Chain;

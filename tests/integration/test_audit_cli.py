@@ -338,7 +338,7 @@ def test_a_running_daemon_knows_its_end(broker):
     assert verify()["line"] == len(now.splitlines()) + 1
     path.unlink()
     path.write_bytes(now)
-    assert verify()["fault"] == "cut", "another file in its place, without the last records"
+    assert verify()["fault"] == "removed", "another file in its place, without the last records"
 
 
 def show(broker, *arguments):

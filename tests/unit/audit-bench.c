@@ -43,6 +43,13 @@ static void on_sync_failed(void *userdata)
         log->n_sync_failed++;
 }
 
+static void on_moved(void *userdata, const char *text)
+{
+        Log *log = userdata;
+
+        snprintf(log->moved, sizeof(log->moved), "%s", text);
+}
+
 void log_on_done(void *userdata, int r)
 {
         Log *log = userdata;
@@ -56,7 +63,11 @@ void log_on_done(void *userdata, int r)
 void open_log(Log *log, uint64_t max_size, uint64_t sync_usec)
 {
         const AuditSettings settings = { log->path, max_size, sync_usec, log->journal };
-        const AuditEvents events = { on_synced, on_oldest, on_sync_in, on_sync_failed };
+        const AuditEvents events = { .synced = on_synced,
+                                     .oldest = on_oldest,
+                                     .sync_in = on_sync_in,
+                                     .sync_failed = on_sync_failed,
+                                     .moved = on_moved };
         Failure failure = { 0 };
 
         assert_int_equal(

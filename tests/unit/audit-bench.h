@@ -20,6 +20,7 @@ typedef struct Log {
         const char *journal;
         unsigned n_done, n_failed, n_synced, n_sync_failed, n_planned;
         int last;
+        char moved[64];
 } Log;
 
 int log_setup(void **state);

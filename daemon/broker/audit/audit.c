@@ -11,10 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
+#include "broker/audit/files.h"
 #include "broker/audit/journal.h"
 #include "broker/audit/record.h"
 #include "broker/audit/room.h"
@@ -52,7 +53,7 @@ static int write_line(Audit *audit, char *line, size_t n)
         return r < 0 ? r : -ENOSPC;
 }
 
-static int append_line(Audit *audit, const AuditRecord *record)
+int audit_append_line(Audit *audit, const AuditRecord *record)
 {
         CLEANUP(freep) char *line = record_format(record, &audit->head);
         AuditHead head;
@@ -123,7 +124,7 @@ static void append_unsure(Audit *audit)
 
         snprintf(object, sizeof(object), "%llu to %llu may be missing on the disk",
                  (unsigned long long)unsure.first, (unsigned long long)unsure.last);
-        if (append_line(audit, &(AuditRecord){ .event = AUDIT_EVENT_RESUME,
+        if (audit_append_line(audit, &(AuditRecord){ .event = AUDIT_EVENT_RESUME,
                                                .object = object,
                                                .result = "Failed" }) == 0)
                 audit->unsure = (AuditSpan){ 0 };
@@ -212,44 +213,12 @@ static void wait_for_disk(Audit *audit, Waiter *waiter)
         start_sync(audit);
 }
 
-/* --- rotation --- */
-
-static int open_file(const Audit *audit)
+/* What is in the old file yet: another sync on its way began before it, and later ones are of the new file. */
+void audit_leave_file(Audit *audit)
 {
-        int fd = open(audit->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-        return fd < 0 ? -errno : fd;
-}
-
-static int rotate(Audit *audit)
-{
-        CLEANUP(freep) char *first = NULL;
-        int fd, r;
-
-        r = rotated_make_room(audit->path);
-        if (r < 0)
-                return r;
-
-        if (rotated_path(audit->path, 1, &first) < 0)
-                return -ENOMEM;
-        if (rename(audit->path, first) < 0)
-                return -errno;
-
-        fd = open_file(audit);
-        if (fd < 0) {
-                (void)rename(first, audit->path); /* else the next try finds nothing to rename */
-                return fd;
-        }
-
-        /* What is in the old file yet: another on its way began before it, and later ones are of the new file. */
         if (submit_sync(audit) < 0 && fdatasync(audit->fd) < 0)
                 note_sync_failed(audit, &audit->head, -errno);
-        close_fd(audit->fd);
-        audit->fd = fd;
-        audit->size = 0;
-        if (audit->oldest.seq != 0)
-                oldest_check(audit);
-        return 0;
+        audit->fd = close_fd(audit->fd);
 }
 
 /* --- the door --- */
@@ -263,19 +232,30 @@ void audit_ignore(void *userdata, int r)
 /* The first record after one that was lost says how many were. */
 static int append_resume(Audit *audit)
 {
-        char object[64];
+        char object[96], since[RECORD_TIME_TEXT];
         int r;
 
-        if (audit->n_lost == 0)
+        if (audit->lost.n == 0)
                 return 0;
 
-        snprintf(object, sizeof(object), "%llu lost", (unsigned long long)audit->n_lost);
-        r = append_line(
+        record_time(audit->lost.since_usec, since);
+        snprintf(object, sizeof(object), "%s%llu lost since %s",
+                 audit->lost.is_at_least ? "at least " : "", (unsigned long long)audit->lost.n,
+                 since);
+        r = audit_append_line(
                 audit,
                 &(AuditRecord){ .event = AUDIT_EVENT_RESUME, .object = object, .result = "ok" });
-        if (r == 0)
-                audit->n_lost = 0;
-        return r;
+        if (r < 0)
+                return r;
+        audit->lost = (AuditLost){ 0 };
+        audit->seq_resumed = audit->head.seq;
+        return 0;
+}
+
+static void count_lost(Audit *audit)
+{
+        if (audit->lost.n++ == 0)
+                audit->lost.since_usec = clock_realtime_usec();
 }
 
 /* record NULL: nothing but what has to be said of those before. */
@@ -283,12 +263,16 @@ static int append(Audit *audit, const AuditRecord *record)
 {
         int r = 0;
 
-        if (audit->size >= audit->max_size)
-                r = rotate(audit);
+        if (!files_is_at(audit))
+                r = files_begin_anew(audit);
+        else if (audit->size >= audit->max_size)
+                r = files_rotate(audit);
+        if (r == 0)
+                r = files_append_moved(audit);
         if (r == 0)
                 r = append_resume(audit);
         if (r == 0 && record)
-                r = append_line(audit, record);
+                r = audit_append_line(audit, record);
         if (r == 0)
                 audit->write_problem[0] = '\0';
         else
@@ -308,7 +292,7 @@ void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void
         int r = may_wait && !waiter ? -ENOMEM : append(audit, record);
 
         if (r < 0)
-                audit->n_lost++;
+                count_lost(audit);
         else if (audit->sync_usec != 0)
                 plan_sync(audit, audit->sync_usec);
 
@@ -340,6 +324,8 @@ void audit_configure(Audit *audit, const AuditSettings *settings)
         audit->max_size = settings->max_size;
         audit->sync_usec = settings->sync_usec;
         audit->loss[0] = '\0'; /* whoever reloads has been told */
+        if (!files_is_at(audit))
+                (void)audit_try(audit);
         if (audit->oldest.seq != 0)
                 oldest_check(audit);
 }
@@ -373,19 +359,14 @@ static int end_torn_line(Audit *audit)
 static int take_up(Audit *audit, const AuditHead *expected)
 {
         AuditTail tail;
-        struct stat status;
         int r;
 
         r = audit_tail_read(audit->fd, expected, &tail);
         if (r < 0)
                 return r;
 
-        if (fstat(audit->fd, &status) < 0)
-                return -errno;
-        audit->size = (uint64_t)status.st_size;
-
         /* Rotated just before a crash: an empty file goes on from what the store has. */
-        if (tail.head.seq == 0 && status.st_size == 0) {
+        if (tail.head.seq == 0 && audit->size == 0) {
                 CLEANUP(freep) char *first = NULL;
 
                 if (rotated_path(audit->path, 1, &first) < 0)
@@ -437,8 +418,9 @@ int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *l
         if (settings->journal)
                 (void)journal_new(settings->journal, &audit->journal); /* it is only a copy */
 
-        audit->fd = open_file(audit);
-        r = audit->fd < 0 ? audit->fd : take_up(audit, expected);
+        r = files_open(audit);
+        if (r == 0)
+                r = take_up(audit, expected);
         if (r < 0)
                 return fail(
                         failure, CB_FAILED,
@@ -463,6 +445,22 @@ Audit *audit_free(Audit *audit)
         return NULL;
 }
 
+void audit_recall_lost(Audit *audit, const AuditLost *lost)
+{
+        audit->lost = *lost;
+        (void)audit_try(audit);
+}
+
+const AuditLost *audit_lost(const Audit *audit)
+{
+        return &audit->lost;
+}
+
+uint64_t audit_resumed_at(const Audit *audit)
+{
+        return audit->seq_resumed;
+}
+
 const AuditHead *audit_head(const Audit *audit)
 {
         return &audit->head;
@@ -482,10 +480,13 @@ uint64_t audit_unsynced(const Audit *audit)
         return audit->head.seq - audit->seq_synced;
 }
 
-int audit_open_reader(const Audit *audit, int *ret_fd)
+int audit_open_reader(Audit *audit, int *ret_fd)
 {
-        int fd = open(audit->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        int fd;
 
+        if (!files_is_at(audit))
+                (void)audit_try(audit);
+        fd = open(audit->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return -errno;
         *ret_fd = fd;

@@ -38,6 +38,8 @@ typedef struct AuditEvents {
         void (*sync_in)(void *userdata, uint64_t usec);
         /* It could not be synced: audit_problem() says why. It is tried again. */
         void (*sync_failed)(void *userdata);
+        /* Somebody has removed or renamed the file, and another was begun: "renamed after record 57". */
+        void (*moved)(void *userdata, const char *text);
 } AuditEvents;
 
 #define AUDIT_JOURNAL "/run/systemd/journal/socket"
@@ -47,6 +49,15 @@ typedef struct AuditEvents {
 #define AUDIT_EVENT_REMOVED "removed"
 /* It can be written, or made durable, again: what was lost, or may be. */
 #define AUDIT_EVENT_RESUME "resume"
+/* Its file was renamed or removed while it was written. */
+#define AUDIT_EVENT_MOVED "moved"
+
+/* Records that could not be written, and have no `resume` yet. */
+typedef struct AuditLost {
+        uint64_t n; /* 0: none */
+        uint64_t since_usec;
+        bool is_at_least; /* they were counted by a process that did not come to its end */
+} AuditLost;
 
 typedef struct AuditRecord {
         const char *event;
@@ -89,6 +100,11 @@ void audit_sync(Audit *audit);
  * is `resume`, with that number: no record is lost without a trace.
  */
 int audit_try(Audit *audit);
+const AuditLost *audit_lost(const Audit *audit);
+/* The number of the last `resume`: once that is on the disk, what was lost is told for good. */
+uint64_t audit_resumed_at(const Audit *audit);
+/* What the process before us had lost, once: `resume` is written as soon as it can be. */
+void audit_recall_lost(Audit *audit, const AuditLost *lost);
 /* The last record could not be written, or what was written cannot be made durable. */
 bool audit_is_failing(const Audit *audit);
 /* max_size and sync_usec; path and journal stay. A loss that was noted is no problem any more. */
@@ -98,5 +114,4 @@ const AuditHead *audit_head(const Audit *audit);
 const char *
 audit_problem(const Audit *audit); /* why it fails, or does not fit the store; "": neither */
 uint64_t audit_unsynced(const Audit *audit); /* records that are not known to be on the disk */
-int audit_open_reader(const Audit *audit,
-                      int *ret_fd); /* the present file, read-only; the caller's */
+int audit_open_reader(Audit *audit, int *ret_fd); /* the present file, read-only; the caller's */

@@ -22,15 +22,23 @@ static void set_number(json_t *record, const char *key, uint64_t number)
         json_object_set_new(record, key, json_integer((json_int_t)MIN(number, INT64_MAX)));
 }
 
-static void set_time(json_t *record, const char *key, uint64_t usec)
+void record_time(uint64_t usec, char ret_text[RECORD_TIME_TEXT])
 {
         time_t sec = (time_t)(usec / USEC_PER_SEC);
         struct tm broken;
-        char seconds[32], text[48];
+        char seconds[32];
 
         gmtime_r(&sec, &broken);
         strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &broken);
-        snprintf(text, sizeof(text), "%s.%06uZ", seconds, (unsigned)(usec % USEC_PER_SEC));
+        snprintf(ret_text, RECORD_TIME_TEXT, "%s.%06uZ", seconds,
+                 (unsigned)(usec % USEC_PER_SEC));
+}
+
+static void set_time(json_t *record, const char *key, uint64_t usec)
+{
+        char text[RECORD_TIME_TEXT];
+
+        record_time(usec, text);
         set_text(record, key, text);
 }
 

@@ -2,6 +2,8 @@
 /* What the files of this room share: the log's own state. */
 #pragma once
 
+#include <sys/types.h>
+
 #include "broker/audit/audit.h"
 #include "broker/audit/journal.h"
 
@@ -28,6 +30,8 @@ struct Audit {
         AuditEvents events;
         void *userdata;
         int fd;
+        dev_t dev; /* which file that is */
+        ino_t ino;
         uint64_t size;
         AuditHead head;
         AuditHead oldest; /* as audit_watch_oldest() has it; seq 0: not watched yet */
@@ -36,12 +40,19 @@ struct Audit {
         bool is_syncing, sync_again, sync_planned;
         Waiter *waiters, **waiters_end;
         AuditSpan unsure;        /* written, but a sync of them failed: the disk may lack them */
-        uint64_t n_lost;         /* records that could not be written; said by the next that can */
+        AuditLost lost;          /* records that could not be written; said by the next that can */
+        uint64_t seq_resumed;    /* the last record that said so; 0: none yet */
+        char moved[64];          /* "": nothing; what became of the file before, to be said likewise */
         char write_problem[256]; /* "": the last record was written */
         char sync_problem[256];  /* "": the last sync was done */
         char gap[256];           /* "": the file went on from what the store had */
         char loss[256];          /* "": no older files have gone, or that was told */
 };
+
+/* A line with the hash of the one before it; of what has to be said before it nothing. */
+int audit_append_line(Audit *audit, const AuditRecord *record);
+/* Syncs what is in the file yet, and closes it. */
+void audit_leave_file(Audit *audit);
 
 /* For a record that nobody waits for. */
 void audit_ignore(void *userdata, int r);
