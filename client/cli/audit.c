@@ -119,10 +119,11 @@ static int show_verify_json(Cli *cli, const Log *log, const Chain *chain, double
                         return cli_out_of_memory(cli);
                 }
         return show_document(
-                cli, json_pack("{s:b, s:I, s:I, s:I, s:I, s:f, s:s?, s:I, s:o}", "ok",
+                cli, json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:s?, s:I, s:o}", "ok",
                                chain->n_findings == 0, "records", (json_int_t)chain->n_records,
                                "last", (json_int_t)chain->last.seq, "files",
                                (json_int_t)log_n_files(log), "bytes", (json_int_t)log_read(log),
+                               "lost", (json_int_t)(chain->n_lost + log_end(log)->n_lost),
                                "seconds", seconds, "end-known-by", log_end(log)->who, "faults",
                                (json_int_t)chain->n_findings, "findings", findings));
 }
@@ -142,6 +143,19 @@ static void print_findings(const Log *log, const Chain *chain)
                 (void)printf("… and %" PRIu64 " more.\n", chain->n_findings - chain->n_kept);
 }
 
+/* What was written is as it was; but not everything was. */
+static void print_lost(const Chain *chain, const LogEnd *end)
+{
+        if (chain->n_lost > 0)
+                (void)printf("It is not complete: %" PRIu64 " record%s or more could not be written; "
+                             "the first to say so is record %" PRIu64 " (`resume`).\n",
+                             chain->n_lost, chain->n_lost == 1 ? "" : "s", chain->lost_seq);
+        if (end->n_lost > 0)
+                (void)printf("It is not complete: %" PRIu64 " record%s or more could not be written, "
+                             "as certbrokerd's store says and the log does not yet.\n",
+                             end->n_lost, end->n_lost == 1 ? "" : "s");
+}
+
 static void print_whole(const Log *log, const Chain *chain, double seconds)
 {
         const LogEnd *end = log_end(log);
@@ -153,6 +167,7 @@ static void print_whole(const Log *log, const Chain *chain, double seconds)
         if (seconds >= 1)
                 (void)printf(" (%.1f MiB in %.0f s)", (double)log_read(log) / MIB, seconds);
         (void)puts(".");
+        print_lost(chain, end);
         if (!end->who)
                 (void)puts(
                         "Nobody could be asked where it ends: whether records are missing at its "

@@ -116,17 +116,22 @@ static int take_end(Cli *cli, Log *log, const cb_value *first)
         return 0;
 }
 
-/* Where no daemon runs, its store knows how far the log went: beside the log, or where it is configured. */
-static int take_end_of_store(Cli *cli, Log *log, const char *path, const char *configured)
+/* Which state directory that is: beside the log, or where it is configured. */
+static void take_lost(Cli *cli, Log *log, const char *beside, const char *configured)
 {
         const char *given = arguments_value(cli->arguments, "--state-directory");
-        const char *slash = strrchr(path, '/');
-        CLEANUP(free_text)
-        char *beside = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
+
+        log->end.n_lost = store_read_lost(given ? given : beside);
+        if (log->end.n_lost == 0 && !given && configured)
+                log->end.n_lost = store_read_lost(configured);
+}
+
+/* Where no daemon runs, its store knows how far the log went: beside the log, or where it is configured. */
+static int take_end_of_store(Cli *cli, Log *log, const char *beside, const char *configured)
+{
+        const char *given = arguments_value(cli->arguments, "--state-directory");
         int r;
 
-        if (!beside)
-                return cli_out_of_memory(cli);
         r = store_read_audit_head(cli, given ? given : beside, &log->end.seq, log->end.hash);
         if (r && !given && configured)
                 r = store_read_audit_head(cli, configured, &log->end.seq, log->end.hash);
@@ -160,12 +165,20 @@ static int find_path(Cli *cli, const cb_value *reply, char **ret_path, char **re
         return *ret_path && *ret_state ? 0 : cli_out_of_memory(cli);
 }
 
+static char *folder_of(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+
+        return slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
+}
+
 int log_open(Cli *cli, Log **ret_log)
 {
         CLEANUP(log_freep) Log *log = calloc(1, sizeof(*log));
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *path = NULL;
         CLEANUP(free_text) char *state = NULL;
+        CLEANUP(free_text) char *beside = NULL;
         int r;
 
         if (!log)
@@ -183,10 +196,16 @@ int log_open(Cli *cli, Log **ret_log)
                 r = log_files_open(cli, path, &log->files);
         if (r == 0)
                 r = take_end(cli, log, reply);
-        if (r == 0 && !log->end.is_live)
-                r = take_end_of_store(cli, log, path, state);
         if (r)
                 return r;
+        beside = folder_of(path);
+        if (!beside)
+                return cli_out_of_memory(cli);
+        if (!log->end.is_live)
+                r = take_end_of_store(cli, log, beside, state);
+        if (r)
+                return r;
+        take_lost(cli, log, beside, state);
         *ret_log = TAKE(log);
         return 0;
 }

@@ -39,6 +39,7 @@ typedef struct LogEnd {
         uint64_t seq_max; /* of the daemon, after the log's size was taken; else 0 */
         char hash_max[65];
         const char *who; /* "certbrokerd", "its store" */
+        uint64_t n_lost; /* that could not be written, and that no record tells of yet, by its store; 0: none known */
 } LogEnd;
 
 const LogEnd *log_end(const Log *log);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "problems.h"
 #include "reached.h"
 #include "show.h"
 #include "text.h"
@@ -252,15 +253,18 @@ static int show_status(Cli *cli, const Status *status)
         return 0;
 }
 
-static int look_at_audit(Status *status, const char *metrics)
+/* Of the daemon itself, in its own words: before all else, for what is below may not be so. */
+static int look_at_problems(Status *status, const char *metrics)
 {
-        static const char sick[] = "\ncertbroker_audit_healthy 0";
+        char *object, *reason;
+        int r = 0;
 
-        if (!strstr(metrics, sick))
-                return 0;
-        return add_reason(status, "audit log",
-                          "it cannot be written, or was changed while certbrokerd was stopped; "
-                          "`certbroker audit verify` and the daemon's journal tell more");
+        while (r == 0 && problem_next(&metrics, &object, &reason)) {
+                r = add_reason(status, object, reason);
+                free(object);
+                free(reason);
+        }
+        return r;
 }
 
 /* A key that was wrong once and is right again is no less broken. */
@@ -364,7 +368,7 @@ static int verb_status(Cli *cli, const Arguments *arguments)
         if (get_metrics(cli, &status, &metrics))
                 return cli_out_of_memory(cli);
         text = cb_value_string(cb_value_at(metrics, 0), "");
-        if (look_at_audit(&status, text) || look_at_held_back(&status, text) ||
+        if (look_at_problems(&status, text) || look_at_held_back(&status, text) ||
             look_at_all(&status, &all) ||
             look_at_limits(&status, text))
                 return cli_out_of_memory(cli);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads the daemon's store with SQLite, which lets a reader see one state of it while the daemon writes the
- * next. It never changes the store; of what is in it, it knows one note, the end of the audit log, and how
- * to tell that a file is a store.
+ * next. It never changes the store; of what is in it, it knows two notes, the end of the audit log and what that has lost,
+ * and how to tell that a file is a store.
  */
 #include "store.h"
 
@@ -96,6 +96,24 @@ int store_read_audit_head(Cli *cli, const char *directory, uint64_t *ret_seq, ch
         *ret_seq = seq;
         memcpy(ret_hash, hash, sizeof(hash));
         return 0;
+}
+
+uint64_t store_read_lost(const char *directory)
+{
+        Cli quiet = { 0 };
+        CLEANUP(free_text) char *file = NULL;
+        sqlite3 *database = NULL;
+        char note[128] = "";
+        uint64_t n = 0;
+
+        if (open_store(&quiet, directory, &file, &database))
+                return 0;
+        if (read_text(database, "SELECT value FROM note WHERE key = 'audit/lost'", note,
+                      sizeof(note)) < 0 ||
+            sscanf(note, "%" SCNu64, &n) != 1)
+                n = 0;
+        (void)sqlite3_close(database);
+        return n;
 }
 
 /* ------------------------------------------------------------------ backup */

@@ -183,8 +183,16 @@ static int host_open_audit(void *userdata, int *ret_fd, uint64_t *ret_seq,
 static int host_report(void *userdata, char **ret_text)
 {
         Broker *broker = userdata;
-        const ReportRooms rooms = { broker->metrics, broker->sources, broker->catalog,
-                                    broker->ledger,  broker->bus,     broker->grants_hash };
+        const ReportRooms rooms = {
+                .metrics = broker->metrics,
+                .sources = broker->sources,
+                .catalog = broker->catalog,
+                .ledger = broker->ledger,
+                .manage = broker->manage,
+                .store = broker->store,
+                .bus = broker->bus,
+                .grants_hash = broker->grants_hash,
+        };
 
         return report_make(&rooms, ret_text);
 }

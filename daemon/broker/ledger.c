@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The audit log's place in the broker. The invariant: with audit-failure = "refuse", nothing that has to be recorded is
- * begun while the last record could not be written. Where the chain stands is a note in the store, written after each
- * sync of the file: the store may be behind the file, never before it.
+ * begun while the last record could not be written. With "continue" it is: then the store has a note that records are being
+ * lost before the first answer without one goes out, so that no crash hides that. Where the chain stands is a note as
+ * well, written after each sync of the file: the store may be behind the file, never before it.
  */
 #include "broker/ledger.h"
 
@@ -19,7 +20,18 @@
 
 #define HEAD_NOTE     "audit/head"
 #define OLDEST_NOTE   "audit/oldest"
+#define LOST_NOTE     "audit/lost"
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
+
+/* A record on its way to the disk, and who waits for it. */
+typedef struct Entry Entry;
+struct Entry {
+        Entry *next;
+        Ledger *ledger;
+        bus_recorded done;
+        void *call;
+        int r; /* what it is told */
+};
 
 struct Ledger {
         Audit *audit;
@@ -27,25 +39,32 @@ struct Ledger {
         sd_event_source *timer;
         char *path;
         bool may_fail;    /* audit-failure = "continue" */
-        bool is_failing;  /* and that was logged */
-        AuditHead oldest; /* as the store had it at start */
-        /* For the oldest: begun with the first configuration, for it may write to the store. */
+        bool is_failing;       /* and that was logged */
+        bool is_store_failing; /* likewise */
+        AuditHead oldest;      /* as the store had it at start, and likewise: */
+        AuditLost lost;
+        /* Of these two: begun with the first configuration, for it may write to the store. */
         bool is_watching;
+        uint64_t n_lost_noted;        /* what the store's note says; 0: there is none */
+        uint64_t n_lost_noting;       /* what it is about to; 0: nothing is on its way */
+        Entry *waiting, **waiting_end; /* for the first note: answers, in their order */
 };
 
-/* A record on its way to the disk, and who waits for it. */
-typedef struct Entry {
-        Ledger *ledger;
-        bus_recorded done;
-        void *call;
-} Entry;
+static void note_store_health(Ledger *ledger)
+{
+        const char *problem = store_problem(ledger->store);
+
+        if (problem[0] && !ledger->is_store_failing)
+                log_error("the store cannot be written: %s", problem);
+        if (!problem[0] && ledger->is_store_failing)
+                log_info("the store is written again");
+        ledger->is_store_failing = problem[0];
+}
 
 static void on_noted(void *userdata, const Failure *failure)
 {
-        (void)userdata;
-        if (failure->status != 0)
-                log_warning("the store does not remember the end of the audit log: %s",
-                            failure->text);
+        (void)failure; /* the store knows, too */
+        note_store_health(userdata);
 }
 
 /* Says so when it begins to fail, and when it ends. */
@@ -61,22 +80,120 @@ static void note_health(void *userdata)
                 log_info("the audit log is written again");
 }
 
-static void note(Ledger *ledger, const char *key, const AuditHead *head)
+/* value NULL: no such note any more. */
+static int put_note(Ledger *ledger, const char *key, const char *value, store_done done)
 {
         CLEANUP(store_change_freep) StoreChange *change = NULL;
+        int r = store_change_new(ledger->store, &change);
+
+        if (r == 0)
+                r = store_change_put_note(change, key, value);
+        if (r == 0)
+                r = store_commit(change, done, ledger);
+        if (r == 0)
+                TAKE(change);
+        return r;
+}
+
+static void note(Ledger *ledger, const char *key, const AuditHead *head)
+{
         char value[THUMBPRINT_TEXT + 32];
 
         snprintf(value, sizeof(value), "%" PRIu64 " %s", head->seq, head->hash);
-        if (store_change_new(ledger->store, &change) == 0 &&
-            store_change_put_note(change, key, value) == 0 &&
-            store_commit(change, on_noted, NULL) == 0)
-                TAKE(change);
+        (void)put_note(ledger, key, value, on_noted);
 }
+
+/* --- what is lost --- */
+
+/* "3 1796083200000000", "at least" unless that is all. */
+static int put_lost(Ledger *ledger, const AuditLost *lost, bool is_all, store_done done)
+{
+        char value[64];
+
+        snprintf(value, sizeof(value), "%" PRIu64 " %" PRIu64 "%s", lost->n, lost->since_usec,
+                 is_all && !lost->is_at_least ? "" : " at least");
+        return put_note(ledger, LOST_NOTE, value, done);
+}
+
+static void read_lost(const char *value, AuditLost *ret_lost)
+{
+        AuditLost lost = { 0 };
+
+        if (sscanf(value, "%" SCNu64 " %" SCNu64, &lost.n, &lost.since_usec) != 2)
+                return;
+        lost.is_at_least = strstr(value, "at least");
+        *ret_lost = lost;
+}
+
+static void answer(Entry *entry)
+{
+        entry->done(entry->call, entry->r);
+        free(entry);
+}
+
+static void answer_waiting(Ledger *ledger)
+{
+        while (ledger->waiting) {
+                Entry *entry = ledger->waiting;
+
+                ledger->waiting = entry->next;
+                if (!ledger->waiting)
+                        ledger->waiting_end = &ledger->waiting;
+                answer(entry);
+        }
+}
+
+/* At the first, and each time that they have doubled. */
+static void on_lost_noted(void *userdata, const Failure *failure);
+static void keep_lost(Ledger *ledger)
+{
+        const AuditLost *lost = audit_lost(ledger->audit);
+
+        if (lost->n == 0 || lost->n < 2 * ledger->n_lost_noted || ledger->n_lost_noting > 0)
+                return;
+        if (put_lost(ledger, lost, false, on_lost_noted) == 0)
+                ledger->n_lost_noting = lost->n;
+}
+
+/* Where the store cannot be written either, nobody is kept waiting for it. */
+static void on_lost_noted(void *userdata, const Failure *failure)
+{
+        Ledger *ledger = userdata;
+
+        if (failure->status == 0)
+                ledger->n_lost_noted = ledger->n_lost_noting;
+        ledger->n_lost_noting = 0;
+        note_store_health(ledger);
+        answer_waiting(ledger);
+        if (failure->status == 0)
+                keep_lost(ledger);
+}
+
+/* Once the log says so itself. */
+static void forget_lost(Ledger *ledger, const AuditHead *synced)
+{
+        if (ledger->n_lost_noted == 0 || ledger->n_lost_noting > 0 ||
+            audit_lost(ledger->audit)->n > 0 || synced->seq < audit_resumed_at(ledger->audit))
+                return;
+        if (put_note(ledger, LOST_NOTE, NULL, on_noted) == 0)
+                ledger->n_lost_noted = 0;
+}
+
+/* --- what the log tells --- */
 
 static void on_synced(void *userdata, const AuditHead *head)
 {
         note_health(userdata);
         note(userdata, HEAD_NOTE, head);
+        forget_lost(userdata, head);
+}
+
+static void on_moved(void *userdata, const char *text)
+{
+        Ledger *ledger = userdata;
+
+        log_warning("the audit log %s was %s, and goes on in a new file", ledger->path,
+                    text);
 }
 
 static void on_oldest(void *userdata, const AuditHead *oldest, bool is_loss)
@@ -109,6 +226,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 /* What the store remembers of the log. */
 typedef struct Remembered {
         AuditHead head, oldest;
+        AuditLost lost;
 } Remembered;
 
 static int on_note(void *userdata, const char *key, const char *value)
@@ -116,6 +234,8 @@ static int on_note(void *userdata, const char *key, const char *value)
         Remembered *remembered = userdata;
         AuditHead read;
 
+        if (string_equal(key, LOST_NOTE))
+                read_lost(value, &remembered->lost);
         if (sscanf(value, "%" SCNu64 " %64[0-9a-f]", &read.seq, read.hash) != 2)
                 return 0;
         if (string_equal(key, HEAD_NOTE))
@@ -136,7 +256,8 @@ static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure 
         static const AuditEvents events = { .synced = on_synced,
                                             .oldest = on_oldest,
                                             .sync_in = on_sync_in,
-                                            .sync_failed = note_health };
+                                            .sync_failed = note_health,
+                                            .moved = on_moved };
         const AuditSettings settings = settings_of(config);
         Remembered remembered = { 0 };
         int r;
@@ -151,6 +272,7 @@ static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure 
         if (audit_problem(ledger->audit)[0])
                 log_error("audit log: %s", audit_problem(ledger->audit));
         ledger->oldest = remembered.oldest;
+        ledger->lost = remembered.lost;
         return 0;
 }
 
@@ -164,6 +286,7 @@ int ledger_new(sd_event *event, Lane *lane, Store *store, const Config *config, 
                 return fail(failure, -ENOMEM, "no memory for the audit log");
 
         ledger->store = store;
+        ledger->waiting_end = &ledger->waiting;
         ledger->may_fail = config->audit_continue;
         r = string_set(&ledger->path, config->audit_log);
         if (r == 0)
@@ -194,9 +317,28 @@ Ledger *ledger_free(Ledger *ledger)
         return NULL;
 }
 
+/* Whoever comes after us knows the number, and need not say "at least". */
 void ledger_flush(Ledger *ledger)
 {
+        const AuditLost *lost = audit_lost(ledger->audit);
+
+        if (lost->n > 0)
+                (void)put_lost(ledger, lost, true, on_noted);
         audit_sync(ledger->audit);
+}
+
+static void recall_lost(Ledger *ledger)
+{
+        const AuditLost *lost = &ledger->lost;
+
+        if (lost->n == 0)
+                return;
+        log_error("audit log: %s%" PRIu64 " records could not be written before certbrokerd was "
+                  "started again; its record `resume` says since when",
+                  lost->is_at_least ? "at least " : "", lost->n);
+        ledger->n_lost_noted = lost->n;
+        audit_recall_lost(ledger->audit, lost);
+        note_health(ledger);
 }
 
 void ledger_configure(Ledger *ledger, const Config *config)
@@ -205,8 +347,10 @@ void ledger_configure(Ledger *ledger, const Config *config)
 
         ledger->may_fail = config->audit_continue;
         audit_configure(ledger->audit, &settings);
-        if (!ledger->is_watching)
+        if (!ledger->is_watching) {
                 audit_watch_oldest(ledger->audit, &ledger->oldest);
+                recall_lost(ledger);
+        }
         ledger->is_watching = true;
         if (!string_equal(ledger->path, config->audit_log))
                 log_warning("audit-log is %s from the next start on, and %s until then",
@@ -215,12 +359,20 @@ void ledger_configure(Ledger *ledger, const Config *config)
 
 static void on_written(void *userdata, int r)
 {
-        CLEANUP(freep) Entry *entry = userdata;
+        Entry *entry = userdata;
         Ledger *ledger = entry->ledger;
 
         note_health(ledger);
+        keep_lost(ledger);
         /* Without memory it is out of its turn, so it is no success even where the log may fail. */
-        entry->done(entry->call, ledger->may_fail && r != -ENOMEM ? 0 : r);
+        entry->r = ledger->may_fail && r != -ENOMEM ? 0 : r;
+        if (!ledger->waiting &&
+            (r == entry->r || ledger->n_lost_noted > 0 || ledger->n_lost_noting == 0)) {
+                answer(entry);
+                return;
+        }
+        *ledger->waiting_end = entry;
+        ledger->waiting_end = &entry->next;
 }
 
 void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, void *call)
@@ -231,7 +383,7 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
                 done(call, -ENOMEM);
                 return;
         }
-        *entry = (Entry){ ledger, done, call };
+        *entry = (Entry){ NULL, ledger, done, call, 0 };
         audit_append(ledger->audit,
                      &(AuditRecord){
                              .event = record->event,
@@ -292,4 +444,9 @@ uint64_t ledger_records(const Ledger *ledger)
 uint64_t ledger_lag(const Ledger *ledger)
 {
         return audit_unsynced(ledger->audit);
+}
+
+uint64_t ledger_lost(const Ledger *ledger)
+{
+        return audit_lost(ledger->audit)->n;
 }

@@ -30,5 +30,6 @@ int ledger_may_record(Ledger *ledger, Failure *failure);
 int ledger_open(Ledger *ledger, int *ret_fd, uint64_t *ret_seq, char ret_hash[THUMBPRINT_TEXT]);
 uint64_t ledger_records(const Ledger *ledger);
 uint64_t ledger_lag(const Ledger *ledger); /* records not known to be on the disk */
+uint64_t ledger_lost(const Ledger *ledger); /* records that could not be written, and are not told yet */
 /* What is wrong with the log; "": nothing. */
 const char *ledger_problem(const Ledger *ledger);

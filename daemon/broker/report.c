@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Gauges: states of sources, ends of certificates, what is in flight and what the audit log owes the disk. It looks at
- * the rooms as they are now and keeps nothing.
+ * Gauges: states of sources, ends of certificates, what is in flight and what the audit log owes the disk; and what is
+ * wrong with the broker's own files and configuration, each with its sentence, which `certbroker status` shows. It looks
+ * at the rooms as they are now and keeps nothing.
  */
 #include "broker/report.h"
 
+#include <stdio.h>
+#include <string.h>
+
+#include "base/strings.h"
 #include "build-config.h"
+
+#define PROBLEM_MAX 512
 
 static void expose_build(Exposition *exposition)
 {
@@ -189,6 +196,43 @@ static void expose_audit(const ReportRooms *rooms, Exposition *exposition)
         exposition_family(exposition, "certbroker_audit_healthy", "gauge", NULL,
                           "1 while the audit log can be written and fits the store.");
         exposition_sample(exposition, "", NULL, ledger_problem(rooms->ledger)[0] == '\0');
+        exposition_family(exposition, "certbroker_audit_lost_records", "gauge", NULL,
+                          "Records that could not be written, and that the log does not tell of yet.");
+        exposition_sample(exposition, "", NULL, (double)ledger_lost(rooms->ledger));
+}
+
+static void expose_store(const ReportRooms *rooms, Exposition *exposition)
+{
+        exposition_family(exposition, "certbroker_store_healthy", "gauge", NULL,
+                          "1 while what is changed can be stored.");
+        exposition_sample(exposition, "", NULL, store_problem(rooms->store)[0] == '\0');
+}
+
+/* There may be a path in it, which is no text to rely on. */
+static void expose_problem(Exposition *exposition, const char *object, const char *reason)
+{
+        CLEANUP(freep) char *text = text_escape(reason, strlen(reason), PROBLEM_MAX);
+        const MetricLabel labels[] = { { "object", object }, { "reason", text }, { 0 } };
+
+        if (reason[0] && text)
+                exposition_sample(exposition, "_info", labels, 1);
+}
+
+static void expose_missing(void *exposition, const char *source, const char *text)
+{
+        char object[IDENTIFIER_LENGTH_MAX + sizeof("source/")];
+
+        snprintf(object, sizeof(object), "source/%s", source);
+        expose_problem(exposition, object, text);
+}
+
+static void expose_problems(const ReportRooms *rooms, Exposition *exposition)
+{
+        exposition_family(exposition, "certbroker_problem", "info", NULL,
+                          "What needs somebody, in words.");
+        expose_problem(exposition, "store", store_problem(rooms->store));
+        expose_problem(exposition, "audit log", ledger_problem(rooms->ledger));
+        manage_each_missing(rooms->manage, expose_missing, exposition);
 }
 
 int report_make(const ReportRooms *rooms, char **ret_text)
@@ -208,5 +252,7 @@ int report_make(const ReportRooms *rooms, char **ret_text)
         expose_certificates(rooms, &exposition);
         expose_held_back(rooms, &exposition);
         expose_audit(rooms, &exposition);
+        expose_store(rooms, &exposition);
+        expose_problems(rooms, &exposition);
         return exposition_finish(&exposition, ret_text);
 }

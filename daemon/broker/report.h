@@ -13,6 +13,8 @@ typedef struct ReportRooms {
         const Sources *sources;
         const Catalog *catalog;
         const Ledger *ledger;
+        const Manage *manage;
+        Store *store;
         const Bus *bus;
         const char *grants_hash; /* config_hash_grants() of those in force; empty: not known */
 } ReportRooms;

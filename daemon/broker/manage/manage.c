@@ -66,6 +66,7 @@ void manage_configure(Manage *manage, const Config *config)
         manage->timeout_usec = config->request_timeout_usec;
         if (expiry_configure(manage, config) == 0)
                 notice_rearm(manage);
+        missing_mark(manage);
 }
 
 void manage_observe(Manage *manage, const ManageEvents *events, void *userdata)

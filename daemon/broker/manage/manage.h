@@ -56,6 +56,7 @@ typedef struct ManageEvents {
 
 int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage);
 Manage *manage_free(Manage *manage);
+/* After the sources were. */
 void manage_configure(Manage *manage, const Config *config);
 void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
 /* Fills the catalog from the store: once, before the loop runs. */
@@ -69,6 +70,10 @@ void manage_tick(Manage *manage);
 void manage_source_added(Manage *manage, Source *source);
 /* A source's state has changed: if it serves now, its keys are looked up again. Call it for each SourcesEvents.changed. */
 void manage_source_changed(Manage *manage, Source *source);
+/* Each source that certificates use and that is not configured, with a sentence on it. */
+void manage_each_missing(const Manage *manage,
+                         void (*tell)(void *userdata, const char *source, const char *text),
+                         void *userdata);
 DEFINE_CLEANUP(Manage, manage_free)
 
 /*

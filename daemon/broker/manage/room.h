@@ -105,6 +105,11 @@ void served_check(Manage *manage);          /* of all */
 uint64_t served_next(const Manage *manage); /* when to call that; 0: not for the sake of this */
 void served_deinit(Map *served);
 
+/* --- missing.c --- */
+
+/* The sources are as configured: whose certificates are left without one? They are marked, and a warning says so. */
+void missing_mark(Manage *manage);
+
 /* --- publish.c: a new generation, from what a source answered --- */
 
 typedef struct Publication {
