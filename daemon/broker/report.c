@@ -230,8 +230,8 @@ static void expose_problems(const ReportRooms *rooms, Exposition *exposition)
 {
         exposition_family(exposition, "certbroker_problem", "info", NULL,
                           "What needs somebody, in words.");
-        expose_problem(exposition, "store", store_problem(rooms->store));
         expose_problem(exposition, "audit log", ledger_problem(rooms->ledger));
+        expose_problem(exposition, "store", store_problem(rooms->store));
         manage_each_missing(rooms->manage, expose_missing, exposition);
 }
 
