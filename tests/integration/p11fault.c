@@ -6,10 +6,12 @@
  *
  * A rule a line: a function's name, then words, in any order:
  *   after=N       not the first N calls          count=N    N times at most
- *   type=0xN      C_GetMechanismInfo: only for this mechanism
+ *   type=0xN      C_GetMechanismInfo: only for this mechanism; C_GetAttributeValue: for this attribute;
+ *                 C_GetSlotList: 0 to be told how many there are, 1 to get them
  *   rv=0xN        answers this                   delay=N    first waits N milliseconds
  *   late          with rv: only after the call has been passed on and done its work
  *   hang          never answers                  crash      abort()
+ *   n=N           C_Sign, C_GetAttributeValue, C_GetSlotList, C_FindObjects: says that it is so much
  *   flipbit       C_Sign: one bit of the result  flags|=0xN C_GetTokenInfo: sets these flags
  *   sessions=N    C_OpenSession: no more than N at once
  *   alone         CKR_GENERAL_ERROR when another wrapped call is running
@@ -35,8 +37,8 @@
 
 typedef struct Rule {
         char function[48];
-        unsigned long after, count, type, rv, delay_msec, flags, sessions;
-        bool has_rv, hang, crash, flipbit, alone, late;
+        unsigned long after, count, type, rv, delay_msec, flags, n, sessions;
+        bool has_rv, has_n, hang, crash, flipbit, alone, late;
         unsigned long n_seen, n_done;
 } Rule;
 
@@ -76,6 +78,8 @@ static void parse_word(Rule *rule, const char *word)
                 return;
         if (take(word, "rv=", &rule->rv))
                 rule->has_rv = true;
+        else if (take(word, "n=", &rule->n))
+                rule->has_n = true;
         else if (strcmp(word, "hang") == 0)
                 rule->hang = true;
         else if (strcmp(word, "crash") == 0)
@@ -148,6 +152,10 @@ static Rule effect_of(const char *function, unsigned long type)
                 effect.crash |= rule->crash;
                 effect.flipbit |= rule->flipbit;
                 effect.late |= rule->late;
+                if (rule->has_n) {
+                        effect.has_n = true;
+                        effect.n = rule->n;
+                }
                 if (rule->has_rv) {
                         effect.has_rv = true;
                         effect.rv = rule->rv;
@@ -240,7 +248,6 @@ static void count_sessions(long change, bool reset)
 
 WRAP(C_Initialize, (void *args), (args))
 WRAP(C_GetInfo, (CK_INFO * info), (info))
-WRAP(C_GetSlotList, (CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n), (present, list, n))
 WRAP(C_GetSlotInfo, (CK_SLOT_ID slot, CK_SLOT_INFO *info), (slot, info))
 WRAP(C_GetSessionInfo, (CK_SESSION_HANDLE session, CK_SESSION_INFO *info), (session, info))
 WRAP(C_Login, (CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, CK_ULONG n),
@@ -248,13 +255,7 @@ WRAP(C_Login, (CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR *pin, C
 WRAP(C_Logout, (CK_SESSION_HANDLE session), (session))
 WRAP(C_FindObjectsInit, (CK_SESSION_HANDLE session, CK_ATTRIBUTE *filter, CK_ULONG n),
      (session, filter, n))
-WRAP(C_FindObjects,
-     (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max, CK_ULONG *n),
-     (session, objects, max, n))
 WRAP(C_FindObjectsFinal, (CK_SESSION_HANDLE session), (session))
-WRAP(C_GetAttributeValue,
-     (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, CK_ULONG n),
-     (session, object, attributes, n))
 WRAP(C_CreateObject,
      (CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG n, CK_OBJECT_HANDLE *object),
      (session, attributes, n, object))
@@ -276,6 +277,30 @@ WRAP(C_WrapKey,
      (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE wrapping,
       CK_OBJECT_HANDLE key, CK_BYTE *wrapped, CK_ULONG *n_wrapped),
      (session, mechanism, wrapping, key, wrapped, n_wrapped))
+
+/* Those that answer with a length, true or not. */
+#define WRAP_LENGTH(name, type, length, parameters, arguments)                                     \
+        static CK_RV fault_##name parameters                                                       \
+        {                                                                                          \
+                Rule effect;                                                                       \
+                CK_RV rv;                                                                          \
+                                                                                                   \
+                if (!before(#name, type, &effect, &rv))                                            \
+                        rv = state.real->name arguments;                                           \
+                if (effect.has_n)                                                                  \
+                        length = effect.n;                                                         \
+                return after(#name, rv);                                                           \
+        }
+
+WRAP_LENGTH(C_GetSlotList, list != NULL, *n, (CK_BBOOL present, CK_SLOT_ID *list, CK_ULONG *n),
+            (present, list, n))
+WRAP_LENGTH(C_FindObjects, 0, *n,
+            (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE *objects, CK_ULONG max, CK_ULONG *n),
+            (session, objects, max, n))
+WRAP_LENGTH(C_GetAttributeValue, attributes->type, attributes->ulValueLen,
+            (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes,
+             CK_ULONG n),
+            (session, object, attributes, n))
 
 static CK_RV fault_C_Finalize(void *reserved)
 {
@@ -346,6 +371,8 @@ static CK_RV fault_C_Sign(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG n_d
                 rv = state.real->C_Sign(session, data, n_data, signature, n_signature);
         if (rv == CKR_OK && effect.flipbit && signature)
                 signature[*n_signature - 1] ^= 1;
+        if (effect.has_n)
+                *n_signature = effect.n;
         return after("C_Sign", rv);
 }
 

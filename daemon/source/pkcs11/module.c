@@ -187,19 +187,20 @@ static CK_RV slots_of(CK_FUNCTION_LIST *f, CK_SLOT_ID **ret_slots, CK_ULONG *ret
 
         for (int i = 0; i < 3 && rv == CKR_BUFFER_TOO_SMALL; i++) {
                 CK_SLOT_ID *slots;
-                CK_ULONG n = 0;
+                CK_ULONG n = 0, room;
 
                 rv = f->C_GetSlotList(CK_TRUE, NULL, &n);
                 if (rv != CKR_OK)
                         return rv;
-                n = MIN(n + 4, (CK_ULONG)SLOTS_MAX);
+                n = MIN(n, (CK_ULONG)SLOTS_MAX) + 4;
                 slots = calloc(n, sizeof(*slots));
                 if (!slots)
                         return CKR_HOST_MEMORY;
+                room = n;
                 rv = f->C_GetSlotList(CK_TRUE, slots, &n);
                 if (rv == CKR_OK) {
                         *ret_slots = slots;
-                        *ret_n = n;
+                        *ret_n = MIN(n, room);
                         return CKR_OK;
                 }
                 free(slots);

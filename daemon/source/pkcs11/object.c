@@ -50,7 +50,10 @@ static int collect(Session *session, size_t n_max, ObjectList *list, Failure *fa
                 rv = session->f->C_FindObjects(session->handle, batch, FIND_BATCH, &n);
                 if (rv != CKR_OK)
                         return session_fail(session, rv, "C_FindObjects", "search", failure);
-                if (n == 0 || n > FIND_BATCH)
+                if (n > FIND_BATCH)
+                        return session_fail(session, CKR_GENERAL_ERROR, "C_FindObjects", "search",
+                                            failure);
+                if (n == 0)
                         return 0;
                 list->more = n > n_max - list->n;
                 r = list_append(list, batch, MIN(n, n_max - list->n));
