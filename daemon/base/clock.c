@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The two clocks, and durations as people write them. Deadlines and back-off use the monotonic one,
- * which nobody sets; dates of certificates the other. Rooms that are pure get the time as an argument
- * and never call this.
+ * The clocks, and durations as people write them. Deadlines and back-off use the monotonic one, which nobody
+ * sets; what ages elsewhere while this host is suspended the one since boot; dates of certificates the one that
+ * people set. Rooms that are pure get the time as an argument and never call this.
  */
 #include "base/clock.h"
 
@@ -15,26 +15,53 @@
 /* A hundred years: so that adding a duration to a time never overflows. */
 #define DURATION_MAX_USEC (UINT64_C(36525) * 86400 * USEC_PER_SEC)
 
-uint64_t clock_monotonic_usec(void)
+static uint64_t read_usec(clockid_t clock)
 {
         struct timespec now;
 
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        return (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+        clock_gettime(clock, &now);
+        return now.tv_sec < 0 ? 0
+                              : (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t clock_monotonic_usec(void)
+{
+        return read_usec(CLOCK_MONOTONIC);
+}
+
+uint64_t clock_boottime_usec(void)
+{
+        return read_usec(CLOCK_BOOTTIME);
 }
 
 uint64_t clock_realtime_usec(void)
 {
-        struct timespec now;
-
-        clock_gettime(CLOCK_REALTIME, &now);
-        return now.tv_sec < 0 ? 0
-                              : (uint64_t)now.tv_sec * USEC_PER_SEC + (uint64_t)now.tv_nsec / 1000;
+        return read_usec(CLOCK_REALTIME);
 }
 
 uint64_t clock_realtime_sec(void)
 {
         return clock_realtime_usec() / USEC_PER_SEC;
+}
+
+ClockReading clock_read(void)
+{
+        return (ClockReading){ clock_realtime_usec(), clock_boottime_usec(),
+                               clock_monotonic_usec() };
+}
+
+int64_t clock_set_usec(const ClockReading *before, const ClockReading *now)
+{
+        return (int64_t)(now->realtime_usec - before->realtime_usec) -
+               (int64_t)(now->boottime_usec - before->boottime_usec);
+}
+
+uint64_t clock_suspended_usec(const ClockReading *before, const ClockReading *now)
+{
+        uint64_t booted_usec = now->boottime_usec - before->boottime_usec;
+        uint64_t ran_usec = now->monotonic_usec - before->monotonic_usec;
+
+        return booted_usec > ran_usec ? booted_usec - ran_usec : 0;
 }
 
 static uint64_t unit_usec(const char *unit)

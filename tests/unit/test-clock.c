@@ -72,7 +72,26 @@ static void clocks_run_forward(void **state)
         uint64_t before = clock_monotonic_usec(), after = clock_monotonic_usec();
 
         assert_true(before > 0 && after >= before);
+        before = clock_boottime_usec();
+        assert_true(before > 0 && before >= after);
+        assert_true(clock_boottime_usec() >= before);
         assert_true(clock_realtime_sec() > UINT64_C(1600000000));
+}
+
+static void tells_setting_from_suspending(void **state)
+{
+        const ClockReading before = { 5000 * USEC_PER_SEC, 300 * USEC_PER_SEC, 200 * USEC_PER_SEC };
+        ClockReading now = { 5010 * USEC_PER_SEC, 310 * USEC_PER_SEC, 210 * USEC_PER_SEC };
+
+        assert_true(clock_set_usec(&before, &now) == 0);
+        assert_int_equal(clock_suspended_usec(&before, &now), 0);
+        now.realtime_usec = 10 * USEC_PER_SEC; /* 1970, after an empty battery */
+        assert_true(clock_set_usec(&before, &now) == -5000 * (int64_t)USEC_PER_SEC);
+        now = (ClockReading){ 8610 * USEC_PER_SEC, 3910 * USEC_PER_SEC, 210 * USEC_PER_SEC };
+        assert_true(clock_set_usec(&before, &now) == 0);
+        assert_int_equal(clock_suspended_usec(&before, &now), 3600 * USEC_PER_SEC);
+        now.monotonic_usec = 5000 * USEC_PER_SEC; /* read a little later than the others */
+        assert_int_equal(clock_suspended_usec(&before, &now), 0);
 }
 
 int main(void)
@@ -82,6 +101,7 @@ int main(void)
                 cmocka_unit_test(refuses_what_is_none),
                 cmocka_unit_test(refuses_what_is_too_large),
                 cmocka_unit_test(clocks_run_forward),
+                cmocka_unit_test(tells_setting_from_suspending),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

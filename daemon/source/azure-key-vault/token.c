@@ -2,7 +2,8 @@
 /*
  * Tokens. Invariants: at most one thread asks for a token at any time, and all who need one get its
  * answer; a token is in locked memory and is overwritten when the last who uses it gives it back; its age
- * is counted on the monotonic clock from its receipt. After a failure nobody asks again before a
+ * is counted from its receipt, on a clock that nobody sets and that goes on while the host is suspended: every time in
+ * here is of that clock, until it is handed out. After a failure nobody asks again before a
  * back-off with jitter is over, unless a person wants it; a token that is still good is used meanwhile.
  */
 #include "source/azure-key-vault/token.h"
@@ -20,11 +21,12 @@
 #define AHEAD_SEC   300
 #define AGAIN_USEC  (30 * USEC_PER_SEC)
 
-int tokens_init(Tokens *tokens)
+int tokens_init(Tokens *tokens, uint64_t (*now_usec)(void))
 {
         pthread_condattr_t attributes;
 
         *tokens = (Tokens){
+                .now_usec = now_usec,
                 .backoff = { .first_usec = USEC_PER_SEC, .max_usec = 4 * USEC_PER_SEC },
         };
         pthread_mutex_init(&tokens->lock, NULL);
@@ -65,6 +67,14 @@ static uint64_t refresh_after_sec(uint64_t life_sec, uint64_t hint_sec)
         if (hint_sec > 0 && hint_sec < life_sec)
                 after_sec = MIN(after_sec, hint_sec);
         return MAX(after_sec, UINT64_C(1)); /* whatever is said: not without a pause */
+}
+
+/* For who waits and tells by the monotonic clock. */
+static uint64_t on_monotonic(const Tokens *tokens, uint64_t then_usec)
+{
+        uint64_t now_usec = tokens->now_usec();
+
+        return clock_monotonic_usec() + (then_usec > now_usec ? then_usec - now_usec : 0);
 }
 
 static uint32_t random_number(void)
@@ -127,13 +137,13 @@ static void fetch_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint
 
         tokens->fetching = true;
         pthread_mutex_unlock(&tokens->lock);
-        now_usec = clock_monotonic_usec(); /* before it is asked for: its life began no later */
+        now_usec = tokens->now_usec(); /* before it is asked for: its life began no later */
         r = fetch(userdata, deadline_usec, &secret, &life_sec, &hint_sec, &failure);
         pthread_mutex_lock(&tokens->lock);
         if (r == 0)
                 r = take_locked(tokens, secret, life_sec, hint_sec, now_usec, &failure);
         if (r != 0)
-                note_failure_locked(tokens, r, &failure, clock_monotonic_usec());
+                note_failure_locked(tokens, r, &failure, tokens->now_usec());
         tokens->fetching = false;
         pthread_cond_broadcast(&tokens->changed);
 }
@@ -152,7 +162,7 @@ static int get_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint64_
         bool tried = false;
 
         for (;;) {
-                uint64_t now_usec = clock_monotonic_usec();
+                uint64_t now_usec = tokens->now_usec();
 
                 if (is_good_locked(tokens, now_usec)) {
                         tokens->current->n_refs++;
@@ -201,7 +211,7 @@ void tokens_refuse(Tokens *tokens, const Token *token)
 
 uint64_t tokens_renew(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec)
 {
-        uint64_t now_usec = clock_monotonic_usec(), due_usec;
+        uint64_t now_usec = tokens->now_usec(), due_usec;
 
         pthread_mutex_lock(&tokens->lock);
         due_usec = tokens->current ? tokens->current->refresh_usec : now_usec;
@@ -217,7 +227,7 @@ uint64_t tokens_renew(Tokens *tokens, token_fetch fetch, void *userdata, uint64_
         if (is_good_locked(tokens, now_usec))
                 tokens->again_usec = tokens->failure.status != 0 ? due_usec : 0;
         pthread_mutex_unlock(&tokens->lock);
-        return due_usec;
+        return on_monotonic(tokens, due_usec);
 }
 
 void tokens_hurry(Tokens *tokens)
@@ -233,9 +243,9 @@ bool tokens_state(Tokens *tokens, Failure *failure, uint64_t *ret_again_usec)
         bool good;
 
         pthread_mutex_lock(&tokens->lock);
-        good = is_good_locked(tokens, clock_monotonic_usec());
+        good = is_good_locked(tokens, tokens->now_usec());
         *failure = tokens->failure;
-        *ret_again_usec = tokens->again_usec;
+        *ret_again_usec = on_monotonic(tokens, tokens->again_usec);
         pthread_mutex_unlock(&tokens->lock);
         return good;
 }

@@ -14,12 +14,13 @@ typedef struct Token Token;
 struct Token {
         unsigned n_refs; /* under the lock of its Tokens */
         Secret *secret;
-        uint64_t refresh_usec, end_usec; /* monotonic */
+        uint64_t refresh_usec, end_usec; /* by the clock of its Tokens */
 };
 
 typedef struct Tokens {
         pthread_mutex_t lock;
         pthread_cond_t changed; /* monotonic */
+        uint64_t (*now_usec)(void);
         Token *current;         /* NULL: none */
         bool fetching;
         bool ever;           /* there has been one */
@@ -32,17 +33,19 @@ typedef struct Tokens {
 typedef int (*token_fetch)(void *userdata, uint64_t deadline_usec, Secret **ret_token,
                            uint64_t *ret_life_sec, uint64_t *ret_hint_sec, Failure *failure);
 
-int tokens_init(Tokens *tokens);
+/* now: a clock by which tokens age. */
+int tokens_init(Tokens *tokens, uint64_t (*now_usec)(void));
 /* One that is good now; the caller gives it back. Waits for whoever is asking already. */
 int tokens_get(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec,
                Token **ret_token, Failure *failure);
 /* The vault refused this one: it is not handed out again. */
 void tokens_refuse(Tokens *tokens, const Token *token);
 void tokens_put(Tokens *tokens, Token *token);
-/* Ahead of its end, where it is time for that. Returns when to call it again. */
+/* Ahead of its end, where it is time for that. Returns when to call it again (monotonic). */
 uint64_t tokens_renew(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec);
 /* Somebody asks for it: what failed is tried again at once. */
 void tokens_hurry(Tokens *tokens);
-/* Is there one that is good? If not, or if it could not be renewed, `failure` says why. */
+/* Is there one that is good? If not, or if it could not be renewed, `failure` says why, and when it is
+ * tried again (monotonic). */
 bool tokens_state(Tokens *tokens, Failure *failure, uint64_t *ret_again_usec);
 void tokens_wipe(Tokens *tokens);

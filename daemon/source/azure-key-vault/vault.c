@@ -472,7 +472,7 @@ int vault_new(char *const *settings, const DriverHost *host, Vault **ret_vault, 
         gate_init(&vault->gate);
         r = settings_read(settings, &vault->settings, failure);
         if (r == 0)
-                r = tokens_init(&vault->tokens);
+                r = tokens_init(&vault->tokens, clock_boottime_usec);
         if (r == 0)
                 r = http_new(vault->settings.ca_file, vault->settings.proxy, &vault->http);
         if (r != 0)
