@@ -73,6 +73,8 @@ static int make_loop(Broker *broker)
         if (r >= 0)
                 r = wake_new(broker->event, broker_on_tick, broker, &broker->tick);
         if (r >= 0)
+                r = clock_watch_new(broker->event, &broker->clock);
+        if (r >= 0)
                 r = lane_new(broker->event, LANE_QUEUE_MAX, &broker->lane);
         return r < 0 ? r : 0;
 }
@@ -114,7 +116,8 @@ static int make_all(Broker *broker, Config *config, Failure *failure)
         if (r == 0)
                 r = catalog_new(&broker->catalog);
         if (r != 0)
-                return fail(failure, r, "the event loop cannot be made");
+                return fail(failure, r, "the event loop cannot be made: %s",
+                            strerrordesc_np(-r));
         r = store_open(config->state_directory, broker->lane, &broker->store, failure);
         if (r != 0)
                 return r;
@@ -140,6 +143,14 @@ static int open_doors(Broker *broker, Failure *failure)
         return bus_connect(broker->bus, bus, failure) == 0 ? 0 : BROKER_EXIT_BUS;
 }
 
+/* What came back as a number alone. */
+static void say_why(Failure *failure, int r)
+{
+        if (failure->text[0] == '\0')
+                fail(failure, r, "certbrokerd cannot start: %s",
+                     r < 0 ? strerrordesc_np(-r) : status_word(r));
+}
+
 int broker_new(const BrokerOptions *options, Broker **ret_broker, Failure *failure)
 {
         CLEANUP(broker_freep) Broker *broker = NULL;
@@ -159,9 +170,13 @@ int broker_new(const BrokerOptions *options, Broker **ret_broker, Failure *failu
                                 &broker->locks, failure);
         if (r != 0)
                 return r == CB_ALREADY_EXISTS ? BROKER_EXIT_BUS : BROKER_EXIT_INTERNAL;
-        if (make_all(broker, config, failure) != 0 ||
-            broker_put_in_force(broker, config, failure) != 0)
+        r = make_all(broker, config, failure);
+        if (r == 0)
+                r = broker_put_in_force(broker, config, failure);
+        if (r != 0) {
+                say_why(failure, r);
                 return BROKER_EXIT_INTERNAL;
+        }
         TAKE(config);
         r = open_doors(broker, failure);
         if (r != 0)
@@ -211,6 +226,7 @@ Broker *broker_free(Broker *broker)
         catalog_free(broker->catalog);
         lane_free(broker->lane);
         shutdown_deinit(&broker->shutdown);
+        clock_watch_free(broker->clock);
         wake_free(broker->tick);
         sd_event_unref(broker->event);
         config_free(broker->config);

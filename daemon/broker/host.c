@@ -63,6 +63,7 @@ void broker_on_tick(void *userdata)
 {
         Broker *broker = userdata;
 
+        clock_watch_look(broker->clock);
         manage_tick(broker->manage);
 }
 
@@ -127,6 +128,7 @@ int broker_reload(void *userdata, Failure *failure)
         int r;
 
         sd_notify(0, "RELOADING=1");
+        clock_watch_look(broker->clock);
         r = config_load(broker->options.config, &config, failure);
         if (r == 0)
                 r = broker_put_in_force(broker, config, failure);

@@ -4,6 +4,7 @@
 
 #include "broker/broker.h"
 #include "broker/bus/bus.h"
+#include "broker/clock-watch.h"
 #include "broker/config/config.h"
 #include "broker/directory.h"
 #include "broker/ledger.h"
@@ -31,6 +32,7 @@ struct Broker {
         Metrics *metrics;
         Bus *bus;
         Wake *tick; /* when manage wants to be woken */
+        ClockWatch *clock;
         Shutdown shutdown;
         DirectoryLocks locks; /* one broker to each */
 };

@@ -3,6 +3,7 @@
 
 import datetime
 import os
+import re
 import time
 
 import pki
@@ -172,3 +173,18 @@ def test_clock_jumps_between_runs(jumping):
         assert watch.of("ExpiryWarning") == []
     done = broker.cli("audit", "verify", "--file", str(broker.state / "audit.jsonl"))
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_clock_that_is_set_is_logged(jumping):
+    """For who reads the log: by how much, and which way; and nothing where it was not."""
+    jumping.extra_environment["DONT_FAKE_MONOTONIC"] = "1"  # else it sets all clocks alike
+    broker = jumping.start()
+    set_by = lambda: re.findall(r"the clock was set (\d+) s (ahead|back)", broker.log_text())  # noqa: E731
+    broker.manager("Reload")
+    assert set_by() == []
+    for offset in ("+1d", "+0d", "+3s"):
+        broker.clock(offset)
+        broker.manager("Reload")
+    [(ahead, forth), (back, then)] = set_by()
+    assert (forth, then) == ("ahead", "back")
+    assert 86390 < int(ahead) < 86410 and 86390 < int(back) < 86410
