@@ -2,15 +2,17 @@
 """Nothing that another user can make keeps certbrokerd from starting."""
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import socket
 import subprocess
 
 
-from broker import PYTHON, ROOT, PEER, die_with_parent, wait_until
+from broker import NAME, PYTHON, ROOT, PEER, die_with_parent, wait_until
 from test_channel import addresses, peer
 
 NOBODY = pwd.getpwnam("nobody")
@@ -153,3 +155,58 @@ def test_one_broker_to_a_directory(stopped):
     assert "another certbrokerd has the directory" in stopped.log_text()
     stopped.config.write_text(text)
     stopped.call(ROOT, PEER, "Ping")
+
+
+def test_a_start_that_fails_says_why(stopped):
+    """Whatever it is that there was no descriptor for: an error with a reason in it, and never a line without one."""
+    ends = 0
+    for files in range(4, 64):
+        stopped.log.unlink(missing_ok=True)
+        process = stopped.spawn(command=["prlimit", f"--nofile={files}"])
+        wait_until(lambda: process.poll() is not None or "ready" in stopped.log_text(), "an end or a beginning")
+        if process.poll() is None:
+            process.terminate()
+            process.wait(10)
+            break
+        ends += 1
+        assert process.returncode in (69, 70, 78), (files, process.returncode)
+        assert re.search(r"error: .*[Tt]oo many|error: .*unable to open|error: .*busy", stopped.log_text()), \
+            (files, stopped.log_text())
+    assert ends > 5 and process.returncode == 0
+
+
+# ptrace(2), of one thread
+SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+
+
+def ptrace(request, thread):
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.ptrace(request, thread, None, None) == 0, os.strerror(ctypes.get_errno())
+
+
+def test_watchdog_is_fed_by_the_loop(stopped, root):
+    """By it alone: systemd hears nothing while it stands, though every other thread goes on."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        def fed():
+            with contextlib.suppress(socket.timeout):
+                while b"WATCHDOG=1" not in notify.recv(4096):
+                    pass
+                return True
+            return False
+
+        notify.bind(str(stopped.folder / "watchdog"))
+        notify.settimeout(0.1)
+        stopped.daemon = stopped.spawn(env=stopped.environment(
+            NOTIFY_SOCKET=stopped.folder / "watchdog", WATCHDOG_USEC=1000000))
+        wait_until(lambda: stopped.connection.name_has_owner(NAME), "the name")
+        stopped.manager("Reload")  # it has a record: what writes that is a thread
+        assert len(os.listdir(f"/proc/{stopped.daemon.pid}/task")) > 1
+        ptrace(SEIZE, stopped.daemon.pid)  # of the threads only the first, which is the loop's
+        ptrace(INTERRUPT, stopped.daemon.pid)
+        os.waitpid(stopped.daemon.pid, 0x40000000)  # __WALL
+        while fed():
+            pass
+        notify.settimeout(2)  # twice what systemd would wait for
+        assert not fed()
+        ptrace(DETACH, stopped.daemon.pid)
+        wait_until(fed, "it is fed again")

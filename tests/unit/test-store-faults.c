@@ -48,6 +48,12 @@ static size_t file_read(const char *path, uint8_t *data, size_t n_max)
         return n;
 }
 
+static int refuse_as_known(void *userdata, Certificate *certificate)
+{
+        certificate_free(certificate);
+        return -EEXIST;
+}
+
 static void file_execute(const char *path, const char *sql)
 {
         sqlite3 *handle = NULL;
@@ -233,6 +239,7 @@ static void test_disk_full(void **state)
         assert_int_equal(commit(&bench, change), CB_FAILED);
         assert_non_null(strstr(bench.failure.text, bench.path));
         assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_non_null(strstr(bench.failure.text, "writing the store"));
 
         bench_read(&bench); /* nothing of it */
         assert_int_equal(bench.n_certificates, 1);
@@ -243,6 +250,48 @@ static void test_disk_full(void **state)
         bench_restart(&bench);
         bench_read(&bench);
         assert_int_equal(bench.n_certificates, 2);
+        bench_close(&bench);
+}
+
+/* A disk that is full only when it comes to it: as it is for COMMIT, and for BEGIN in a small log. */
+static void test_commit_that_fails_is_no_reading(void **state)
+{
+        struct rlimit before, none;
+        StoreChange *change;
+        Bench bench;
+
+        (void)state;
+        signal(SIGXFSZ, SIG_IGN);
+        bench_open(&bench);
+        assert_int_equal(bench_try(&bench), 0);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        none = (struct rlimit){ 0, before.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+        change = change_new(&bench);
+        assert_int_equal(store_change_put_note(change, "k", "v"), 0);
+        assert_int_equal(commit(&bench, change), CB_FAILED);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+        assert_non_null(strstr(bench.failure.text, "writing the store"));
+        bench_close(&bench);
+}
+
+/* Tables that are not there, names that are there twice: what to do about it is said, and not where to look for it. */
+static void test_says_that_it_is_damaged(void **state)
+{
+        const StoreReader reader = { .certificate = refuse_as_known };
+        Failure failure = { 0 };
+        Bench bench;
+
+        (void)state;
+        bench_open(&bench);
+        assert_int_equal(bench_try(&bench), 0);
+        put_certificate(&bench, "a", 1);
+        assert_int_equal(store_read(bench.store, &reader, NULL, &failure), CB_FAILED);
+        assert_non_null(strstr(failure.text, "damaged"));
+        bench.store = store_free(bench.store);
+        file_execute(bench.path, "DROP TABLE note");
+        assert_int_equal(bench_try(&bench), CB_FAILED);
+        assert_non_null(strstr(bench.failure.text, "damaged"));
         bench_close(&bench);
 }
 
@@ -397,6 +446,8 @@ int main(int argc, char **argv)
                 cmocka_unit_test(test_damaged),
                 cmocka_unit_test(test_wrong_places),
                 cmocka_unit_test(test_disk_full),
+                cmocka_unit_test(test_commit_that_fails_is_no_reading),
+                cmocka_unit_test(test_says_that_it_is_damaged),
                 cmocka_unit_test(test_queue_full),
                 cmocka_unit_test(test_kill),
         };

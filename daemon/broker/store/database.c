@@ -172,11 +172,13 @@ static const char *advice_for(int code)
                 return "another program holds it; end that and try again";
         case SQLITE_CORRUPT:
         case SQLITE_NOTADB:
+        case SQLITE_ERROR:      /* a table that is not there */
+        case SQLITE_CONSTRAINT: /* rows that do not fit each other */
                 return "it is damaged: stop certbrokerd and restore a backup, or move it aside "
                        "(with "
                        "its -wal and -shm) to begin with an empty one";
         default:
-                return "see the log of certbrokerd";
+                return "this is a fault of certbrokerd's: report it, with this line";
         }
 }
 
@@ -236,6 +238,15 @@ sqlite3_stmt *database_bind(Database *database, Statement statement, const char 
         return r == SQLITE_OK ? bound : NULL;
 }
 
+/* For SQLite, BEGIN and COMMIT read. */
+static bool is_reading(const Database *database, const sqlite3_stmt *bound)
+{
+        for (Statement i = STATEMENT_READ_CERTIFICATES; i < _STATEMENT_N; i++)
+                if (database->statements[i] == bound)
+                        return true;
+        return false;
+}
+
 int database_step(Database *database, sqlite3_stmt *bound, int *ret_row, Failure *failure)
 {
         int r;
@@ -251,7 +262,7 @@ int database_step(Database *database, sqlite3_stmt *bound, int *ret_row, Failure
                 sqlite3_reset(bound);
                 return 0;
         default:
-                r = database_fail(database, sqlite3_stmt_readonly(bound) ? "reading" : "writing",
+                r = database_fail(database, is_reading(database, bound) ? "reading" : "writing",
                                   failure);
                 sqlite3_reset(bound);
                 return r;

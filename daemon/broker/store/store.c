@@ -317,6 +317,10 @@ int store_read(Store *store, const StoreReader *reader, void *userdata, Failure 
                              failure);
         if (r == 0)
                 r = read_all(store, STATEMENT_READ_NOTES, hand_out_note, reader, userdata, failure);
+        if (r == -EEXIST)
+                return fail(failure, CB_FAILED,
+                            "the store %s is damaged: it has one name twice; restore a backup",
+                            store->database->path);
         if (r < 0)
                 return fail(failure, r, "the store %s cannot be read: %s", store->database->path,
                             strerror(-r));
