@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sources: PINs, tokens that are not there or come and go, processes that die or hang, odd labels."""
 
+import json
 import os
 import signal
 import time
@@ -285,6 +286,44 @@ def test_objects_of_others_with_odd_labels(stopped):
 
 
 # processes
+
+# an attribute of SoftHSM's files: its type, its kind, its value
+PRIVATE_KEY_FILE = bytes(8) + (2).to_bytes(8, "big") + (3).to_bytes(8, "big")  # CKA_CLASS = CKO_PRIVATE_KEY
+
+
+def test_truncated_object(broker, refused):
+    """SoftHSM leaves out a file that it cannot read, and says nothing: the key is missed, and nothing is forgotten."""
+    def properties():
+        return broker.certificate_properties("client")
+
+    def contents():
+        return {f: f.read_bytes() for f in broker.tokens.rglob("*.object") if f.name != "token.object"}
+
+    broker.import_new("other")
+    others = set(broker.tokens.rglob("*.object"))
+    cert = broker.import_new("client")
+    broker.create_backend("orders", "client")
+    [file] = [f for f in broker.tokens.rglob("*.object") if f not in others and PRIVATE_KEY_FILE in f.read_bytes()]
+    whole = file.read_bytes()
+    file.write_bytes(whole[:len(whole) // 2])
+    files = contents()
+    [process] = broker.helper_pids()
+    os.kill(process, signal.SIGKILL)  # what SoftHSM has read once it does not read again
+    wait_until(lambda: properties()["State"] == "unavailable", "unavailable")
+    assert "has no private key" in properties()["LastError"]
+    assert "has no private key" in refused("NotFound", broker.sign, "client", "ecdsa-sha256", bytes(32))
+    broker.sign("other", "ecdsa-sha256", bytes(32))
+    assert broker.backend("orders", "GetCredential")["thumbprint"] == pki.thumbprint(cert)
+    attention = broker.cli_json("status")["attention"]
+    assert any("client" in json.dumps(item) for item in attention), attention
+    assert contents() == files
+
+    file.write_bytes(whole)
+    broker.restart()
+    wait_until(lambda: properties()["State"] == "active", "active again")
+    assert properties()["LastError"] == "" and properties()["Generation"] == 1
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+
 
 def test_killed_process_is_started_again(broker):
     cert = broker.import_new("client")
