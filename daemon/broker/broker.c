@@ -108,6 +108,12 @@ static int make_rooms(Broker *broker)
         return bus_new(&rooms, &broker_bus_host, broker, &broker->bus);
 }
 
+/* Tens of thousands of certificates take longer than a service manager waits, which is 90 seconds by default. */
+static void tell_that_it_goes_on(void)
+{
+        sd_notify(0, "EXTEND_TIMEOUT_USEC=30000000");
+}
+
 static int make_all(Broker *broker, Config *config, Failure *failure)
 {
         int r;
@@ -128,7 +134,7 @@ static int make_all(Broker *broker, Config *config, Failure *failure)
         r = make_rooms(broker);
         if (r != 0)
                 return fail(failure, r, "there is no memory for the broker");
-        return manage_load(broker->manage, failure);
+        return manage_load(broker->manage, tell_that_it_goes_on, failure);
 }
 
 static int open_doors(Broker *broker, Failure *failure)

@@ -18,6 +18,9 @@
  * CB_NOT_SUPPORTED if its key is of no type of ours.
  */
 int pki_certificate_facts(const void *der, size_t n, CertificateFacts *ret_facts, Failure *failure);
+/* The same, sooner where the certificate has this key, as the facts had it when it was read before. */
+int pki_certificate_facts_of(const void *der, size_t n, const Bytes *spki,
+                             CertificateFacts *ret_facts, Failure *failure);
 
 /*
  * Puts the leaf (the one for this SubjectPublicKeyInfo; spki NULL: the one that issued none of the

@@ -12,7 +12,8 @@ import socket
 import subprocess
 
 
-from broker import NAME, PYTHON, ROOT, PEER, die_with_parent, wait_until
+from broker import NAME, PATIENCE, PYTHON, ROOT, PEER, die_with_parent, wait_until
+from test_apart import grown
 from test_channel import addresses, peer
 
 NOBODY = pwd.getpwnam("nobody")
@@ -210,3 +211,19 @@ def test_watchdog_is_fed_by_the_loop(stopped, root):
         assert not fed()
         ptrace(DETACH, stopped.daemon.pid)
         wait_until(fed, "it is fed again")
+
+
+def test_a_long_start_says_that_it_goes_on(stopped):
+    """systemd waits for it as long as it loads certificates; and READY=1 comes when all of them can be had."""
+    stopped.start()
+    grown(stopped, 600, 1, 0)
+    stopped.stop()
+    path, said = stopped.folder / "told", []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(path))
+        notify.settimeout(20 * PATIENCE)
+        stopped.daemon = stopped.spawn(env=stopped.environment(NOTIFY_SOCKET=path))
+        while b"READY=1" not in said:
+            said.append(notify.recv(4096))
+    assert said == [b"EXTEND_TIMEOUT_USEC=30000000"] * 3 + [b"READY=1"]
+    assert len(stopped.manager("ListCertificates", "su", "", 1000, connection=stopped.connect())) == 600

@@ -77,6 +77,27 @@ static void facts_of_known_certificate(void **state)
                 assert_string_equal(f.subject_alt_names[i], names[i]);
 }
 
+/* What is said to be its key only spares work: another key is never taken for its own. */
+static void facts_with_a_key_that_is_known(void **state)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
+        CLEANUP(certificate_facts_deinit) CertificateFacts again = { 0 };
+        CLEANUP(bytes_deinit) Bytes der = issue_read_data("facts.der");
+        CLEANUP(bytes_deinit) Bytes other = { 0 };
+        Failure failure = { 0 };
+
+        assert_int_equal(pki_certificate_facts(der.data, der.n, &f, &failure), 0);
+        assert_int_equal(pki_certificate_facts_of(der.data, der.n, &f.spki, &again, &failure), 0);
+        assert_true(bytes_equal(&again.spki, &f.spki));
+        certificate_facts_deinit(&again);
+        again = (CertificateFacts){ 0 };
+
+        assert_int_equal(bytes_set(&other, f.spki.data, f.spki.n), 0);
+        other.data[other.n - 1] ^= 1;
+        assert_int_equal(pki_certificate_facts_of(der.data, der.n, &other, &again, &failure), 0);
+        assert_true(bytes_equal(&again.spki, &f.spki));
+}
+
 static void every_cut_of_a_certificate_is_refused(void **state)
 {
         CLEANUP(bytes_deinit) Bytes der = issue_read_data("facts.der");
@@ -318,6 +339,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(facts_of_known_certificate),
+                cmocka_unit_test(facts_with_a_key_that_is_known),
                 cmocka_unit_test(every_cut_of_a_certificate_is_refused),
                 cmocka_unit_test(every_byte_changed),
                 cmocka_unit_test(self_signed_needs_the_signature),

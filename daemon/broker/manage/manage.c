@@ -110,8 +110,12 @@ int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name)
 
 /* --- from the store --- */
 
+#define GOES_ON_EVERY 256
+
 typedef struct Loading {
         Manage *manage;
+        void (*goes_on)(void);
+        size_t n;
         Failure *failure;
 } Loading;
 
@@ -127,7 +131,8 @@ static int read_facts(Certificate *certificate, Failure *failure)
                         continue;
 
                 leaf = &generation->chain.items[0];
-                r = pki_certificate_facts(leaf->data, leaf->n, &generation->facts, failure);
+                r = pki_certificate_facts_of(leaf->data, leaf->n, &generation->spki,
+                                             &generation->facts, failure);
                 if (r < 0)
                         return r;
                 if (r > 0)
@@ -149,6 +154,8 @@ static int on_certificate(void *userdata, Certificate *certificate)
         if (r != 0)
                 return r;
 
+        if (loading->n++ % GOES_ON_EVERY == 0)
+                loading->goes_on();
         r = catalog_set_certificate(loading->manage->catalog, read);
         if (r == 0)
                 TAKE(read);
@@ -178,12 +185,12 @@ static int on_note(void *userdata, const char *key, const char *value)
         return r == 0 ? intent_read_note(loading->manage, key, value) : r;
 }
 
-int manage_load(Manage *manage, Failure *failure)
+int manage_load(Manage *manage, void (*goes_on)(void), Failure *failure)
 {
         static const StoreReader reader = { .certificate = on_certificate,
                                             .backend = on_backend,
                                             .note = on_note };
-        Loading loading = { manage, failure };
+        Loading loading = { .manage = manage, .goes_on = goes_on, .failure = failure };
         int r;
 
         r = store_read(manage->store, &reader, &loading, failure);

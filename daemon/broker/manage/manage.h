@@ -59,8 +59,8 @@ Manage *manage_free(Manage *manage);
 /* After the sources were. */
 void manage_configure(Manage *manage, const Config *config);
 void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
-/* Fills the catalog from the store: once, before the loop runs. */
-int manage_load(Manage *manage, Failure *failure);
+/* Fills the catalog from the store: once, before the loop runs. goes_on: every few hundred certificates. */
+int manage_load(Manage *manage, void (*goes_on)(void), Failure *failure);
 /* The clock has moved: states that follow from it are told, and wake_at is called with the next time. */
 void manage_tick(Manage *manage);
 /*
