@@ -19,10 +19,10 @@ typedef TAILQ_HEAD(ReaderList, NewsReader) ReaderList;
 
 /* What the items of one object, or of one that uses it, share. */
 typedef struct Topic {
-        char key[KEY_MAX];
-        char name[IDENTIFIER_LENGTH_MAX + 1];
-        char user[IDENTIFIER_LENGTH_MAX + 1];
         TAILQ_HEAD(, NewsItem) items;
+        ObjectKind kind;
+        const char *user; /* "": none; behind the name */
+        char name[];
 } Topic;
 
 struct NewsItem {
@@ -76,45 +76,57 @@ static char *put_name(char *to, const char *name)
 }
 
 /* No name has a slash. */
-static void write_key(const Notice *notice, char *ret_key)
+static void write_key(ObjectKind kind, const char *name, const char *user, char *ret_key)
 {
-        *ret_key++ = (char)('0' + notice->kind);
-        ret_key = put_name(ret_key, notice->name);
+        *ret_key++ = (char)('0' + kind);
+        ret_key = put_name(ret_key, name);
         *ret_key++ = '/';
-        put_name(ret_key, string_or_empty(notice->user));
+        put_name(ret_key, user);
+}
+
+static int topic_new(News *news, const char *key, const Notice *notice, Topic **ret_topic)
+{
+        Topic *topic = calloc(1, sizeof(*topic) + strlen(key) + 1); /* which is longer than both */
+        char *user;
+        int r;
+
+        if (!topic)
+                return -ENOMEM;
+        TAILQ_INIT(&topic->items);
+        topic->kind = notice->kind;
+        user = put_name(topic->name, notice->name) + 1;
+        put_name(user, string_or_empty(notice->user));
+        topic->user = user;
+        r = map_put(&news->topics, key, topic);
+        if (r < 0) {
+                free(topic);
+                return r;
+        }
+        *ret_topic = topic;
+        return 0;
 }
 
 static int find_topic(News *news, const Notice *notice, Topic **ret_topic)
 {
         char key[KEY_MAX];
         Topic *topic;
-        int r;
 
-        write_key(notice, key);
+        write_key(notice->kind, notice->name, string_or_empty(notice->user), key);
         topic = map_find(&news->topics, key);
-        if (!topic) {
-                topic = calloc(1, sizeof(*topic));
-                if (!topic)
-                        return -ENOMEM;
-                TAILQ_INIT(&topic->items);
-                memcpy(topic->key, key, strlen(key) + 1);
-                put_name(topic->name, notice->name);
-                put_name(topic->user, string_or_empty(notice->user));
-                r = map_put(&news->topics, key, topic);
-                if (r < 0) {
-                        free(topic);
-                        return r;
-                }
-        }
+        if (!topic)
+                return topic_new(news, key, notice, ret_topic);
         *ret_topic = topic;
         return 0;
 }
 
 static void drop_topic_if_empty(News *news, Topic *topic)
 {
+        char key[KEY_MAX];
+
         if (!TAILQ_EMPTY(&topic->items))
                 return;
-        map_remove(&news->topics, topic->key);
+        write_key(topic->kind, topic->name, topic->user, key);
+        map_remove(&news->topics, key);
         free(topic);
 }
 

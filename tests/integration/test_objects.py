@@ -2,14 +2,20 @@
 """What the bus shows: properties, lists, selectors, ObjectManager, introspection, signals."""
 
 import calendar
+import contextlib
+import sqlite3
 import xml.etree.ElementTree as ElementTree
 
 import dbus
+import dbus.connection
+import dbus.lowlevel
+import dbus.mainloop.glib
 import pki
 import pytest
 
 from broker import (INTROSPECTABLE, NAME, OBJECT_MANAGER, PEER, PROPERTIES, ROOT, backend_path, certificate_path,
-                    source_path)
+                    source_path, wait_until)
+from gi.repository import GLib
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
@@ -315,6 +321,44 @@ def test_changes_are_told(broker, signals):
     assert len(seen.of("Rotated")) == len(seen.of("CredentialChanged")) == 1
 
 
+def test_changes_while_objects_are_listed(stopped):
+    """They are told after the list, which may have what was before: nobody is left with that."""
+    stopped.start()
+    stopped.import_new("client")
+    stopped.stop()
+    with contextlib.closing(sqlite3.connect(stopped.state / "certbroker.sqlite")) as database, database:
+        database.executemany("INSERT INTO backend VALUES (?, 'https://localhost/', 'client', 1, 1, '', '', 0)",
+                             [(f"backend-{i:05}",) for i in range(5000)])
+    stopped.start()
+    seen = []
+    address = str(stopped.get(ROOT, "Manager", "ChannelAddress")).split(";")[0]
+    connection = dbus.connection.Connection(address, mainloop=dbus.mainloop.glib.DBusGMainLoop())
+
+    def on_message(_, message):
+        arguments = message.get_args_list()
+        if message.get_member() == "PropertiesChanged" and "State" in arguments[1]:
+            seen.append(str(arguments[1]["State"]))
+        elif isinstance(message, dbus.lowlevel.MethodReturnMessage):
+            seen.append({str(path) for path in arguments[0]})
+        return dbus.lowlevel.HANDLER_RESULT_NOT_YET_HANDLED
+
+    connection.call_blocking(None, ROOT, PEER, "Ping", "", ())
+    connection.add_message_filter(on_message)
+    connection.send_message(dbus.lowlevel.MethodCallMessage(None, ROOT, "org.freedesktop.DBus.ObjectManager",
+                                                            "GetManagedObjects"))
+    connection.flush()
+    stopped.certificate("client", "SetEnabled", "b", False)
+
+    def both():
+        while GLib.MainContext.default().iteration(False):
+            pass
+        return len(seen) == 2
+
+    wait_until(both, "the list and the change", 30)
+    assert certificate_path("client") in seen[0] and len(seen[0]) == 5002
+    assert seen[1] == "disabled"
+
+
 def test_signals_are_unicast_to_who_has_called(broker, signals):
     caller, stranger = signals(), signals(call=False)
     broker.import_new("client")
@@ -360,7 +404,6 @@ def test_source_state_is_told(broker, signals):
     seen.wait("PropertiesChanged", source_path("hsm"))
     broker.wait_source("hsm", "ready")
     states = []
-    from broker import wait_until
     wait_until(lambda: [s for s in seen.of("PropertiesChanged", source_path("hsm")) if s[3][1].get("State") == "ready"],
                "PropertiesChanged to ready")
     states = [str(s[3][1]["State"]) for s in seen.of("PropertiesChanged", source_path("hsm")) if "State" in s[3][1]]

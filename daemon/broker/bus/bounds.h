@@ -62,7 +62,7 @@
 /* --- signals --- */
 
 /*
- * Notices of changes that somebody has not been told yet, of some 500 bytes each, in one list for all. An object is in
+ * Notices of changes that somebody has not been told yet, of some 300 bytes each, in one list for all. An object is in
  * a few at most, however often it changes: there are fewer than this unless somebody reads nothing for long, in a store
  * of ten thousands. Who is so far behind is told none of it.
  */

@@ -152,7 +152,7 @@ void tellers_wake(Bus *bus)
 
         TAILQ_FOREACH(peer, &bus->peers, entry)
         {
-                if (peer->is_held_up)
+                if (peer->is_held_up && (peer->name || !peer_is_unread(peer)))
                         teller_wake(peer);
         }
 }
