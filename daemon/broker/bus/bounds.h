@@ -69,10 +69,10 @@
 #define NOTICES_MAX 65536
 /*
  * A change is told at once, before it is answered, while all that takes no more than so much of the loop's time: some
- * thirty signals after a rest. What is more waits for its receiver's turn.
+ * twenty signals after a rest. What is more waits for its receiver's turn.
  */
 #define AT_ONCE_PERCENT 10
-#define AT_ONCE_USEC    (2 * USEC_PER_MSEC)
+#define AT_ONCE_USEC    USEC_PER_MSEC
 
 /* --- places on the channel --- */
 

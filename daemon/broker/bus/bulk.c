@@ -48,6 +48,11 @@ static void end_by(Bulk *bulk, const Failure *failure)
         call_fail(call, failure);
 }
 
+static int no_memory(Failure *failure)
+{
+        return fail(failure, -ENOMEM, "no memory for the answer");
+}
+
 /* 0, or there may not be as much. Small answers are given whatever the account says. */
 static int charge(Bulk *bulk, Failure *failure)
 {
@@ -67,16 +72,12 @@ static int charge(Bulk *bulk, Failure *failure)
                 r = charge_resize(&bulk->bytes, bulk->size);
         if (r == 0)
                 return 0;
-        if (r > 0)
-                note_limit(peer->bus, peer_client(peer), RESOURCE_BYTES);
+        if (r < 0)
+                return no_memory(failure);
+        note_limit(peer->bus, peer_client(peer), RESOURCE_BYTES);
         return fail(failure, r,
                     "this user has too many answers that it has not read; read them, or ask for "
                     "less at a time");
-}
-
-static int no_memory(Failure *failure)
-{
-        return fail(failure, -ENOMEM, "no memory for the answer");
 }
 
 static int add(Bulk *bulk, Failure *failure)

@@ -116,7 +116,6 @@ struct Peer {
         Turn turn;         /* once it is known who it is */
         Turn slow_turn;    /* likewise: for large answers and signals */
         NewsReader news;   /* likewise */
-        TAILQ_HEAD(, Bulk) bulks; /* the first one is being made */
         bool is_held_up;   /* it has not read what it was sent, and is told more when it has */
         Charge place;      /* of the channel only */
         Charge held;       /* likewise: what is kept for it, and what it has not read */
@@ -126,6 +125,7 @@ struct Peer {
         TAILQ_ENTRY(Peer) asking_entry;
         STAILQ_HEAD(, Waiting) waiting; /* of the bus only */
         TAILQ_HEAD(, Call) calls;
+        TAILQ_HEAD(, Bulk) bulks; /* of these; the first one is being made */
         TAILQ_ENTRY(Peer) entry;
         bool has_called; /* then it gets signals */
         View view;
@@ -383,9 +383,9 @@ int interfaces_append(DBusMessageIter *iter, const Object *object, size_t *size)
 /* --- bulk.c: answers that grow with what there is, a part at a time --- */
 
 typedef struct BulkForm {
-        bool (*begin)(Bulk *bulk);                       /* false, of each of these: no memory */
-        bool (*add)(Bulk *bulk, const Object *object);   /* one that the caller may read */
-        DBusMessage *(*end)(Bulk *bulk);                 /* NULL: no memory */
+        bool (*begin)(Bulk *bulk);                     /* false, of both of these: no memory */
+        bool (*add)(Bulk *bulk, const Object *object); /* one that the caller may read */
+        DBusMessage *(*end)(Bulk *bulk);               /* NULL: no memory */
 } BulkForm;
 
 struct Bulk {
