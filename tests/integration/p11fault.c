@@ -14,6 +14,7 @@
  *   n=N           C_Sign, C_GetAttributeValue, C_GetSlotList, C_FindObjects: says that it is so much
  *   flipbit       C_Sign: one bit of the result  flags|=0xN C_GetTokenInfo: sets these flags
  *   sessions=N    C_OpenSession: no more than N at once
+ *   eat=N         first takes N MiB of memory, and keeps them
  *   alone         CKR_GENERAL_ERROR when another wrapped call is running
  *
  * A test tool: it is not installed, and holds nothing back for speed.
@@ -37,7 +38,7 @@
 
 typedef struct Rule {
         char function[48];
-        unsigned long after, count, type, rv, delay_msec, flags, n, sessions;
+        unsigned long after, count, type, rv, delay_msec, flags, n, sessions, eat_mib;
         bool has_rv, has_n, hang, crash, flipbit, alone, late;
         unsigned long n_seen, n_done;
 } Rule;
@@ -74,7 +75,8 @@ static void parse_word(Rule *rule, const char *word)
 {
         if (take(word, "after=", &rule->after) || take(word, "count=", &rule->count) ||
             take(word, "type=", &rule->type) || take(word, "delay=", &rule->delay_msec) ||
-            take(word, "flags|=", &rule->flags) || take(word, "sessions=", &rule->sessions))
+            take(word, "flags|=", &rule->flags) || take(word, "sessions=", &rule->sessions) ||
+            take(word, "eat=", &rule->eat_mib))
                 return;
         if (take(word, "rv=", &rule->rv))
                 rule->has_rv = true;
@@ -147,6 +149,7 @@ static Rule effect_of(const char *function, unsigned long type)
                         continue;
                 rule->n_done++;
                 effect.delay_msec += rule->delay_msec;
+                effect.eat_mib += rule->eat_mib;
                 effect.flags |= rule->flags;
                 effect.hang |= rule->hang;
                 effect.crash |= rule->crash;
@@ -179,6 +182,18 @@ static void wait_msec(unsigned long msec)
                 ;
 }
 
+/* Written to: what is only promised costs nothing. */
+static void eat(unsigned long mib)
+{
+        for (; mib > 0; mib--) {
+                char *memory = malloc(1 << 20);
+
+                if (memory)
+                        memset(memory, 0xa5, 1 << 20);
+                __asm__ volatile("" : : "r"(memory) : "memory");
+        }
+}
+
 static void log_call(const char *function, CK_RV rv)
 {
         const char *path = getenv("P11FAULT_LOG");
@@ -202,6 +217,7 @@ static bool before(const char *function, unsigned long type, Rule *effect, CK_RV
         *effect = effect_of(function, type);
         if (effect->delay_msec)
                 wait_msec(effect->delay_msec);
+        eat(effect->eat_mib);
         if (effect->crash) {
                 log_call(function, 0xdead);
                 abort();
