@@ -425,6 +425,20 @@ def test_sighup(broker):
     wait_until(lambda: not denied(), "the grant is back")
 
 
+def test_reloads_under_load(broker):
+    """A hundred, as fast as they can be asked for, while somebody signs: no signature fails, no source is started anew."""
+    broker.import_new("client")
+    pids = broker.helper_pids()
+    n_before = broker.log_text().count("read again")
+    for _ in range(100):
+        broker.daemon.send_signal(signal.SIGHUP)
+        broker.sign("client", "ecdsa-sha256", bytes(32))
+    wait_until(lambda: broker.log_text().count("read again") > n_before + 10, "reloads")
+    broker.manager("Reload")
+    assert broker.helper_pids() == pids
+    broker.sign("client", "ecdsa-sha256", bytes(32))
+
+
 def test_directories_from_the_environment(stopped):
     state, runtime = stopped.folder / "s", stopped.folder / "r"
     state.mkdir(mode=0o755)

@@ -176,6 +176,7 @@ def test_unit_never_stays_down(unit):
     settings = dict(line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"\w+=", line))
     assert settings["StartLimitIntervalSec"] == "0"
     assert settings["Restart"] == "always"
+    assert "78" in settings["RestartPreventExitStatus"].split()  # a configuration does not get right by itself
     assert 0 < int(settings["WatchdogSec"]) <= 60
     assert {"MemoryMax", "TasksMax", "LimitNOFILE"} <= set(settings)
     assert settings["OOMPolicy"] == "continue" and int(settings["OOMScoreAdjust"]) < 0

@@ -10,7 +10,8 @@ import pki
 import pytest
 
 from broker import (INVALID_ARGS, NAME, OBJECT_MANAGER, PEER, PROPERTIES, ROOT, Failure, backend_path, certificate_path,
-                    memfd, source_path)
+                    memfd, source_path, wait_until)
+from test_metrics import value
 from test_objects import METHODS
 
 UNKNOWN = "org.freedesktop.DBus.Error.Unknown"
@@ -249,7 +250,8 @@ def test_many_connections_that_come_and_go(serving):
 
 
 def test_caller_that_goes_away(serving):
-    """Calls whose caller does not wait for the answer."""
+    """Calls whose caller does not wait for the answer: what was kept for them is given back."""
+    descriptors = len(os.listdir(f"/proc/{serving.daemon.pid}/fd"))
     for i in range(50):
         connection = serving.connect()
         message = dbus.lowlevel.MethodCallMessage(NAME, certificate_path("client"), "org.certbroker1.Certificate",
@@ -259,6 +261,9 @@ def test_caller_that_goes_away(serving):
         connection.flush()
         connection.close()
     serving.call(ROOT, PEER, "Ping")
+    wait_until(lambda: value(serving, "certbroker_calls_in_flight") == 1, "none is left but the one that asks")
+    wait_until(lambda: value(serving, "certbroker_source_queue", source="hsm") == 0, "nor in the source")
+    wait_until(lambda: len(os.listdir(f"/proc/{serving.daemon.pid}/fd")) <= descriptors, "no descriptor is left")
 
 
 def test_signals_and_replies_to_the_broker(serving):

@@ -442,30 +442,27 @@ def test_module_that_cannot_be_loaded(stopped, refused):
     wait_until(lambda: str(text) in stopped.source_properties("hsm")["LastError"], "the other error")
 
 
-def test_full_token_directory_is_read_only(broker, refused):
-    """Writing fails, signing goes on."""
-    broker.import_new("client")
-    if os.getuid() == 0:
-        # root writes anywhere: a file in the way does it
-        [token] = [d for d in broker.tokens.iterdir() if d.is_dir()]
-        moved = broker.folder / "moved"
-        token.rename(moved)
-        token.write_text("in the way")
-        with pytest.raises(Failure):
-            broker.import_new("second")
-        token.unlink()
-        moved.rename(token)
-        broker.wait_source("hsm", "ready")
-    else:
-        [token] = [d for d in broker.tokens.iterdir() if d.is_dir()]
-        token.chmod(0o500)
-        with pytest.raises(Failure):
-            broker.import_new("second")
-        broker.sign("client", "ecdsa-sha256", bytes(32))
-        token.chmod(0o700)
-    assert "second" not in broker.list_ids()
-    wait_until(lambda: signs(broker), "it signs", 15)
-    broker.import_new("second")
+@pytest.mark.parametrize("code", ["0xe2", "0x31", "0x6"])
+def test_token_that_takes_nothing(stopped, code):
+    """Full, or read-only; SoftHSM says 0x6: nothing is half made, and what is there signs."""
+    rules = stopped.faults / "rules"
+    rules.write_text("")
+    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
+    stopped.start()
+    stopped.import_new("client")
+    objects = stopped.token_objects()
+    rules.write_text(f"C_CreateObject rv={code}\n")
+    for _ in range(2):
+        with pytest.raises(Failure) as caught:
+            stopped.import_new("second")
+        assert caught.value.name in ("SourceDenied", "SourceUnavailable"), str(caught.value)
+        assert "C_CreateObject" in caught.value.message
+        assert signs(stopped)
+    assert stopped.source_properties("hsm")["State"] == "ready"
+    assert stopped.list_ids() == ["client"] and stopped.token_objects() == objects
+    rules.write_text("")
+    stopped.import_new("second")
 
 
 def test_requests_wait_for_a_token_that_starts(stopped):
