@@ -114,6 +114,17 @@ def test_which_of_two(stopped, refused):
     assert stopped.certificate_properties("client")["Subject"] == "CN=cn-2"
 
 
+def test_key_without_certificate(stopped, refused):
+    """It waits for one, and makes the request for it."""
+    stopped.start()
+    put(stopped, "bare", pki.key("rsa-2048"), None)
+    register(stopped, "client", "pkcs11:object=bare")
+    shown = stopped.certificate_properties("client")
+    assert shown["State"] == "pending" and shown["LastError"] != ""
+    refused("Pending", stopped.sign, "client", "rsa-pss-sha256", bytes(32))
+    assert bytes(stopped.certificate("client", "CreateRequest", "sas", "CN=client.example", []))
+
+
 def test_certificate_without_key(stopped, refused):
     put(stopped, "lonely", None, pki.certificate(pki.key("ec-p256")))
     stopped.start()

@@ -145,7 +145,8 @@ def test_store_of_a_newer_schema(broker):
 
 
 def test_second_daemon(broker):
-    """The name is had by one: the second ends with 69, and the first is not disturbed."""
+    """The name is had by one: the second ends with 69, and the first is not disturbed; nor may anybody take it."""
+    assert broker.connection.request_name(NAME, 2 | 4) == 3  # replacing who has it, not queued: somebody has it
     daemon = broker.spawn()
     assert daemon.wait(10) == 69
     broker.import_new("client")
