@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The broker's half of the starter: requests go out, reports come in. It waits for the starter where its socket is full,
- * for a second at most; nothing else here waits but who says so.
+ * The broker's half of the starter: requests go out, reports come in. Nothing here waits for the starter but who says so,
+ * and its end.
  */
 #include "broker/sources/starter.h"
 
@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +27,26 @@ struct Starter {
         int fd;
 };
 
+static void socket_grow(int fd, int option, int forced_option)
+{
+        const int size = SOCKET_BUFFER;
+
+        /* Without either, the default still holds one packet of the greatest size. */
+        if (setsockopt(fd, SOL_SOCKET, forced_option, &size, sizeof(size)) < 0)
+                (void)setsockopt(fd, SOL_SOCKET, option, &size, sizeof(size));
+}
+
+static int socket_pair(int ret_fds[2])
+{
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_fds) < 0)
+                return -errno;
+        for (size_t i = 0; i < 2; i++) {
+                socket_grow(ret_fds[i], SO_SNDBUF, SO_SNDBUFFORCE);
+                socket_grow(ret_fds[i], SO_RCVBUF, SO_RCVBUFFORCE);
+        }
+        return 0;
+}
+
 /* What ps(1) shows of it. The arguments lie one behind the other, in whatever order they are pointed to. */
 static void take_title(char **argv)
 {
@@ -41,14 +60,13 @@ static void take_title(char **argv)
 
 static int fork_process(Starter *starter, char **argv)
 {
-        const struct timeval patience = { .tv_sec = 1 };
         pid_t broker = getpid();
         int fds[2], r;
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
-                return -errno;
+        r = socket_pair(fds);
+        if (r < 0)
+                return r;
         starter->fd = fds[0];
-        (void)setsockopt(starter->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
         starter->pid = fork();
         if (starter->pid == 0) {
                 if (argv && argv[0])
@@ -113,26 +131,6 @@ int starter_fd(const Starter *starter)
 
 /* --- requests --- */
 
-static void socket_grow(int fd, int option, int forced_option)
-{
-        const int size = SOCKET_BUFFER;
-
-        /* Without either, the default still holds one packet of the greatest size. */
-        if (setsockopt(fd, SOL_SOCKET, forced_option, &size, sizeof(size)) < 0)
-                (void)setsockopt(fd, SOL_SOCKET, option, &size, sizeof(size));
-}
-
-static int socket_pair(int ret_fds[2])
-{
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_fds) < 0)
-                return -errno;
-        for (size_t i = 0; i < 2; i++) {
-                socket_grow(ret_fds[i], SO_SNDBUF, SO_SNDBUFFORCE);
-                socket_grow(ret_fds[i], SO_RCVBUF, SO_RCVBUFFORCE);
-        }
-        return 0;
-}
-
 /* fd: goes along; -1: none. */
 static int send_request(const Starter *starter, uint64_t id, StarterOrder order, int fd)
 {
@@ -154,7 +152,7 @@ static int send_request(const Starter *starter, uint64_t id, StarterOrder order,
                 memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &fd, sizeof(fd));
         }
         do {
-                n = sendmsg(starter->fd, &message, MSG_NOSIGNAL);
+                n = sendmsg(starter->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         } while (n < 0 && errno == EINTR);
         return n < 0 ? -errno : 0;
 }

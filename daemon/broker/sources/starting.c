@@ -310,6 +310,8 @@ void starting_main(int fd, pid_t broker, char *helper)
         r = set_up(&starting, fd, broker);
         if (r == 0)
                 r = serve(&starting);
+        for (size_t i = 0; i < starting.n; i++)
+                (void)kill(starting.children[i].pid, SIGKILL);
         if (r == -EPIPE || r == -ECONNRESET)
                 _exit(EXIT_SUCCESS);
         log_error("the starter ends: %s", strerror(-r));
