@@ -83,7 +83,8 @@ static int parse_arguments(int argc, char **argv, Options *options)
                         return EX_USAGE;
                 }
         if (options->fd < 0 || options->parent < 0 || optind != argc) {
-                fputs("certbroker-source: is started by certbrokerd, with --fd N --parent PID\n", stderr);
+                fputs("certbroker-source: is started by certbrokerd, with --fd N --parent PID\n",
+                      stderr);
                 return EX_USAGE;
         }
         return 0;

@@ -62,7 +62,8 @@ void bench_open_with(Bench *bench, const char *helper)
         *bench = (Bench){ 0 };
         assert_int_equal(sd_event_new(&bench->event), 0);
         assert_int_equal(starter_new(helper, NULL, &bench->starter), 0);
-        assert_int_equal(sources_new(bench->event, bench->starter, &events, bench, &bench->sources), 0);
+        assert_int_equal(
+                sources_new(bench->event, bench->starter, &events, bench, &bench->sources), 0);
         sources_set_timing(bench->sources, &quick);
 }
 

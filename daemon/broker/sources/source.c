@@ -20,10 +20,8 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
-#include <sys/wait.h>
 #include <systemd/sd-event.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -205,7 +203,8 @@ void source_lost(Source *source, const char *why)
         source_answer_all(source, why);
 }
 
-static void describe_end(const Source *source, const StarterReport *report, char *ret_text, size_t n)
+static void describe_end(const Source *source, const StarterReport *report, char *ret_text,
+                         size_t n)
 {
         if (report->event == STARTER_FAILED)
                 snprintf(ret_text, n, "its process %s cannot be started: %s",

@@ -74,7 +74,8 @@ static Source *sources_of_process(const Sources *sources, uint64_t process)
         return NULL;
 }
 
-static int sources_on_report(sd_event_source *event_source, int fd, uint32_t revents, void *userdata)
+static int sources_on_report(sd_event_source *event_source, int fd, uint32_t revents,
+                             void *userdata)
 {
         Sources *sources = userdata;
         StarterReport report;
@@ -101,8 +102,8 @@ static int sources_listen(Sources *sources)
 {
         int r;
 
-        r = sd_event_add_io(sources->event, &sources->reports, starter_fd(sources->starter), EPOLLIN,
-                            sources_on_report, sources);
+        r = sd_event_add_io(sources->event, &sources->reports, starter_fd(sources->starter),
+                            EPOLLIN, sources_on_report, sources);
         if (r >= 0)
                 r = sd_event_source_set_priority(sources->reports, SD_EVENT_PRIORITY_IMPORTANT);
         return r;
@@ -142,27 +143,26 @@ int sources_new(sd_event *event, Starter *starter, const SourcesEvents *events, 
 /* Until each process of the leaving has ended, or the time is over. */
 static void sources_await_ends(Sources *sources, uint64_t timeout_usec)
 {
-        uint64_t now_usec = clock_monotonic_usec(), until_usec = now_usec + timeout_usec;
-        Source *source = sources->leaving;
+        uint64_t until_usec = clock_monotonic_usec() + timeout_usec;
 
-        while (source && now_usec < until_usec) {
-                StarterReport report = { .event = STARTER_STARTED };
-                int r = 0;
+        for (Source *source = sources->leaving; source; source = *source_next_leaving(source)) {
+                while (source_process(source) > 0) {
+                        uint64_t now_usec = clock_monotonic_usec();
+                        StarterReport report;
+                        Source *ended;
+                        int r;
 
-                if (source_process(source) == 0) {
-                        source = *source_next_leaving(source);
-                        continue;
-                }
-                r = starter_receive(sources->starter, until_usec - now_usec, &report);
-                if (r < 0)
-                        return; /* they have ended with the starter */
-                if (r > 0 && report.event != STARTER_STARTED) {
-                        Source *ended = sources_of_process(sources, report.id);
-
+                        if (now_usec >= until_usec)
+                                return;
+                        r = starter_receive(sources->starter, until_usec - now_usec, &report);
+                        if (r < 0)
+                                return; /* they have ended with the starter */
+                        ended = r > 0 && report.event != STARTER_STARTED
+                                        ? sources_of_process(sources, report.id)
+                                        : NULL;
                         if (ended)
                                 source_forget_process(ended);
                 }
-                now_usec = clock_monotonic_usec();
         }
 }
 

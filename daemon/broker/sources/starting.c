@@ -136,7 +136,8 @@ static int spawn_with(const Starting *starting, posix_spawn_file_actions_t *acti
         if (r == 0)
                 r = posix_spawnattr_setsigdefault(attributes, &all);
         if (r == 0)
-                r = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+                r = posix_spawnattr_setflags(attributes,
+                                             POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
         if (r == 0)
                 r = posix_spawn(ret_pid, starting->helper, actions, attributes, arguments, environ);
         return -r;
@@ -254,7 +255,8 @@ static int receive(StarterRequest *request, int *ret_fd)
         if (n <= 0)
                 return n < 0 ? -errno : 0;
         rights = CMSG_FIRSTHDR(&message);
-        if (rights && rights->cmsg_type == SCM_RIGHTS && rights->cmsg_len == CMSG_LEN(sizeof(int))) {
+        if (rights && rights->cmsg_type == SCM_RIGHTS &&
+            rights->cmsg_len == CMSG_LEN(sizeof(int))) {
                 memcpy(ret_fd, CMSG_DATA(rights), sizeof(*ret_fd));
                 (void)stranger_take(*ret_fd, &uid);
         }
