@@ -137,6 +137,9 @@ static void bench_close(Bench *bench)
 {
         bus_loop_free(bench->client_loop);
         dbus_connection_close(bench->client);
+        /* A call that still waits and its connection hold each other, until all that has come is told. */
+        while (dbus_connection_dispatch(bench->client) == DBUS_DISPATCH_DATA_REMAINS)
+                ;
         dbus_connection_unref(bench->client);
         bench_drop_peer(bench); /* in the other order: the loop is freed after its connection */
         bus_loop_free(bench->peer_loop);
