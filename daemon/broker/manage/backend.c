@@ -17,8 +17,8 @@
 
 typedef struct BackendJob {
         Manage *manage;
-        Turn turn;
-        Turn certificate_turn;
+        Ticket ticket;
+        Ticket certificate_ticket;
         char *name;
         Backend *settings; /* what was given; `set` says which */
         unsigned set;
@@ -46,8 +46,8 @@ static void finish(void *userdata, const Failure *failure)
         BackendJob *job = userdata;
 
         job->done(job->userdata, failure);
-        turn_leave(&job->certificate_turn);
-        turn_leave(&job->turn);
+        ticket_return(&job->certificate_ticket);
+        ticket_return(&job->ticket);
         backend_job_free(job);
 }
 
@@ -316,8 +316,8 @@ static void on_turn(void *userdata)
                 change_remove_backend(job->manage, job->name, finish, job);
         } else if (!(job->set & BACKEND_CERTIFICATE)) {
                 on_both_turns(job);
-        } else if (turn_enter(&job->manage->turns, job->settings->certificate,
-                              &job->certificate_turn, on_both_turns, job) < 0) {
+        } else if (ticket_take(&job->manage->tickets, job->settings->certificate,
+                               &job->certificate_ticket, on_both_turns, job) < 0) {
                 fail_memory(job);
         }
 }
@@ -340,13 +340,13 @@ static int backend_job_new(Manage *manage, const char *name, manage_done done, v
         return 0;
 }
 
-/* Turns of backends and of certificates are of one map: '/' is in no id. */
+/* Tickets for backends and for certificates are of one map: '/' is in no id. */
 static void job_start_backend(BackendJob *job)
 {
         char key[IDENTIFIER_LENGTH_MAX + sizeof("backend/")] = "backend/";
 
         strncat(key, job->name, IDENTIFIER_LENGTH_MAX);
-        if (turn_enter(&job->manage->turns, key, &job->turn, on_turn, job) < 0)
+        if (ticket_take(&job->manage->tickets, key, &job->ticket, on_turn, job) < 0)
                 fail_memory(job);
 }
 

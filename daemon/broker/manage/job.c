@@ -64,7 +64,7 @@ static void on_turn(void *userdata)
 void job_start(Job *job, void (*run)(void *userdata))
 {
         job->run = run;
-        if (turn_enter(&job->manage->turns, job->id, &job->turn, on_turn, job) < 0)
+        if (ticket_take(&job->manage->tickets, job->id, &job->ticket, on_turn, job) < 0)
                 job_fail(job, -ENOMEM, "no memory to change certificate '%s'", job->id);
 }
 
@@ -85,7 +85,7 @@ void job_finish(Job *job, const Failure *failure)
 
         job->done(job->userdata, &named);
         intent_end(job, failure);
-        turn_leave(&job->turn);
+        ticket_return(&job->ticket);
         job_free(job);
 }
 

@@ -29,7 +29,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
                 .grace_usec = 24 * 3600 * USEC_PER_SEC,
                 .timeout_usec = 20 * USEC_PER_SEC,
         };
-        turns_init(&manage->turns);
+        tickets_init(&manage->tickets);
         LIST_INIT(&manage->claims);
         map_init(&manage->credentials);
         map_init(&manage->states);
@@ -47,7 +47,7 @@ Manage *manage_free(Manage *manage)
         if (!manage)
                 return NULL;
 
-        turns_deinit(&manage->turns);
+        tickets_deinit(&manage->tickets);
         notice_deinit(&manage->credentials);
         notice_deinit(&manage->states);
         sweep_deinit(&manage->sweeps);

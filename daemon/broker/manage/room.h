@@ -5,7 +5,7 @@
 #include <sys/queue.h>
 
 #include "broker/manage/manage.h"
-#include "broker/manage/turn.h"
+#include "broker/manage/ticket.h"
 #include "core/identifier.h"
 
 /* A source reads a pipe for at most 5 s, then works: more than a signature takes. */
@@ -27,7 +27,7 @@ struct Manage {
         Catalog *catalog;
         Store *store;
         Sources *sources;
-        Turns turns;
+        Tickets tickets;
         uint64_t grace_usec;
         uint64_t timeout_usec;
         uint64_t wake_sec; /* as last wished for; 0: never */
@@ -254,7 +254,7 @@ bool holding_is_shared(const Manage *manage, const Certificate *certificate);
 
 struct Job {
         Manage *manage;
-        Turn turn;
+        Ticket ticket;
         char *id;
         char *source; /* NULL: any that serves the URI */
         char *uri;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Turns: order, one at a time for each key, no recursion, nothing left behind. */
+/* Tickets: order, one at a time for each key, no recursion, nothing left behind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "broker/manage/turn.h"
+#include "broker/manage/ticket.h"
 
 typedef struct Step {
-        Turn turn;
+        Ticket ticket;
         char name;
         bool leaves_at_once;
 } Step;
@@ -30,13 +30,13 @@ static void run(void *userdata)
         depth++;
         depth_max = depth > depth_max ? depth : depth_max;
         if (step->leaves_at_once)
-                turn_leave(&step->turn);
+                ticket_return(&step->ticket);
         depth--;
 }
 
-static void enter(Turns *turns, const char *key, Step *step)
+static void enter(Tickets *tickets, const char *key, Step *step)
 {
-        assert_int_equal(turn_enter(turns, key, &step->turn, run, step), 0);
+        assert_int_equal(ticket_take(tickets, key, &step->ticket, run, step), 0);
 }
 
 static int setup(void **state)
@@ -49,69 +49,69 @@ static int setup(void **state)
 static void test_one_at_a_time(void **state)
 {
         Step a = { .name = 'a' }, b = { .name = 'b' }, c = { .name = 'c' };
-        Turns turns;
+        Tickets tickets;
 
-        turns_init(&turns);
-        enter(&turns, "x", &a);
-        enter(&turns, "x", &b);
-        enter(&turns, "x", &c);
+        tickets_init(&tickets);
+        enter(&tickets, "x", &a);
+        enter(&tickets, "x", &b);
+        enter(&tickets, "x", &c);
         assert_string_equal(order, "a");
-        turn_leave(&a.turn);
+        ticket_return(&a.ticket);
         assert_string_equal(order, "ab");
-        turn_leave(&b.turn);
+        ticket_return(&b.ticket);
         assert_string_equal(order, "abc");
-        assert_int_equal(turns.queues.n, 1);
-        turn_leave(&c.turn);
-        assert_int_equal(turns.queues.n, 0);
-        turns_deinit(&turns);
+        assert_int_equal(tickets.queues.n, 1);
+        ticket_return(&c.ticket);
+        assert_int_equal(tickets.queues.n, 0);
+        tickets_deinit(&tickets);
 }
 
 static void test_keys_do_not_wait_for_each_other(void **state)
 {
         Step a = { .name = 'a' }, b = { .name = 'b' };
-        Turns turns;
+        Tickets tickets;
 
-        turns_init(&turns);
-        enter(&turns, "x", &a);
-        enter(&turns, "y", &b);
+        tickets_init(&tickets);
+        enter(&tickets, "x", &a);
+        enter(&tickets, "y", &b);
         assert_string_equal(order, "ab");
-        turn_leave(&a.turn);
-        turn_leave(&b.turn);
-        assert_int_equal(turns.queues.n, 0);
-        turns_deinit(&turns);
+        ticket_return(&a.ticket);
+        ticket_return(&b.ticket);
+        assert_int_equal(tickets.queues.n, 0);
+        tickets_deinit(&tickets);
 }
 
 static void test_a_long_queue_is_run_from_a_flat_loop(void **state)
 {
         Step first = { .name = 'f' }, rest[40];
-        Turns turns;
+        Tickets tickets;
 
-        turns_init(&turns);
-        enter(&turns, "x", &first);
+        tickets_init(&tickets);
+        enter(&tickets, "x", &first);
         for (size_t i = 0; i < 40; i++) {
                 rest[i] = (Step) { .name = 'r', .leaves_at_once = true };
-                enter(&turns, "x", &rest[i]);
+                enter(&tickets, "x", &rest[i]);
         }
-        turn_leave(&first.turn);
+        ticket_return(&first.ticket);
         assert_int_equal(strlen(order), 41);
         assert_int_equal(depth_max, 1);
-        assert_int_equal(turns.queues.n, 0);
-        turns_deinit(&turns);
+        assert_int_equal(tickets.queues.n, 0);
+        tickets_deinit(&tickets);
 }
 
 static void test_leaving_what_was_never_entered(void **state)
 {
         Step a = { .name = 'a', .leaves_at_once = true };
-        Turns turns;
+        Tickets tickets;
 
-        turns_init(&turns);
-        turn_leave(&a.turn);
+        tickets_init(&tickets);
+        ticket_return(&a.ticket);
         assert_string_equal(order, "");
-        enter(&turns, "x", &a);
+        enter(&tickets, "x", &a);
         assert_string_equal(order, "a");
-        turn_leave(&a.turn);
-        assert_int_equal(turns.queues.n, 0);
-        turns_deinit(&turns);
+        ticket_return(&a.ticket);
+        assert_int_equal(tickets.queues.n, 0);
+        tickets_deinit(&tickets);
 }
 
 int main(void)
