@@ -261,6 +261,11 @@ void charge_deinit(Charge *charge)
         *charge = (Charge){ 0 };
 }
 
+bool quota_has_room(const Quota *quota, Client client, Resource resource, uint64_t amount)
+{
+        return fits(quota, client, find_account(quota, client), resource, amount);
+}
+
 uint64_t quota_used(const Quota *quota, Client client, Resource resource)
 {
         const Account *account = find_account(quota, client);

@@ -21,7 +21,7 @@ typedef enum Resource {
         RESOURCE_BYTES,       /* held for it: received, unfinished, queued */
         RESOURCE_WAITING,     /* calls from the bus that wait for their turn */
         RESOURCE_DESCRIPTORS, /* of these, the calls that bring descriptors */
-        RESOURCE_BUS_BYTES,   /* a rate: of what is sent to it on the bus */
+        RESOURCE_BUS_BYTES,   /* sent to it on the bus, which has them still */
         RESOURCE_MAKING,      /* a rate: of certificates, generations and backends that it makes */
         RESOURCE_STOCK,       /* of these, what one grant covers */
         RESOURCE_SIGNALS,     /* that it has yet to be told: then it is told none of them */
@@ -67,6 +67,8 @@ int charge_resize(Charge *charge, uint64_t amount);  /* CB_LIMIT_EXCEEDED, and s
 void charge_force(Charge *charge, uint64_t amount);  /* whatever the limits: it is there already */
 int charge_move(Charge *charge, Standing standing);  /* likewise; -ENOMEM, and stays where it was */
 void charge_deinit(Charge *charge);
+/* Would so much more be charged? */
+bool quota_has_room(const Quota *quota, Client client, Resource resource, uint64_t amount);
 uint64_t quota_used(const Quota *quota, Client client, Resource resource);
 /* By all of this standing alone. */
 uint64_t quota_used_by(const Quota *quota, Standing standing, Resource resource);

@@ -13,6 +13,7 @@
  *   crowd SOCKET UID N connects                  connect and close as fast as it goes
  *   crowd SOCKET UID N sign PATH                 N signatures, one after the other: prints p50 p99 max in microseconds
  *   crowd SOCKET UID N ping                      the same with Ping
+ *   crowd SOCKET UID N ask PATH IFACE MEMBER     the same with any other
  *
  * UID may be UID:GID; there are no other groups.
  *
@@ -544,6 +545,9 @@ static int run(size_t n, char **words, int n_words)
                 do_connects();
         } else if (strcmp(what, "sign") == 0 && n_words == 2) {
                 blob = sign(words[1]);
+                do_one_by_one(n, &blob);
+        } else if (strcmp(what, "ask") == 0 && n_words == 4) {
+                blob = marshal(new_call(words[1], words[2], words[3]), 7);
                 do_one_by_one(n, &blob);
         } else if (strcmp(what, "ping") == 0) {
                 blob = ping();

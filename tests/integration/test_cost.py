@@ -16,8 +16,7 @@ import dbus.lowlevel
 import pytest
 
 import crowds
-from broker import BUS_CONFIG, GRANT_ALL, INTROSPECTABLE, ME, NAME, PATIENCE, PEER, ROOT, SANITIZED, Failure, \
-    certificate_path, memfd, wait_until
+from broker import BUS_CONFIG, GRANT_ALL, INTROSPECTABLE, ME, NAME, PEER, ROOT, SANITIZED, certificate_path, memfd, wait_until
 from crowds import INTROSPECT, PINGS, bus_of, one_by_one, resident, signatures, socket_of
 from test_grants import words
 from test_metrics import value
@@ -239,40 +238,113 @@ def value_or_zero(broker, outcome):
         return 0
 
 
-SMALL_BUS = BUS_CONFIG.replace("</busconfig>", """  <limit name="max_incoming_bytes">16000000</limit>
-</busconfig>""")
-
-
-@pytest.fixture
-def small_bus(house):
-    """A bus that stops listening to certbrokerd at 16 MB that others have not read: else it takes 127 MiB."""
+def start_with_bus(house, of_bus):
+    """With a bus that has this in its configuration as well."""
     house.stop_bus()
-    house.start_bus(config=SMALL_BUS.format(folder=house.folder))
-    house.start()
-    return house
+    config = BUS_CONFIG.replace("</busconfig>", of_bus + "</busconfig>")
+    house.start_bus(config=config.format(folder=house.folder))
+    return house.start()
 
 
-def test_strangers_who_do_not_read_on_the_bus(small_bus):
+def patience(n):
+    """So much of what we sent may be unread, and the bus reads us no more. It is 127 MiB else."""
+    return f'<limit name="max_incoming_bytes">{n}</limit>'
+
+
+def pings(house, n):
+    for _ in range(n):
+        house.call(ROOT, PEER, "Ping", connection=house.connect())
+
+
+def reached(house, standing):
+    return value(house, "certbroker_limit_reached_total", limit="bytes on the bus", standing=standing)
+
+
+def offer_unread(connection, n):
+    """Calls whose answers stay in the bus. What is sent is with the bus when this returns; a few answers may be read."""
+    for _ in range(n):
+        connection.send_message(dbus.lowlevel.MethodCallMessage(NAME, ROOT, INTROSPECTABLE, "Introspect"))
+    connection.flush()
+
+
+def test_strangers_who_do_not_read_on_the_bus(house):
     """They are left without answers before the bus has had enough of us: nobody else notices."""
-    with crowds.crowds((bus_of(small_bus), "nobody", 20, *INTROSPECT)):
-        for _ in range(20):
-            small_bus.call(ROOT, PEER, "Ping", timeout=3.0, connection=small_bus.connect())
-    assert value(small_bus, "certbroker_limit_reached_total", limit="bytes on the bus", standing="stranger") > 0
-    assert "message bus is lost" not in small_bus.log_text()
+    start_with_bus(house, patience(16000000))
+    with crowds.crowds((bus_of(house), "nobody", 20, *INTROSPECT)):
+        wait_until(lambda: reached(house, "stranger") > 0, "the limit of strangers", 30)
+        pings(house, 20)
+    assert "message bus is lost" not in house.log_text()
 
 
-def test_a_bus_that_takes_no_answers(small_bus):
-    """Somebody with a grant has all of the bus's patience: it is connected to anew, and goes on."""
-    with crowds.crowds((bus_of(small_bus), "www-data", 20, *INTROSPECT)):
+def test_who_does_not_read_on_the_bus_costs_only_himself(house):
+    """Somebody with a grant: the bus has of him what he may have, and the others are answered."""
+    start_with_bus(house, patience(64000000))
+    with crowds.crowds((bus_of(house), "www-data", 20, *INTROSPECT)):
+        wait_until(lambda: reached(house, "named") > 0, "the limit of one client", 60)
+        pings(house, 20)
+        most = 32 * 1024 * 1024
+        used = value(house, "certbroker_limit_used", limit="bytes on the bus", standing="named")
+        assert most / 2 < used <= most
+    assert "message bus is lost" not in house.log_text()
+    wait_until(lambda: value(house, "certbroker_limit_used", limit="bytes on the bus", standing="named") == 0,
+               "what he had is given back with his connections")
 
-        def answers():
-            try:
-                return small_bus.call(ROOT, PEER, "Ping", timeout=2.0, connection=small_bus.connect()) is None
-            except Failure:
-                return False
 
-        wait_until(answers, "an answer", 20)
-    assert resident(small_bus) < 200 * 1024 * PATIENCE
+def test_who_reads_on_the_bus_is_refused_nothing(house):
+    """Far more than may be unread."""
+    house.start()
+    n = 48 * 1024 * 1024 // len(house.call(ROOT, INTROSPECTABLE, "Introspect"))
+    assert one_by_one(bus_of(house), "www-data", n, "ask", *INTROSPECT[1:])[3] == 0
+    assert reached(house, "named") == 0
+
+
+def test_a_bus_that_does_not_tell(house):
+    """What its clients have not read: it is said once, and all are answered."""
+    start_with_bus(house, """<policy context="mandatory">
+        <deny send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus.Debug.Stats"/></policy>""")
+    for _ in range(100):
+        assert house.call(ROOT, INTROSPECTABLE, "Introspect")
+    assert house.log_text().count("does not tell what its clients have not read") == 1
+    assert value(house, "certbroker_limit_used", limit="bytes on the bus", standing="owner") == 0
+
+
+def test_a_bus_that_is_stuck(house):
+    """It has had enough of us, and keeps our name: it is left, joined anew, and answers; the channel does all the while."""
+    start_with_bus(house, patience(1000000))
+    house.import_new("client")
+    before = resident(house)
+    unread = house.connect()
+    offer_unread(unread, 1000)
+
+    def is_left():
+        assert signatures(socket_of(house), n=20)[3] == 0
+        return "the message bus is lost (it takes no answers)" in house.log_text()
+
+    wait_until(is_left, "the stuck bus is left", 20)
+    wait_until(lambda: house.log_text().count("certbrokerd: ready") == 2, "the bus is joined anew", 20)
+    pings(house, 20)
+    assert SANITIZED or resident(house) - before < 64 * 1024
+    assert house.log_text().count("message bus is lost (it takes no answers)") == 1
+    unread.close()
+
+
+def test_a_bus_that_is_stopped(house):
+    """To leave it would not make it faster: what waits for it is there when it goes on, and the channel does meanwhile."""
+    house.start()
+    house.import_new("client")
+    connection = house.connect()
+    offer_unread(connection, 1000)
+    house.bus_daemon.send_signal(signal.SIGSTOP)
+    try:
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            assert signatures(socket_of(house), n=20)[3] == 0
+    finally:
+        house.bus_daemon.send_signal(signal.SIGCONT)
+    house.call(ROOT, PEER, "Ping", connection=connection)  # behind the others' answers
+    pings(house, 5)
+    assert "message bus is lost" not in house.log_text()
+    connection.close()
 
 
 # the log

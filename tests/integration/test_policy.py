@@ -11,7 +11,7 @@ import pytest
 
 from conftest import Signals
 
-from broker import BUILD, DAEMON, GRANT_ALL, ME, NAME, PEER, ROOT, Failure, certificate_path, memfd, source_path
+from broker import BUILD, DAEMON, GRANT_ALL, INTROSPECTABLE, ME, NAME, PEER, ROOT, Failure, certificate_path, memfd, source_path
 
 POLICY = pathlib.Path(__file__).resolve().parents[2] / "policy"
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
@@ -94,6 +94,13 @@ def test_signals_arrive(system):
     seen = Signals(system)
     system.import_new("client")
     seen.wait("InterfacesAdded")
+
+
+def test_the_bus_tells_what_is_not_read(system):
+    """To certbrokerd, which asks after so much."""
+    for _ in range(200):
+        assert system.call(ROOT, INTROSPECTABLE, "Introspect")
+    assert "does not tell what its clients have not read" not in system.log_text()
 
 
 def test_descriptors_only_to_the_management_interfaces(system):

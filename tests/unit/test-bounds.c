@@ -58,12 +58,50 @@ static void bytes_hold_all_places(void **state)
         assert_int_equal(limits.each[STANDING_NAMED][RESOURCE_PLACES], 512);
 }
 
+/*
+ * What all have not read never makes the bus stop reading us, the largest answer fits, and one or two who do not read
+ * leave something to the others.
+ */
+static void a_bus_never_has_enough_of_us(void **state)
+{
+        const uint64_t largest = ANSWER_SIZE_MAX + MESSAGE_COST;
+        QuotaLimits limits;
+        uint64_t owners;
+
+        limits_make(64, 16384, &limits);
+        assert_true(limits.together[STANDING_OWNER][RESOURCE_BUS_BYTES] +
+                            16 * MIB /* what the bus adds to each message: its sender */ <
+                    BUS_PATIENCE);
+        for (size_t s = 0; s < _STANDING_N; s++) {
+                assert_true(limits.each[s][RESOURCE_BUS_BYTES] <=
+                            limits.together[s][RESOURCE_BUS_BYTES]);
+                assert_true(limits.each[s][RESOURCE_BUS_BYTES] >= 2 * (uint64_t)BUS_ROOM_TO_CALL);
+                assert_true(s == STANDING_STRANGER ||
+                            limits.each[s][RESOURCE_BUS_BYTES] >= largest);
+        }
+        assert_true(2 * limits.each[STANDING_NAMED][RESOURCE_BUS_BYTES] +
+                            limits.together[STANDING_STRANGER][RESOURCE_BUS_BYTES] +
+                            2 * (uint64_t)BUS_ROOM_TO_CALL <=
+                    limits.together[STANDING_NAMED][RESOURCE_BUS_BYTES]);
+        owners = limits.together[STANDING_OWNER][RESOURCE_BUS_BYTES] -
+                 limits.together[STANDING_NAMED][RESOURCE_BUS_BYTES];
+        assert_true(owners >= largest);
+}
+
+/* What may be called for has room for its small answers, as many as may be in flight, and for errors to more. */
+static void small_answers_have_room(void **state)
+{
+        assert_true(BUS_ROOM_TO_CALL >= 64 * (SMALL_ANSWER_SIZE + MESSAGE_COST));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(something_is_kept_for_each_standing),
                 cmocka_unit_test(places_never_take_all_descriptors),
                 cmocka_unit_test(bytes_hold_all_places),
+                cmocka_unit_test(a_bus_never_has_enough_of_us),
+                cmocka_unit_test(small_answers_have_room),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,6 +47,22 @@ static int take(Quota *quota, Client who, Charge *ret_charge)
         return quota_charge(quota, who, RESOURCE_CALLS, 1, ret_charge);
 }
 
+static void room_is_told_without_being_taken(void **state)
+{
+        CLEANUP(quota_freep) Quota *quota = NULL;
+        Charge charge = { 0 };
+
+        assert_int_equal(new_quota(2, &quota), 0);
+        assert_true(quota_has_room(quota, named(1000), RESOURCE_CALLS, 2));
+        assert_true(quota_has_room(quota, named(1000), RESOURCE_CALLS, 2));
+        assert_false(quota_has_room(quota, named(1000), RESOURCE_CALLS, 3));
+        assert_int_equal(take(quota, named(1000), &charge), 0);
+        assert_true(quota_has_room(quota, named(1000), RESOURCE_CALLS, 1));
+        assert_false(quota_has_room(quota, named(1000), RESOURCE_CALLS, 2));
+        assert_true(quota_has_room(quota, named(1001), RESOURCE_CALLS, 2));
+        charge_deinit(&charge);
+}
+
 static void slots_are_counted_for_each_uid(void **state)
 {
         CLEANUP(quota_freep) Quota *quota = NULL;
@@ -321,6 +337,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(slots_are_counted_for_each_uid),
+                cmocka_unit_test(room_is_told_without_being_taken),
                 cmocka_unit_test(uids_are_bounded),
                 cmocka_unit_test(places_are_kept_for_the_higher),
                 cmocka_unit_test(amounts_grow_and_shrink),

@@ -148,13 +148,26 @@
 #define BUS_RECEIVED_FDS_MAX  1024
 #define NAMES_MAX             4096 /* callers on the bus that are remembered */
 /*
- * A bus books what its clients do not read on who sent it, and stops listening to him at some point (127 MiB by
- * default): who does not read takes the broker away from everybody else. So what goes to one client has a rate.
+ * dbus-daemon books what its clients do not read on who sent it, and stops reading him at so much (max_incoming_bytes,
+ * where nothing else is configured): then nobody is answered any more. So what a client has not read is on its account,
+ * with MESSAGE_COST for each message, and all together stays below that (book.c).
  */
-#define BUS_RATE_OF_STRANGERS  (256 * KIB)
-#define BUS_BURST_OF_STRANGERS (4 * MIB)
-#define BUS_RATE_OF_A_CLIENT   (MIB)
-#define BUS_BURST_OF_A_CLIENT  (48 * MIB)
+#define BUS_PATIENCE           (UINT64_C(133169152))
+#define BUS_BYTES_OF_A_STRANGER (2 * MIB)
+#define BUS_BYTES_OF_STRANGERS  (4 * MIB)
+/* The largest answer fits, and two who do not read leave something to a third. */
+#define BUS_BYTES_OF_A_CLIENT (32 * MIB)
+#define BUS_BYTES_OF_GROUPS   (40 * MIB)
+#define BUS_BYTES_OF_CLIENTS  (76 * MIB)
+#define BUS_BYTES_OF_AN_OWNER (64 * MIB)
+#define BUS_BYTES_OF_ALL      (108 * MIB)
+/* Where there is less room than this, a call is refused before anything is done: it is for small answers to what is. */
+#define BUS_ROOM_TO_CALL (512 * KIB)
+/* Sent to a connection since the bus was asked what it has for it: then it is asked at once. */
+#define BUS_COUNT_SIZE (256 * KIB)
+/* And so often, of so many that are left, in turn. */
+#define BUS_COUNT_USEC (50 * USEC_PER_MSEC)
+#define BUS_COUNTS_MAX 32
 /* Not handed to the bus yet: so much, and no more calls are taken from it, and signals are left out. */
 #define BUS_UNSENT_MAX (4 * MIB)
 /*
@@ -164,9 +177,8 @@
 #define BUS_BEFORE_A_STRANGER (8 * KIB)
 #define BUS_BEFORE_A_CLIENT   (128 * KIB)
 #define BUS_AGAIN_USEC        (2 * USEC_PER_MSEC)
-/* And if it takes none of it, so often in a row, the broker connects anew: then the bus's book is closed. */
-#define BUS_STUCK_USEC  USEC_PER_SEC
-#define BUS_STUCK_TIMES 3
+/* Where it has taken none of it for so long, it is found out whether it is stuck (link-watch.c). */
+#define BUS_STUCK_USEC USEC_PER_SEC
 
 /* --- time --- */
 

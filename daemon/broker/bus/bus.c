@@ -43,6 +43,7 @@ int bus_new(const BusRooms *rooms, const BusHost *host, void *userdata, Bus **re
         TAILQ_INIT(&bus->peers);
         TAILQ_INIT(&bus->graves);
         TAILQ_INIT(&bus->asking.peers);
+        TAILQ_INIT(&bus->book.peers);
         r = make_quota(bus);
         if (r == 0)
                 r = refusals_new(&bus->refusals);
@@ -75,6 +76,7 @@ Bus *bus_free(Bus *bus)
         sd_event_source_disable_unref(bus->sums);
         sd_event_source_disable_unref(bus->trim);
         sd_event_source_disable_unref(bus->asking.deadline);
+        sd_event_source_disable_unref(bus->book.timer);
         runner_free(bus);
         news_free(bus->news);
         if (bus->n_calls > 0)

@@ -217,8 +217,26 @@ static void run(Call *call, DBusMessage *message)
                                  method_table[call->method].name);
 }
 
+/* Says what there is too much of, where it does not begin. */
+static int begin(Peer *peer, const Node *node, MethodId method, DBusMessage *message,
+                 const char **ret_reason, Call **ret_call)
+{
+        int r = peer->name ? link_may_call(peer->bus->link, peer) : 0;
+
+        *ret_reason = "this user has too many answers on the message bus that it has not read; "
+                      "read them, or use the private channel";
+        if (r != 0)
+                return r;
+        r = call_new(peer, node, method, message, ret_call);
+        *ret_reason = r > 0 ? "too many requests of this user are in flight; "
+                              "wait for answers, or raise max-in-flight-per-client"
+                            : "no memory for the call";
+        return r;
+}
+
 void dispatch_call(Peer *peer, DBusMessage *message)
 {
+        const char *reason;
         MethodId method;
         Call *call;
         Node node;
@@ -233,13 +251,11 @@ void dispatch_call(Peer *peer, DBusMessage *message)
                 return;
 
         peer->has_called = true;
-        r = call_new(peer, &node, method, message, &call);
+        r = begin(peer, &node, method, message, &reason, &call);
         if (r != 0) {
                 record_refusal(peer, &node, method, message, r);
-                refuse_message(peer, message, status_error_name(r > 0 ? r : CB_FAILED),
-                               r > 0 ? "too many requests of this user are in flight; "
-                                       "wait for answers, or raise max-in-flight-per-client"
-                                     : "no memory for the call");
+                refuse_message(peer, message, status_error_name(r > 0 ? r : CB_FAILED), "%s",
+                               reason);
                 return;
         }
         note_asked(call, message);

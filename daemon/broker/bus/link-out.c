@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What goes out to the message bus: each message on its client's account until the kernel has it, and at a rate, for
- * what a client does not read the bus books on us. Where the bus takes nothing any more, no calls are taken from it
- * either, and after a while it is connected to anew.
+ * What goes out to the message bus: each message on its client's account until the kernel has it, and on another until
+ * the client has it (book.c). Where the bus takes nothing any more, no calls are taken from it either.
  */
 #include <errno.h>
 #include <linux/sockios.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
-#include "base/clock.h"
 #include "broker/bus/link.h"
-
-#define RATES "\1bus" /* the bucket: no grant has this name */
 
 static size_t outgoing_size(const Link *link)
 {
@@ -21,8 +17,7 @@ static size_t outgoing_size(const Link *link)
                        : 0;
 }
 
-/* What the bus has still to read, of all that was sent: in the kernel as well. */
-static size_t unread_size(const Link *link)
+size_t link_unread_size(const Link *link)
 {
         int fd = -1, queued = 0;
 
@@ -65,7 +60,7 @@ static bool has_room_for(const Link *link, Standing standing)
                 [STANDING_OWNER] = BUS_UNSENT_MAX,
         };
 
-        return unread_size(link) <= most[standing];
+        return link_unread_size(link) <= most[standing];
 }
 
 static int on_wake(sd_event_source *source, uint64_t usec, void *userdata)
@@ -101,31 +96,15 @@ bool link_may_answer(Link *link, Standing standing)
         return false;
 }
 
-/* While the bus takes something now and then, be it little, it is not stuck. */
-bool link_is_stuck(Link *link)
-{
-        size_t now = unread_size(link);
+/* --- sending --- */
 
-        if (!link_is_unread(link))
+bool link_put(Link *link, DBusMessage *message, dbus_uint32_t *ret_serial)
+{
+        if (!link->calls.connection ||
+            !dbus_connection_send(link->calls.connection, message, ret_serial))
                 return false;
-        link->n_stuck = now < link->watched_size ? 0 : link->n_stuck + 1;
-        link->watched_size = now;
-        if (link->n_stuck >= BUS_STUCK_TIMES)
-                return true;
-        link_arm(link, BUS_STUCK_USEC);
-        return false;
-}
-
-static void watch_it(Link *link)
-{
-        int enabled = SD_EVENT_OFF;
-
-        if (link->state != LINK_UP || !link_is_unread(link) ||
-            sd_event_source_get_enabled(link->timer, &enabled) < 0 || enabled != SD_EVENT_OFF)
-                return;
-        link->n_stuck = 0;
-        link->watched_size = unread_size(link);
-        link_arm(link, BUS_STUCK_USEC);
+        link_watch(link);
+        return true;
 }
 
 /* The kernel has taken some of it: of the first ones, whole. */
@@ -136,9 +115,9 @@ void link_settle(Link *link)
         while (!STAILQ_EMPTY(&link->unsent) &&
                (left == 0 || link->n_unsent - STAILQ_FIRST(&link->unsent)->size >= left))
                 pop_unsent(link);
-        watch_it(link);
 }
 
+/* It is there, whatever the limits say. */
 static int note_unsent(Link *link, Client client, size_t size)
 {
         Unsent *unsent = calloc(1, sizeof(*unsent));
@@ -158,50 +137,42 @@ static int note_unsent(Link *link, Client client, size_t size)
         return 0;
 }
 
-/* All strangers have one rate. Whoever owns the broker has none. */
-static int take_rate(const Peer *peer, size_t size)
-{
-        bool is_stranger = peer->standing == STANDING_STRANGER;
-        uint64_t wait_usec;
-
-        if (peer->standing == STANDING_OWNER)
-                return 0;
-        return quota_take_tokens(peer->bus->quota, RATES,
-                                 is_stranger ? SUBJECT_UID_UNKNOWN : peer->subject.uid, size,
-                                 is_stranger ? BUS_RATE_OF_STRANGERS : BUS_RATE_OF_A_CLIENT,
-                                 is_stranger ? BUS_BURST_OF_STRANGERS : BUS_BURST_OF_A_CLIENT,
-                                 clock_monotonic_usec(), &wait_usec);
-}
-
 int link_admit(Link *link, Peer *peer, size_t size)
 {
+        Client client = peer_client(peer);
         Resource resource = RESOURCE_BYTES;
-        Charge charge = { 0 };
-        int r;
 
         if (size <= SMALL_ANSWER_SIZE)
                 return 0;
-        r = quota_charge(link->bus->quota, peer_client(peer), resource, size, &charge);
-        if (r == 0 && take_rate(peer, size) != 0) {
+        if (quota_has_room(link->bus->quota, client, resource, size)) {
                 resource = RESOURCE_BUS_BYTES;
-                r = CB_LIMIT_EXCEEDED;
+                if (book_has_room(peer, size))
+                        return 0;
         }
-        charge_deinit(&charge);
-        if (r > 0)
-                note_limit(link->bus, peer_client(peer), resource);
-        return r;
+        note_limit(link->bus, client, resource);
+        return CB_LIMIT_EXCEEDED;
 }
 
-/* Whom no grant names gets no answer at all beyond his rate, or to what is refused: not even that he gets none. */
-static bool is_left_out(const Link *link, const Peer *peer, size_t size)
+int link_may_call(Link *link, const Peer *peer)
 {
-        if (peer->standing != STANDING_STRANGER)
-                return false;
-        if (has_room_for(link, STANDING_STRANGER) &&
-            (size > SMALL_ANSWER_SIZE || take_rate(peer, size) == 0))
-                return false;
-        note_limit(peer->bus, peer_client(peer), RESOURCE_BUS_BYTES);
-        return true;
+        if (book_has_room(peer, BUS_ROOM_TO_CALL))
+                return 0;
+        note_limit(link->bus, peer_client(peer), RESOURCE_BUS_BYTES);
+        return CB_LIMIT_EXCEEDED;
+}
+
+/*
+ * Who has left so much unread that not even an error fits gets none: he would not read that either. Whom no grant names
+ * gets none where anything else is before it.
+ */
+static bool is_left_out(Link *link, Peer *peer, size_t size)
+{
+        if ((peer->standing == STANDING_STRANGER && !has_room_for(link, STANDING_STRANGER)) ||
+            book_add(peer, size) != 0) {
+                note_limit(peer->bus, peer_client(peer), RESOURCE_BUS_BYTES);
+                return true;
+        }
+        return false;
 }
 
 void link_send(Link *link, Peer *peer, DBusMessage *message)
@@ -210,10 +181,11 @@ void link_send(Link *link, Peer *peer, DBusMessage *message)
 
         if (is_left_out(link, peer, size))
                 return;
-        if (!dbus_connection_send(peer->connection, message, NULL)) {
+        if (!link_put(link, message, NULL)) {
                 complain(link->bus, "no memory to send a message");
                 return;
         }
+        book_sent(peer);
         /* What went out at once is on nobody's account. */
         if (before > 0 || outgoing_size(link) > 0) {
                 if (note_unsent(link, peer_client(peer), size) != 0)

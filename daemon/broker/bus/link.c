@@ -47,6 +47,11 @@ static void line_close(Line *line)
         *line = (Line){ 0 };
 }
 
+/*
+ * In this order: a bus that reads the line of calls no more does not see that it is closed, and would keep our name for
+ * it. It finds out when it has something to write to it: that the other line is gone, which the first one has asked to
+ * be told (on_hello()).
+ */
 static void link_close(Link *link)
 {
         peers_of_bus_gone(link->bus);
@@ -123,8 +128,8 @@ static void on_named(Link *link, DBusMessage *answer)
         (void)dbus_message_get_args(answer, NULL, DBUS_TYPE_UINT32, &result, DBUS_TYPE_INVALID);
         if (result != DBUS_REQUEST_NAME_REPLY_PRIMARY_OWNER &&
             result != DBUS_REQUEST_NAME_REPLY_ALREADY_OWNER) {
-                /* A bus that is stuck keeps the connection that was left, and its name, for some time. */
                 if (link->has_been_up) {
+                        /* A bus that was stuck may not know yet that the connection before was left. */
                         link_lost(link, "its name is still taken");
                         return;
                 }
@@ -153,14 +158,17 @@ static void request_name(Link *link)
         ask(link, &link->calls, question);
 }
 
-static void on_hello(Link *link, Line *line)
+static void on_hello(Link *link, Line *line, DBusMessage *answer)
 {
         static const char *const gone = "type='signal',sender='" DBUS_SERVICE_DBUS "',"
                                         "interface='" DBUS_INTERFACE_DBUS "',"
                                         "member='NameOwnerChanged',arg2=''";
 
-        line->is_greeted = true;
-        if (!link->calls.is_greeted || !link->questions.is_greeted)
+        const char *name = "";
+
+        (void)dbus_message_get_args(answer, NULL, DBUS_TYPE_STRING, &name, DBUS_TYPE_INVALID);
+        (void)snprintf(line->name, sizeof(line->name), "%s", name);
+        if (link->calls.name[0] == '\0' || link->questions.name[0] == '\0')
                 return;
         /* Without an error to fill it does not wait; the name is asked for after it. */
         dbus_bus_add_match(link->calls.connection, gone, NULL);
@@ -173,7 +181,7 @@ static void on_answer(Link *link, Line *line, DBusMessage *answer)
         if (dbus_message_get_type(answer) == DBUS_MESSAGE_TYPE_ERROR)
                 link_lost(link, string_or_empty(dbus_message_get_error_name(answer)));
         else if (link->state == LINK_HELLO)
-                on_hello(link, line);
+                on_hello(link, line, answer);
         else if (link->state == LINK_NAMING)
                 on_named(link, answer);
 }
@@ -232,6 +240,8 @@ static DBusHandlerResult on_calls(DBusConnection *connection, DBusMessage *messa
                 link_lost(link, "disconnected");
         else if (is_answer_to(&link->calls, message))
                 on_answer(link, &link->calls, message);
+        else if (is_answer(message))
+                book_on_answer(link->bus, message);
         else if (is_of_driver(message, "NameOwnerChanged"))
                 on_name_owner_changed(link, message);
         else if (is_of_driver(message, "NameLost"))
@@ -246,12 +256,15 @@ static DBusHandlerResult on_questions(DBusConnection *connection, DBusMessage *m
                                       void *userdata)
 {
         Link *link = userdata;
+        LinkSign sign = link_watch_on_message(link, message);
 
-        if (dbus_message_is_signal(message, DBUS_INTERFACE_LOCAL, "Disconnected"))
+        if (sign == LINK_IS_STUCK)
+                link_lost(link, "it takes no answers");
+        else if (dbus_message_is_signal(message, DBUS_INTERFACE_LOCAL, "Disconnected"))
                 link_lost(link, "disconnected");
         else if (is_answer_to(&link->questions, message))
                 on_answer(link, &link->questions, message);
-        else if (is_answer(message))
+        else if (is_answer(message) && sign == LINK_NO_SIGN)
                 credentials_on_answer(link->bus, message);
         return DBUS_HANDLER_RESULT_HANDLED;
 }
@@ -352,6 +365,8 @@ static int link_open(Link *link, Failure *failure)
         if (r != 0)
                 return r;
         link->state = LINK_HELLO;
+        link->bus->book.is_silent = false;
+        link->watch = (Watch){ 0 };
         ask(link, &link->calls, driver_call("Hello"));
         ask(link, &link->questions, driver_call("Hello"));
         return 0;
@@ -381,8 +396,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
                 link_lost(link, "no answer");
                 break;
         case LINK_UP:
-                if (link_is_stuck(link))
-                        link_lost(link, "it takes no answers: somebody does not read his");
+                link_watch_on_timer(link);
                 break;
         case LINK_STOPPED:
         case _LINK_STATE_N:

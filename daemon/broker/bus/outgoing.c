@@ -80,7 +80,7 @@ static bool has_room(Peer *peer, size_t size)
 
 bool peer_has_account_for_signals(Peer *peer)
 {
-        return peer->name || has_room(peer, SIGNAL_SIZE);
+        return peer->name ? book_has_room(peer, SIGNAL_SIZE) : has_room(peer, SIGNAL_SIZE);
 }
 
 void peer_send(Peer *peer, DBusMessage *message)

@@ -114,6 +114,8 @@ static void stand_anew(Peer *peer)
                 (void)charge_move(&peer->place, standing);
         if (peer->held.quota)
                 (void)charge_move(&peer->held, standing);
+        if (peer->booked.charge.quota)
+                (void)charge_move(&peer->booked.charge, standing);
 }
 
 void peers_stand_anew(Bus *bus)
@@ -198,6 +200,7 @@ void peer_gone(Peer *peer)
         inbox_drop(peer);
         credentials_forget(peer);
         teller_stop(peer);
+        book_forget(peer);
         turn_deinit(&peer->turn);
         peer->login = sd_event_source_disable_unref(peer->login);
         if (peer->name)

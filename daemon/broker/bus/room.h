@@ -32,6 +32,13 @@ typedef struct Asking {
         size_t n_messages, size, n_with_fds;
 } Asking;
 
+/* book.c: whom the bus has something for, that it was sent by us. */
+typedef struct Book {
+        TAILQ_HEAD(, Peer) peers;
+        sd_event_source *timer; /* NULL until there is the first */
+        bool is_silent;         /* the bus does not tell */
+} Book;
+
 /* A log line that a client could have written again and again: with how many there were. */
 typedef struct Complaint {
         uint64_t logged_usec;
@@ -66,6 +73,7 @@ struct Bus {
         sd_event_source *trim; /* NULL until memory is to be given back for the first time */
         size_t n_buried;       /* since it was */
         Asking asking;
+        Book book;
         Complaint complaints[_STANDING_N][_RESOURCE_N];
         Complaint other_complaint;
         size_t n_calls;
@@ -98,6 +106,14 @@ typedef struct View {
         ObjectCursor cursor; /* how far that is */
 } View;
 
+/* book.c: of the bus only. */
+typedef struct Booked {
+        Charge charge;           /* what the bus may have for it */
+        uint64_t since;          /* of that: what it was sent after the bus was asked last */
+        dbus_uint32_t asked;     /* the serial of the question; 0: it has been answered */
+        TAILQ_ENTRY(Peer) entry; /* while there is a charge */
+} Booked;
+
 typedef enum PeerState {
         PEER_ASKING, /* the bus has been asked who it is; its calls wait */
         PEER_KNOWN,
@@ -119,6 +135,7 @@ struct Peer {
         bool is_held_up;   /* it has not read what it was sent, and is told more when it has */
         Charge place;      /* of the channel only */
         Charge held;       /* likewise: what is kept for it, and what it has not read */
+        Booked booked;
         bool is_asking;
         dbus_uint32_t asked_serial;
         uint64_t asked_usec;
@@ -196,6 +213,18 @@ void teller_wake(Peer *peer);
 void tellers_wake(Bus *bus);
 /* What has just changed, as far as that takes no time to speak of. */
 void tellers_tell_at_once(Bus *bus);
+
+/* --- book.c: what the bus has still --- */
+
+/* Of this client's answers, so much more? On a bus that does not tell, whatever there is. */
+bool book_has_room(const Peer *peer, uint64_t size);
+/* Books what is sent next: 0, CB_LIMIT_EXCEEDED or -ENOMEM. */
+int book_add(Peer *peer, size_t size);
+/* It has been sent: time to ask? */
+void book_sent(Peer *peer);
+void book_forget(Peer *peer);
+/* The bus's own answer to a question on the line of calls. */
+void book_on_answer(Bus *bus, DBusMessage *answer);
 
 /* --- runner.c, complain.c --- */
 
@@ -506,8 +535,10 @@ bool link_is_idle(const Link *link);
 bool link_ask(Link *link, DBusMessage *question, dbus_uint32_t *ret_serial);
 /* The line of calls may be read again. */
 void link_resume(Link *link);
-/* What this client is sent has its account, and a rate. */
+/* What this client is sent is on its accounts. */
 int link_admit(Link *link, Peer *peer, size_t size);
+/* Has it room for what it may be answered? Else nothing is done for it. */
+int link_may_call(Link *link, const Peer *peer);
 void link_send(Link *link, Peer *peer, DBusMessage *message);
 bool link_is_unread(const Link *link);
 /* May somebody of this standing be answered now? If not, inbox_wake() comes soon. */

@@ -39,9 +39,7 @@ static void look_later(Bus *bus)
 /* If not, it is woken when it may be: by the link, by what it reads, or by the time. */
 static bool takes_signals(Peer *peer)
 {
-        if (peer->name)
-                return link_may_answer(peer->bus->link, peer->standing);
-        if (peer_is_unread(peer))
+        if (peer->name ? !link_may_answer(peer->bus->link, peer->standing) : peer_is_unread(peer))
                 return false;
         if (peer_has_account_for_signals(peer))
                 return true;
