@@ -194,15 +194,13 @@ static void book(Charge *charge, uint64_t amount)
         charge->amount = amount;
 }
 
-int quota_charge(Quota *quota, Client client, Resource resource, uint64_t amount,
-                 Charge *ret_charge)
+int quota_charge_forced(Quota *quota, Client client, Resource resource, uint64_t amount,
+                        Charge *ret_charge)
 {
         Account *account = find_account(quota, client);
         Charge charge = { .quota = quota, .resource = resource };
         int r;
 
-        if (!fits(quota, client, account, resource, amount))
-                return CB_LIMIT_EXCEEDED;
         if (!account) {
                 r = add_account(quota, client, &account);
                 if (r != 0)
@@ -213,6 +211,14 @@ int quota_charge(Quota *quota, Client client, Resource resource, uint64_t amount
         book(&charge, amount);
         *ret_charge = charge;
         return 0;
+}
+
+int quota_charge(Quota *quota, Client client, Resource resource, uint64_t amount,
+                 Charge *ret_charge)
+{
+        if (!quota_has_room(quota, client, resource, amount))
+                return CB_LIMIT_EXCEEDED;
+        return quota_charge_forced(quota, client, resource, amount, ret_charge);
 }
 
 int charge_resize(Charge *charge, uint64_t amount)

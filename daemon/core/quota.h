@@ -62,7 +62,10 @@ typedef struct Charge {
 } Charge;
 
 int quota_charge(Quota *quota, Client client, Resource resource, uint64_t amount,
-                 Charge *ret_charge);                /* CB_LIMIT_EXCEEDED */
+                 Charge *ret_charge); /* CB_LIMIT_EXCEEDED */
+/* Whatever the limits: it is there already. CB_LIMIT_EXCEEDED: there are too many accounts. */
+int quota_charge_forced(Quota *quota, Client client, Resource resource, uint64_t amount,
+                        Charge *ret_charge);
 int charge_resize(Charge *charge, uint64_t amount);  /* CB_LIMIT_EXCEEDED, and stays as it was */
 void charge_force(Charge *charge, uint64_t amount);  /* whatever the limits: it is there already */
 int charge_move(Charge *charge, Standing standing);  /* likewise; -ENOMEM, and stays where it was */

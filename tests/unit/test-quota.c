@@ -47,6 +47,23 @@ static int take(Quota *quota, Client who, Charge *ret_charge)
         return quota_charge(quota, who, RESOURCE_CALLS, 1, ret_charge);
 }
 
+/* Also above a limit, where not even nothing fits. */
+static void what_is_there_is_charged_whatever_the_limits(void **state)
+{
+        CLEANUP(quota_freep) Quota *quota = NULL;
+        Charge first = { 0 }, second = { 0 };
+
+        assert_int_equal(new_quota(2, &quota), 0);
+        assert_int_equal(quota_charge_forced(quota, named(1000), RESOURCE_CALLS, 3, &first), 0);
+        assert_int_equal(quota_charge(quota, named(1000), RESOURCE_CALLS, 0, &second),
+                         CB_LIMIT_EXCEEDED);
+        assert_int_equal(quota_charge_forced(quota, named(1000), RESOURCE_CALLS, 4, &second), 0);
+        assert_int_equal(quota_used(quota, named(1000), RESOURCE_CALLS), 7);
+        charge_deinit(&first);
+        charge_deinit(&second);
+        assert_int_equal(quota_used(quota, named(1000), RESOURCE_CALLS), 0);
+}
+
 static void room_is_told_without_being_taken(void **state)
 {
         CLEANUP(quota_freep) Quota *quota = NULL;
@@ -337,6 +354,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(slots_are_counted_for_each_uid),
+                cmocka_unit_test(what_is_there_is_charged_whatever_the_limits),
                 cmocka_unit_test(room_is_told_without_being_taken),
                 cmocka_unit_test(uids_are_bounded),
                 cmocka_unit_test(places_are_kept_for_the_higher),

@@ -117,7 +117,7 @@ void link_settle(Link *link)
                 pop_unsent(link);
 }
 
-/* It is there, whatever the limits say. */
+/* It is queued: its account may be full by now, and has it all the same. */
 static int note_unsent(Link *link, Client client, size_t size)
 {
         Unsent *unsent = calloc(1, sizeof(*unsent));
@@ -125,12 +125,11 @@ static int note_unsent(Link *link, Client client, size_t size)
 
         if (!unsent)
                 return -ENOMEM;
-        r = quota_charge(link->bus->quota, client, RESOURCE_BYTES, 0, &unsent->charge);
+        r = quota_charge_forced(link->bus->quota, client, RESOURCE_BYTES, size, &unsent->charge);
         if (r != 0) {
                 free(unsent);
                 return r;
         }
-        charge_force(&unsent->charge, size);
         unsent->size = size;
         STAILQ_INSERT_TAIL(&link->unsent, unsent, next);
         link->n_unsent += size;
@@ -186,7 +185,7 @@ void link_send(Link *link, Peer *peer, DBusMessage *message)
                 return;
         }
         book_sent(peer);
-        /* What went out at once is on nobody's account. */
+        /* What went out at once takes no memory of ours. */
         if (before > 0 || outgoing_size(link) > 0) {
                 if (note_unsent(link, peer_client(peer), size) != 0)
                         complain(link->bus, "no memory for an account of what is sent");
