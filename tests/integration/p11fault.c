@@ -13,9 +13,11 @@
  *   hang          never answers                  crash      abort()
  *   n=N           C_Sign, C_GetAttributeValue, C_GetSlotList, C_FindObjects: says that it is so much
  *   flipbit       C_Sign: one bit of the result  flags|=0xN C_GetTokenInfo: sets these flags
+ *   vendor        C_GetTokenInfo: of another manufacturer
  *   sessions=N    C_OpenSession: no more than N at once
  *   eat=N         first takes N MiB of memory, and keeps them
  *   alone         CKR_GENERAL_ERROR when another wrapped call is running
+ *   apart         CKR_GENERAL_ERROR when another call that has to do with objects runs beside it
  *
  * A test tool: it is not installed, and holds nothing back for speed.
  */
@@ -39,7 +41,7 @@
 typedef struct Rule {
         char function[48];
         unsigned long after, count, type, rv, delay_msec, flags, n, sessions, eat_mib;
-        bool has_rv, has_n, hang, crash, flipbit, alone, late;
+        bool has_rv, has_n, hang, crash, flipbit, alone, apart, late, vendor;
         unsigned long n_seen, n_done;
 } Rule;
 
@@ -52,6 +54,7 @@ static struct {
         struct stat read_at;
         unsigned long n_sessions;
         unsigned n_running;
+        unsigned n_objects, n_objects_begun; /* calls that have to do with objects */
 } state = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 /* Rules */
@@ -90,8 +93,12 @@ static void parse_word(Rule *rule, const char *word)
                 rule->flipbit = true;
         else if (strcmp(word, "late") == 0)
                 rule->late = true;
+        else if (strcmp(word, "vendor") == 0)
+                rule->vendor = true;
         else if (strcmp(word, "alone") == 0)
                 rule->alone = true;
+        else if (strcmp(word, "apart") == 0)
+                rule->apart = true;
         else
                 fprintf(stderr, "p11fault: unknown word '%s'\n", word);
 }
@@ -132,6 +139,18 @@ static void read_rules_locked(void)
         fclose(file);
 }
 
+static bool is_of_objects(const char *function)
+{
+        static const char *const functions[] = { "C_FindObjectsInit", "C_GetAttributeValue",
+                                                 "C_CreateObject",    "C_CopyObject",
+                                                 "C_DestroyObject" };
+
+        for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
+                if (strcmp(functions[i], function) == 0)
+                        return true;
+        return false;
+}
+
 /* What the rules say of this call; all together. Counts it. */
 static Rule effect_of(const char *function, unsigned long type)
 {
@@ -159,6 +178,8 @@ static Rule effect_of(const char *function, unsigned long type)
                         effect.has_n = true;
                         effect.n = rule->n;
                 }
+                effect.vendor |= rule->vendor;
+                effect.apart |= rule->apart;
                 if (rule->has_rv) {
                         effect.has_rv = true;
                         effect.rv = rule->rv;
@@ -169,9 +190,29 @@ static Rule effect_of(const char *function, unsigned long type)
                         effect.rv = rule->alone ? CKR_GENERAL_ERROR : CKR_SESSION_COUNT;
                 }
         }
+        if (effect.apart && state.n_objects > 0) {
+                effect.has_rv = true;
+                effect.rv = CKR_GENERAL_ERROR;
+        }
         state.n_running++;
+        if (is_of_objects(function)) {
+                state.n_objects++;
+                state.n_objects_begun++;
+        }
+        effect.n_seen = state.n_objects_begun;
         pthread_mutex_unlock(&state.lock);
         return effect;
+}
+
+/* Has another begun while this one waited? */
+static bool was_joined(const Rule *effect)
+{
+        bool joined;
+
+        pthread_mutex_lock(&state.lock);
+        joined = effect->apart && effect->n_seen != state.n_objects_begun;
+        pthread_mutex_unlock(&state.lock);
+        return joined;
 }
 
 static void wait_msec(unsigned long msec)
@@ -218,6 +259,10 @@ static bool before(const char *function, unsigned long type, Rule *effect, CK_RV
         if (effect->delay_msec)
                 wait_msec(effect->delay_msec);
         eat(effect->eat_mib);
+        if (was_joined(effect)) {
+                effect->has_rv = true;
+                effect->rv = CKR_GENERAL_ERROR;
+        }
         if (effect->crash) {
                 log_call(function, 0xdead);
                 abort();
@@ -235,6 +280,7 @@ static CK_RV after(const char *function, CK_RV rv)
 {
         pthread_mutex_lock(&state.lock);
         state.n_running--;
+        state.n_objects -= is_of_objects(function);
         pthread_mutex_unlock(&state.lock);
         log_call(function, rv);
         return rv;
@@ -275,6 +321,10 @@ WRAP(C_FindObjectsFinal, (CK_SESSION_HANDLE session), (session))
 WRAP(C_CreateObject,
      (CK_SESSION_HANDLE session, CK_ATTRIBUTE *attributes, CK_ULONG n, CK_OBJECT_HANDLE *object),
      (session, attributes, n, object))
+WRAP(C_CopyObject,
+     (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE *attributes, CK_ULONG n,
+      CK_OBJECT_HANDLE *copy),
+     (session, object, attributes, n, copy))
 WRAP(C_DestroyObject, (CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object), (session, object))
 WRAP(C_SignInit, (CK_SESSION_HANDLE session, CK_MECHANISM *mechanism, CK_OBJECT_HANDLE key),
      (session, mechanism, key))
@@ -338,6 +388,8 @@ static CK_RV fault_C_GetTokenInfo(CK_SLOT_ID slot, CK_TOKEN_INFO *info)
                 rv = state.real->C_GetTokenInfo(slot, info);
         if (rv == CKR_OK)
                 info->flags |= effect.flags;
+        if (rv == CKR_OK && effect.vendor)
+                memcpy(info->manufacturerID, "p11fault", strlen("p11fault"));
         return after("C_GetTokenInfo", rv);
 }
 
@@ -433,6 +485,7 @@ __attribute__((visibility("default"))) CK_RV C_GetFunctionList(CK_FUNCTION_LIST 
         state.list.C_FindObjectsFinal = fault_C_FindObjectsFinal;
         state.list.C_GetAttributeValue = fault_C_GetAttributeValue;
         state.list.C_CreateObject = fault_C_CreateObject;
+        state.list.C_CopyObject = fault_C_CopyObject;
         state.list.C_DestroyObject = fault_C_DestroyObject;
         state.list.C_SignInit = fault_C_SignInit;
         state.list.C_Sign = fault_C_Sign;

@@ -22,6 +22,7 @@
 #define READERS_MAX 64
 #define OWNER_ROOT  WIRE_OWNER(0)
 #define OWNER(i)    WIRE_OWNER(1000 + (i))
+#define SEVERAL     "C_GetTokenInfo vendor\n" /* a token that works at several objects at once, as SoftHSM does not */
 
 static void start_with_key(Fixture *fixture, WireReply *ret_key)
 {
@@ -80,13 +81,14 @@ static void test_signs_while_management_hangs(void **state)
         WireReply key;
 
         setting(fixture, "sessions", "1");
+        rules_set(fixture, SEVERAL);
         start_with_key(fixture, &key);
-        rules_set(fixture, "C_CreateObject hang\n");
+        rules_set(fixture, SEVERAL "C_CreateObject hang\n");
         for (unsigned i = 0; i < 2 * N_MANAGERS; i++)
                 (void)send_import(fixture, OWNER(i), -1);
         wait_for_log(fixture, "C_CreateObject 0xdead", N_MANAGERS - 1);
         /* Only now: a look-up may have any worker, an import leaves one. */
-        rules_set(fixture, "C_CreateObject hang\nC_FindObjectsInit hang\n");
+        rules_set(fixture, SEVERAL "C_CreateObject hang\nC_FindObjectsInit hang\n");
         for (unsigned i = 0; i < N_MANAGERS; i++)
                 (void)send_lookup(fixture, OWNER(100 + i), key.key_uri);
         wait_for_log(fixture, "C_FindObjectsInit 0xdead", 1);
@@ -103,8 +105,9 @@ static void test_slow_management_leaves_a_worker(void **state)
         Fixture *fixture = *state;
         WireReply key;
 
+        rules_set(fixture, SEVERAL);
         start_with_key(fixture, &key);
-        rules_set(fixture, "C_CreateObject hang\n");
+        rules_set(fixture, SEVERAL "C_CreateObject hang\n");
         for (unsigned i = 0; i < 2 * N_MANAGERS; i++)
                 (void)send_import(fixture, OWNER(i), -1);
         expect_next(fixture, send_lookup(fixture, OWNER(100), key.key_uri), 0);

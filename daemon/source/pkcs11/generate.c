@@ -4,6 +4,9 @@
  * (sensitive, extractable or not, of this type), and has signed something; one that is not answered is not there. Its
  * CKA_ID is new each time, and it is by this id that what was begun is found and taken back: a call that failed may
  * have made objects without telling their handles.
+ *
+ * On a token that takes one call about objects at a time, the pair is made as objects of the session, which disturb
+ * nobody, however long it takes, and then copied onto the token, which is short.
  */
 #include "source/pkcs11/generate.h"
 
@@ -15,6 +18,7 @@
 #include "base/strings.h"
 #include "source/pkcs11/facts.h"
 #include "source/pkcs11/mechanism.h"
+#include "source/pkcs11/object.h"
 #include "source/pkcs11/rv.h"
 #include "source/pkcs11/session.h"
 #include "source/pkcs11/sign.h"
@@ -79,8 +83,12 @@ static int take_back_halves(Session *session, const Generation *generation, Fail
 
 /* Making */
 
-static CK_RV make(Session *session, const Generation *generation, const Parameters *params,
-                  CK_OBJECT_HANDLE *ret_private)
+typedef struct Pair {
+        CK_OBJECT_HANDLE public, private;
+} Pair;
+
+static CK_RV make_pair(Session *session, const Generation *generation, const Parameters *params,
+                       bool on_token, Pair *ret_pair)
 {
         static CK_BBOOL yes = CK_TRUE, no = CK_FALSE;
         static uint8_t f4[] = { 0x01, 0x00, 0x01 };
@@ -95,7 +103,7 @@ static CK_RV make(Session *session, const Generation *generation, const Paramete
         CK_ATTRIBUTE private[] = {
                 name[0],
                 name[1],
-                { CKA_TOKEN, &yes, sizeof(yes) },
+                { CKA_TOKEN, on_token ? &yes : &no, sizeof(yes) },
                 { CKA_PRIVATE, &yes, sizeof(yes) },
                 { CKA_SENSITIVE, &yes, sizeof(yes) },
                 { CKA_EXTRACTABLE, request->extractable ? &yes : &no, sizeof(yes) },
@@ -106,13 +114,12 @@ static CK_RV make(Session *session, const Generation *generation, const Paramete
         CK_ATTRIBUTE public[ATTRIBUTES_MAX] = {
                 name[0],
                 name[1],
-                { CKA_TOKEN, &yes, sizeof(yes) },
+                { CKA_TOKEN, on_token ? &yes : &no, sizeof(yes) },
                 { CKA_PRIVATE, &no, sizeof(no) },
                 { CKA_VERIFY, &yes, sizeof(yes) },
                 { CKA_WRAP, &no, sizeof(no) },
                 { CKA_ENCRYPT, rsa ? &yes : &no, sizeof(yes) },
         };
-        CK_OBJECT_HANDLE ignored;
         size_t n = 7;
 
         if (rsa) {
@@ -123,8 +130,49 @@ static CK_RV make(Session *session, const Generation *generation, const Paramete
                         (CK_ATTRIBUTE){ CKA_EC_PARAMS, (void *)(uintptr_t)params->data, params->n };
         }
         return session->f->C_GenerateKeyPair(session->handle, &mechanism, public, n, private,
-                                             ELEMENTSOF(private), &ignored, ret_private);
+                                             ELEMENTSOF(private), &ret_pair->public,
+                                             &ret_pair->private);
 }
+
+/* What the session's objects are like, the token's are. */
+static CK_RV copy_onto_token(Session *session, const Pair *pair, CK_OBJECT_HANDLE *ret_private)
+{
+        CK_BBOOL yes = CK_TRUE;
+        CK_ATTRIBUTE on_token = { CKA_TOKEN, &yes, sizeof(yes) };
+        CK_OBJECT_HANDLE public, private;
+        CK_RV rv;
+
+        rv = session->f->C_CopyObject(session->handle, pair->public, &on_token, 1, &public);
+        if (rv == CKR_OK)
+                rv = session->f->C_CopyObject(session->handle, pair->private, &on_token, 1,
+                                              &private);
+        if (rv == CKR_OK)
+                rv = session->f->C_DestroyObject(session->handle, pair->private);
+        if (rv == CKR_OK)
+                rv = session->f->C_DestroyObject(session->handle, pair->public);
+        if (rv == CKR_OK)
+                *ret_private = private;
+        return rv;
+}
+
+static CK_RV make(Session *session, const Generation *generation, const Parameters *params,
+                  CK_OBJECT_HANDLE *ret_private)
+{
+        bool brittle = session->token->slot.brittle;
+        Pair pair = { CK_INVALID_HANDLE, CK_INVALID_HANDLE };
+        CK_RV rv;
+
+        rv = make_pair(session, generation, params, !brittle, &pair);
+        if (rv == CKR_OK && !brittle)
+                *ret_private = pair.private;
+        if (rv != CKR_OK || !brittle)
+                return rv;
+        objects_begin(session);
+        rv = copy_onto_token(session, &pair, ret_private);
+        objects_end(session);
+        return rv;
+}
+
 
 /* A token that does not know a curve's parameters in this form says one of many things. */
 static bool params_refused(CK_RV rv)

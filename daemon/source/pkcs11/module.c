@@ -246,6 +246,17 @@ static void note_token(char ***list, const CK_TOKEN_INFO *info)
                 (void)strv_append(list, "…");
 }
 
+/*
+ * SoftHSM reads an object's file again while another thread writes it, and then loses the object: what makes one fails,
+ * or makes half of it (softhsm/SoftHSMv2#573).
+ */
+static bool is_brittle(const CK_TOKEN_INFO *info)
+{
+        static const char softhsm[] = "SoftHSM";
+
+        return memcmp(info->manufacturerID, softhsm, strlen(softhsm)) == 0;
+}
+
 static void search_slot(Search *search, const Module *module, CK_SLOT_ID id)
 {
         CK_TOKEN_INFO info = { 0 };
@@ -260,7 +271,7 @@ static void search_slot(Search *search, const Module *module, CK_SLOT_ID id)
             !p11_kit_uri_match_slot_info(search->uri, &slot_info))
                 return;
         note_token(&search->found, &info);
-        search->slot = (Slot){ module->f, id, module->serial };
+        search->slot = (Slot){ module->f, id, module->serial, is_brittle(&info) };
         search->info = info;
         search->n_found++;
 }

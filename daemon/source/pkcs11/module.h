@@ -19,6 +19,7 @@ typedef struct Slot {
         struct _CK_FUNCTION_LIST *f;
         unsigned long id;
         bool serial; /* the module cannot lock: one call at a time */
+        bool brittle; /* what makes, destroys, finds or reads objects disturbs what else does: one at a time */
 } Slot;
 
 /* path NULL: every module that p11-kit is configured with, except our own. Loads, calls nothing yet. */

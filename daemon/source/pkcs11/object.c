@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Objects. Invariant: a search is always ended, or its session is given up: an open one blocks the
- * next operation. A length that a token says is never believed beyond its bound.
+ * next operation. A length that a token says is never believed beyond its bound. On a token that needs it, one call
+ * at a time has to do with objects.
  */
 #include "source/pkcs11/object.h"
 
@@ -38,6 +39,18 @@ int object_list_append(ObjectList *list, const ObjectList *more)
         return list_append(list, more->handles, more->n);
 }
 
+void objects_begin(Session *session)
+{
+        if (session->token->slot.brittle)
+                pthread_mutex_lock(&session->token->objects_lock);
+}
+
+void objects_end(Session *session)
+{
+        if (session->token->slot.brittle)
+                pthread_mutex_unlock(&session->token->objects_lock);
+}
+
 static int collect(Session *session, size_t n_max, ObjectList *list, Failure *failure)
 {
         CK_OBJECT_HANDLE batch[FIND_BATCH];
@@ -62,20 +75,31 @@ static int collect(Session *session, size_t n_max, ObjectList *list, Failure *fa
         }
 }
 
-int objects_find(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
-                 ObjectList *ret_list, Failure *failure)
+static int search(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
+                  ObjectList *list, Failure *failure)
 {
-        CLEANUP(object_list_deinit) ObjectList list = { 0 };
         CK_RV rv;
         int r;
 
         rv = session->f->C_FindObjectsInit(session->handle, filter, n_filter);
         if (rv != CKR_OK)
                 return session_fail(session, rv, "C_FindObjectsInit", "search", failure);
-        r = collect(session, n_max, &list, failure);
+        r = collect(session, n_max, list, failure);
         rv = session->f->C_FindObjectsFinal(session->handle);
         if (r == 0 && rv != CKR_OK)
                 return session_fail(session, rv, "C_FindObjectsFinal", "search", failure);
+        return r;
+}
+
+int objects_find(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
+                 ObjectList *ret_list, Failure *failure)
+{
+        CLEANUP(object_list_deinit) ObjectList list = { 0 };
+        int r;
+
+        objects_begin(session);
+        r = search(session, filter, n_filter, n_max, &list, failure);
+        objects_end(session);
         if (r != 0)
                 return r;
         *ret_list = list;
@@ -89,8 +113,8 @@ static bool is_absent(CK_RV rv)
         return rv == CKR_ATTRIBUTE_TYPE_INVALID || rv == CKR_ATTRIBUTE_SENSITIVE;
 }
 
-int object_read(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, Bytes *ret_value,
-                Failure *failure)
+static int read_attribute(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
+                          Bytes *ret_value, Failure *failure)
 {
         CK_ATTRIBUTE attribute = { type, NULL, 0 };
         CLEANUP(freep) void *value = NULL;
@@ -118,6 +142,17 @@ int object_read(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE typ
                         return bytes_set(ret_value, NULL, 0);
         }
         return bytes_set(ret_value, value, attribute.ulValueLen);
+}
+
+int object_read(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type, Bytes *ret_value,
+                Failure *failure)
+{
+        int r;
+
+        objects_begin(session);
+        r = read_attribute(session, object, type, ret_value, failure);
+        objects_end(session);
+        return r;
 }
 
 int object_read_number(Session *session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type,
@@ -153,7 +188,9 @@ int object_create(Session *session, CK_ATTRIBUTE *attributes, size_t n, const ch
 {
         CK_RV rv;
 
+        objects_begin(session);
         rv = session->f->C_CreateObject(session->handle, attributes, n, ret_object);
+        objects_end(session);
         return rv == CKR_OK ? 0 : session_fail(session, rv, "C_CreateObject", doing, failure);
 }
 
@@ -161,8 +198,21 @@ int object_destroy(Session *session, CK_OBJECT_HANDLE object, const char *doing,
 {
         CK_RV rv;
 
+        objects_begin(session);
         rv = session->f->C_DestroyObject(session->handle, object);
+        objects_end(session);
         return rv == CKR_OK ? 0 : session_fail(session, rv, "C_DestroyObject", doing, failure);
+}
+
+/* Somebody may destroy what was found before it is read: then it is not there, if the token is. */
+static bool is_gone(Session *session)
+{
+        Failure ignored = { 0 };
+
+        if (session->fault != CKR_OBJECT_HANDLE_INVALID || session_check(session, &ignored) != 0)
+                return false;
+        session->fault = CKR_OK;
+        return true;
 }
 
 /* Keeps the first `n_max` of those that may stay. */
@@ -175,9 +225,9 @@ static int list_keep(Session *session, ObjectList *list, size_t n_max, object_ke
                 bool stays = false;
                 int r = keep(session, list->handles[i], userdata, &stays, failure);
 
-                if (r != 0)
+                if (r != 0 && !is_gone(session))
                         return r;
-                if (stays)
+                if (r == 0 && stays)
                         list->handles[n++] = list->handles[i];
         }
         list->more = list->more || i < list->n;

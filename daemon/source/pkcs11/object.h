@@ -19,6 +19,13 @@ typedef struct ObjectList {
 void object_list_deinit(ObjectList *list);
 int object_list_append(ObjectList *list, const ObjectList *more);
 
+/*
+ * Around what makes, destroys, finds or reads objects, where the token needs that. Never around a signature, and never
+ * around what computes for long: a signature's first search may wait for it.
+ */
+void objects_begin(Session *session);
+void objects_end(Session *session);
+
 int objects_find(Session *session, CK_ATTRIBUTE *filter, size_t n_filter, size_t n_max,
                  ObjectList *ret_list, Failure *failure);
 

@@ -57,6 +57,7 @@ typedef struct Token {
         bool login_required;
 
         pthread_mutex_t call_lock; /* held around every call where slot.serial */
+        pthread_mutex_t objects_lock; /* held around those that make, destroy, find or read objects where slot.brittle */
         pthread_mutex_t
                 login_lock; /* one log-in for a signature at a time: a wrong PIN is tried once */
 
