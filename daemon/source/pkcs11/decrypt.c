@@ -62,9 +62,9 @@ static int refuse_ciphertext(Session *session, CK_RV rv, Failure *failure)
         RvClass class = rv_class(rv);
         int r;
 
-        if (class != RV_CLASS_FAULT && class != RV_CLASS_CALLER)
+        if (class != RV_CLASS_FAULT && class != RV_CLASS_CALLER && class != RV_CLASS_ODD)
                 return session_fail(session, rv, "C_Decrypt", "decrypt", failure);
-        if (class == RV_CLASS_FAULT) {
+        if (class != RV_CLASS_CALLER) {
                 r = session_check(session, failure);
                 if (r != 0)
                         return r;

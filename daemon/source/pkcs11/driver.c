@@ -240,8 +240,12 @@ static int p11_unlock(void *instance, const DriverCall *call, WireReply *reply)
 
 static int p11_refresh(void *instance, const DriverCall *call, WireReply *reply)
 {
-        keys_clear(instance);
-        return token_ask(instance, WANT_LOOK, call->deadline_usec, &reply->failure);
+        bool by_broker = call->request->owner == 0; /* the configuration was read again */
+
+        if (!by_broker)
+                keys_clear(instance);
+        return token_ask(instance, by_broker ? WANT_LOOK : WANT_LOOK | WANT_AFRESH,
+                         call->deadline_usec, &reply->failure);
 }
 
 const SourceDriver pkcs11_driver = {

@@ -179,7 +179,7 @@ static bool params_refused(CK_RV rv)
 {
         RvClass class = rv_class(rv);
 
-        return class == RV_CLASS_CALLER || class == RV_CLASS_FAULT;
+        return class == RV_CLASS_CALLER || class == RV_CLASS_FAULT || class == RV_CLASS_ODD;
 }
 
 static int make_key(Session *session, Generation *generation, CK_OBJECT_HANDLE *ret_private,

@@ -149,7 +149,13 @@ static void fill_unlock(Token *token, Secret **ret_given)
         pthread_mutex_unlock(&token->lock);
 }
 
-static void try_open(Token *token)
+/* What a person has asked for may try a PIN that is not tried by itself. */
+static bool is_asked(unsigned wanted)
+{
+        return wanted & (WANT_UNLOCK | WANT_AFRESH);
+}
+
+static void try_open(Token *token, unsigned wanted)
 {
         Failure failure = { 0 };
         Secret *given;
@@ -158,7 +164,7 @@ static void try_open(Token *token)
         r = open_token(token, &failure);
         if (r == 0) {
                 fill_unlock(token, &given);
-                r = login_try(token, given, &failure);
+                r = login_try(token, given, is_asked(wanted), &failure);
         }
         if (r == 0) {
                 enter_ready(token);
@@ -181,16 +187,16 @@ static void fall(Token *token, const char *text)
         close_token(token);
         if (fresh) {
                 backoff_reset(&token->backoff);
-                try_open(token); /* often enough it is the session alone that is lost */
+                try_open(token, 0); /* often enough it is the session alone that is lost */
         }
 }
 
-static void login_again(Token *token, Secret *given)
+static void login_again(Token *token, Secret *given, unsigned wanted)
 {
         Failure failure = { 0 };
         int r;
 
-        r = login_try(token, given, &failure);
+        r = login_try(token, given, is_asked(wanted), &failure);
         if (r == 0)
                 enter_ready(token);
         else if (r == CB_SOURCE_LOCKED)
@@ -249,7 +255,7 @@ static void look(Token *token)
         logged_in =
                 session.state == CKS_RO_USER_FUNCTIONS || session.state == CKS_RW_USER_FUNCTIONS;
         if (token->login_required && !logged_in && !is_locked(token))
-                login_again(token, NULL);
+                login_again(token, NULL, 0);
 }
 
 /* The PIN was good and is not any more, as a call has found that needs it once a signature. */
@@ -277,11 +283,11 @@ static void serve_open(Token *token, unsigned wanted)
         }
         if (is_locked(token) && (wanted & (WANT_UNLOCK | WANT_LOOK))) {
                 fill_unlock(token, &given);
-                login_again(token, given);
+                login_again(token, given, wanted);
                 return;
         }
         if ((wanted & WANT_LOGIN) && !is_locked(token)) {
-                login_again(token, NULL);
+                login_again(token, NULL, 0);
                 return;
         }
         fill_unlock(token,
@@ -342,7 +348,7 @@ static void *keeper_main(void *userdata)
                 else if (is_open(token))
                         serve_open(token, round.wanted);
                 else
-                        try_open(token);
+                        try_open(token, round.wanted);
                 answer_round(token, &round);
                 next_round(token, clock_monotonic_usec() + wait_usec(token), &round);
         }

@@ -5,9 +5,9 @@
 #include "source/pkcs11/token.h"
 
 /*
- * given: a PIN from an unlock, or NULL: the one that was good before, or the file's. Taken. 0 too where the token
- * wants no log-in. CB_SOURCE_LOCKED: the PIN; CB_SOURCE_UNAVAILABLE: the token.
+ * given: a PIN from an unlock, or NULL: the one that was good before, or the file's. Taken. asked: a person wants this
+ * log-in. 0 too where the token wants none. CB_SOURCE_LOCKED: the PIN; CB_SOURCE_UNAVAILABLE: the token.
  */
-int login_try(Token *token, Secret *given, Failure *failure);
+int login_try(Token *token, Secret *given, bool asked, Failure *failure);
 /* The token has refused this PIN: writes it down, forgets the kept one. CB_SOURCE_LOCKED with its sentence. */
 int login_refused(Token *token, Secret *pin, unsigned long rv, Failure *failure);

@@ -1,42 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PINs. Invariant: a PIN that the token has refused is not tried again by itself, not even by the next
- * process: its salted digest is on the disk before anything else is done. Digests are computed only
- * where something was refused before, so that an ordinary start costs nothing.
+ * PINs. Invariant: a PIN goes to the token only after this has been written down, so that it is not tried again by
+ * itself whatever becomes of the process meanwhile; what was written is taken away when the token has taken the PIN,
+ * or has not come to look at it. What was refused is never sent again, not for a person either: the token counts.
  *
- * The record: a line "certbroker-pin-refused 1 SALT", then a digest a line, in hex.
+ * A try that is found under way has ended with its process. Under the same broker it was the module's end: never again
+ * by itself. Under another, the broker was killed and took the process with it: that counts as a try that came out
+ * neither good nor bad, of which there are few.
  */
 #include "source/pkcs11/pin.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "base/hex.h"
 #include "base/strings.h"
 
-#define PIN_MAX    1024
-#define RECORD_TAG "certbroker-pin-refused 1 "
-#define RECORD_MAX 4096
+#define PIN_MAX       1024
+#define END_WAIT_MSEC 1500 /* the broker kills after 2 s */
+
+/* By its number and when it started: numbers come again, after a reboot the same ones. */
+static void name_broker(char ret_name[PIN_BY_MAX])
+{
+        unsigned long long start = 0;
+        char path[32], line[1024], *rest = NULL;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/%d/stat", (int)getppid());
+        file = fopen(path, "re");
+        if (file && fgets(line, sizeof(line), file))
+                rest = strrchr(line, ')'); /* after it, the state and 18 numbers before the one */
+        if (file)
+                fclose(file);
+        if (rest && sscanf(rest, ") %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                                 "%*s %*s %llu", &start) == 1)
+                snprintf(ret_name, PIN_BY_MAX, "%d.%llu", (int)getppid(), start);
+        else
+                snprintf(ret_name, PIN_BY_MAX, "-");
+}
 
 int pins_init(Pins *pins, const char *source, const char *file, const char *state_directory)
 {
         int r;
 
         pthread_rwlock_init(&pins->lock, NULL);
+        pthread_mutex_init(&pins->record_lock, NULL);
+        name_broker(pins->broker);
         r = string_set(&pins->file, file);
-        if (r < 0 || !state_directory)
-                return r;
-        if (asprintf(&pins->record, "%s/source-%s/pin-refused", state_directory, source) < 0) {
-                pins->record = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+        if (r == 0)
+                r = string_set(&pins->source, source);
+        return r == 0 ? pin_record_init(&pins->record, source, state_directory) : r;
 }
 
 int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure)
@@ -63,181 +79,157 @@ int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure)
         return 0;
 }
 
-/* The record */
+/* Tries */
 
-static void parse_record(Pins *pins, char *text)
+static int check_entry(const Pins *pins, const PinEntry *entry, bool asked, Failure *failure)
 {
-        char *line, *rest = NULL;
-
-        line = strtok_r(text, "\n", &rest);
-        if (!line || strncmp(line, RECORD_TAG, strlen(RECORD_TAG)) != 0 ||
-            hex_decode(line + strlen(RECORD_TAG), pins->salt, sizeof(pins->salt)) < 0)
-                return;
-        while ((line = strtok_r(NULL, "\n", &rest)) && pins->n_refused < PINS_REFUSED_MAX)
-                if (hex_decode(line, pins->refused[pins->n_refused], PIN_DIGEST_LENGTH) == 0)
-                        pins->n_refused++;
-}
-
-static void load_record(Pins *pins)
-{
-        char text[RECORD_MAX + 1];
-        CLEANUP(closep) int fd = -1;
-        ssize_t n;
-
-        if (pins->loaded)
-                return;
-        pins->loaded = true;
-        if (!pins->record)
-                return;
-        fd = open(pins->record, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        if (fd < 0)
-                return;
-        n = read(fd, text, RECORD_MAX);
-        if (n <= 0)
-                return;
-        text[n] = '\0';
-        parse_record(pins, text);
-}
-
-static int write_all(int fd, const char *text, size_t n)
-{
-        while (n > 0) {
-                ssize_t n_written = write(fd, text, n);
-
-                if (n_written < 0 && errno == EINTR)
-                        continue;
-                if (n_written <= 0)
-                        return n_written < 0 ? -errno : -EIO;
-                text += n_written;
-                n -= (size_t)n_written;
+        switch (entry->fate) {
+        case PIN_NEW:
+                return 0;
+        case PIN_REFUSED:
+                return fail(failure, CB_SOURCE_LOCKED,
+                            "the token has refused this PIN before; it is not sent again: correct "
+                            "the PIN file and reload, or unlock the source with another; if the "
+                            "token has been given this PIN since, remove '%s' first",
+                            string_or_empty(pins->record.path));
+        case PIN_TRYING:
+        case PIN_ENDED:
+                if (asked)
+                        return 0;
+                return fail(failure, CB_SOURCE_LOCKED,
+                            "the token's module ended in C_Login with this PIN, and what the "
+                            "token made of it is not known; it is not sent again by itself: look "
+                            "after the module, then 'certbroker source unlock %s' or 'certbroker "
+                            "source refresh %s' tries it once more",
+                            pins->source, pins->source);
+        case PIN_UNCLEAR:
+                if (asked || entry->n_tries < PIN_UNCLEAR_MAX)
+                        return 0;
+                return fail(failure, CB_SOURCE_LOCKED,
+                            "the token has answered this PIN %u times with what is neither yes "
+                            "nor no; it is not sent again by itself: look after the token, then "
+                            "'certbroker source unlock %s' or 'certbroker source refresh %s' "
+                            "tries it once more",
+                            entry->n_tries, pins->source, pins->source);
         }
         return 0;
 }
 
-static int sync_directory_of(const char *path)
+static int fail_record(const Pins *pins, int r, Failure *failure)
 {
-        CLEANUP(freep) char *directory = strdup(path);
-        CLEANUP(closep) int fd = -1;
-        char *slash;
-
-        if (!directory)
-                return -ENOMEM;
-        slash = strrchr(directory, '/');
-        if (!slash)
-                return -EINVAL;
-        *slash = '\0';
-        fd = open(*directory ? directory : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+        return fail(failure, CB_SOURCE_UNAVAILABLE,
+                    "the PIN is not tried: that it is being tried could not be written to '%s': "
+                    "%s; without that a module that crashes could use up the token's tries",
+                    string_or_empty(pins->record.path), strerror(-r));
 }
 
-static int write_file(const char *path, const char *text)
+/* What became of a try that is found under way. */
+static void conclude(Pins *pins, PinEntry *entry)
 {
-        CLEANUP(freep) char *temporary = NULL;
-        CLEANUP(closep) int fd = -1;
+        if (entry->fate != PIN_TRYING)
+                return;
+        entry->n_tries++;
+        entry->fate = strcmp(entry->by, pins->broker) == 0 ? PIN_ENDED : PIN_UNCLEAR;
+        (void)pin_record_put(&pins->record, entry); /* else as strict as it was */
+}
+
+static int begin_locked(Pins *pins, Secret *pin, const Bytes *token, bool asked, Failure *failure)
+{
+        PinEntry entry = { .fate = PIN_NEW };
+        const PinEntry *known;
         int r;
 
-        if (asprintf(&temporary, "%s.new", path) < 0) {
-                temporary = NULL;
-                return -ENOMEM;
-        }
-        (void)unlink(temporary);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (fd < 0)
-                return -errno;
-        r = write_all(fd, text, strlen(text));
-        if (r == 0 && fsync(fd) < 0)
-                r = -errno;
-        if (r == 0 && rename(temporary, path) < 0)
-                r = -errno;
+        if (pins->ending)
+                return fail(failure, CB_SOURCE_UNAVAILABLE, "the source's process ends");
+        r = pin_record_load(&pins->record);
+        if (r == 0)
+                r = pin_record_digest(&pins->record, pin, token, entry.digest);
         if (r < 0)
-                (void)unlink(temporary);
-        return r < 0 ? r : sync_directory_of(path);
-}
-
-static int save_record(const Pins *pins)
-{
-        char text[RECORD_MAX];
-        char hex[2 * PIN_DIGEST_LENGTH + 1];
-        size_t n;
-
-        if (!pins->record)
-                return -ENOENT;
-        hex_encode_lower(pins->salt, sizeof(pins->salt), hex);
-        n = (size_t)snprintf(text, sizeof(text), "%s%s\n", RECORD_TAG, hex);
-        for (size_t i = 0; i < pins->n_refused; i++) {
-                hex_encode_lower(pins->refused[i], PIN_DIGEST_LENGTH, hex);
-                n += (size_t)snprintf(text + n, sizeof(text) - n, "%s\n", hex);
+                return fail_record(pins, r, failure);
+        known = pin_record_find(&pins->record, entry.digest);
+        pins->before = known ? *known : entry;
+        conclude(pins, &pins->before);
+        r = check_entry(pins, &pins->before, asked, failure);
+        if (r != 0)
+                return r;
+        entry = pins->before;
+        entry.fate = PIN_TRYING;
+        memcpy(entry.by, pins->broker, sizeof(entry.by));
+        r = pin_record_put(&pins->record, &entry);
+        if (r < 0) {
+                (void)pin_record_put(&pins->record, &pins->before);
+                return fail_record(pins, r, failure);
         }
-        return write_file(pins->record, text);
+        atomic_store(&pins->trying, true);
+        return 0;
 }
 
-static bool find_refused(const Pins *pins, const uint8_t digest[PIN_DIGEST_LENGTH])
+int pins_begin(Pins *pins, Secret *pin, const Bytes *token, bool asked, Failure *failure)
 {
-        for (size_t i = 0; i < pins->n_refused; i++)
-                if (pin_digest_equal(pins->refused[i], digest))
-                        return true;
-        return false;
+        int r;
+
+        pthread_mutex_lock(&pins->record_lock);
+        r = begin_locked(pins, pin, token, asked, failure);
+        pthread_mutex_unlock(&pins->record_lock);
+        return r;
 }
 
-/* Where the digest cannot be had, the answer is the careful one. */
-bool pins_was_refused(Pins *pins, Secret *pin, const Bytes *token)
+/* Where this cannot be written, what is on the disk is stricter: PIN_TRYING. */
+unsigned pins_end(Pins *pins, PinVerdict verdict)
 {
-        uint8_t digest[PIN_DIGEST_LENGTH];
+        PinEntry entry = pins->before;
 
-        load_record(pins);
-        if (pins->n_refused == 0)
-                return false;
-        return pin_digest(pin, pins->salt, token, digest) < 0 || find_refused(pins, digest);
+        pthread_mutex_lock(&pins->record_lock);
+        switch (verdict) {
+        case PIN_IS_GOOD:
+                (void)pin_record_clear(&pins->record);
+                break;
+        case PIN_IS_WRONG:
+                entry.fate = PIN_REFUSED;
+                (void)pin_record_put(&pins->record, &entry);
+                break;
+        case PIN_DOUBTFUL:
+                entry.fate = PIN_UNCLEAR;
+                entry.n_tries++;
+                (void)pin_record_put(&pins->record, &entry);
+                break;
+        case PIN_NOT_JUDGED:
+                (void)pin_record_put(&pins->record, &entry);
+                break;
+        }
+        atomic_store(&pins->trying, false);
+        pthread_mutex_unlock(&pins->record_lock);
+        return entry.n_tries;
 }
 
 int pins_refuse(Pins *pins, Secret *pin, const Bytes *token)
 {
-        uint8_t digest[PIN_DIGEST_LENGTH];
+        PinEntry entry = { .fate = PIN_REFUSED };
         int r;
 
-        load_record(pins);
-        if (pins->n_refused == 0 &&
-            getrandom(pins->salt, sizeof(pins->salt), 0) != sizeof(pins->salt))
-                return -EIO;
-        r = pin_digest(pin, pins->salt, token, digest);
-        if (r < 0)
-                return r;
-        if (find_refused(pins, digest))
-                return 0;
-        if (pins->n_refused == PINS_REFUSED_MAX) /* the oldest goes */
-                memmove(pins->refused[0], pins->refused[1],
-                        --pins->n_refused * sizeof(pins->refused[0]));
-        memcpy(pins->refused[pins->n_refused++], digest, sizeof(digest));
-        return save_record(pins);
+        pthread_mutex_lock(&pins->record_lock);
+        r = pin_record_load(&pins->record);
+        if (r == 0)
+                r = pin_record_digest(&pins->record, pin, token, entry.digest);
+        if (r == 0)
+                r = pin_record_put(&pins->record, &entry);
+        pthread_mutex_unlock(&pins->record_lock);
+        return r;
 }
 
-void pins_accept(Pins *pins, Secret *pin)
+/* The kept one */
+
+void pins_keep(Pins *pins, Secret *pin)
 {
         pthread_rwlock_wrlock(&pins->lock);
-        if (pins->kept != pin)
-                secret_free(pins->kept);
+        secret_free(pins->kept);
         pins->kept = pin;
         pthread_rwlock_unlock(&pins->lock);
-        if (pins->record)
-                (void)unlink(pins->record);
-        pins->n_refused = 0;
 }
 
 void pins_drop(Pins *pins)
 {
-        pthread_rwlock_wrlock(&pins->lock);
-        pins->kept = secret_free(pins->kept);
-        pthread_rwlock_unlock(&pins->lock);
-}
-
-bool pins_has_kept(Pins *pins)
-{
-        bool kept;
-
-        pthread_rwlock_rdlock(&pins->lock);
-        kept = pins->kept != NULL;
-        pthread_rwlock_unlock(&pins->lock);
-        return kept;
+        pins_keep(pins, NULL);
 }
 
 /* A copy, so that a call that hangs with it keeps nobody else from the PIN. -ENOENT: there is none. */
@@ -258,17 +250,55 @@ int pins_copy_kept(Pins *pins, Secret **ret_pin)
         return r;
 }
 
-/* The process ends: a thread that has the lock for long keeps nobody from that. */
-void pins_wipe(Pins *pins)
+/* The end */
+
+static void sleep_msec(void)
 {
         const struct timespec moment = { .tv_nsec = 1000000 };
 
+        (void)nanosleep(&moment, NULL);
+}
+
+/* The next process may be under another broker, and would take it for killed with this one. */
+static void note_that_it_hangs(Pins *pins)
+{
+        PinEntry entry;
+
+        pthread_mutex_lock(&pins->record_lock);
+        entry = pins->before;
+        entry.fate = PIN_ENDED;
+        if (atomic_load(&pins->trying))
+                (void)pin_record_put(&pins->record, &entry);
+        pthread_mutex_unlock(&pins->record_lock);
+}
+
+/* From now on no log-in begins; true when none is under way any more. */
+static bool end_tries(Pins *pins)
+{
+        if (pthread_mutex_trylock(&pins->record_lock) != 0)
+                return false;
+        pins->ending = true;
+        pthread_mutex_unlock(&pins->record_lock);
+        return !atomic_load(&pins->trying);
+}
+
+/* A thread that has a lock for long keeps nobody from the end. */
+void pins_wipe(Pins *pins)
+{
+        bool ended = end_tries(pins);
+
+        for (unsigned i = 0; i < END_WAIT_MSEC && !ended; i++) {
+                sleep_msec();
+                ended = end_tries(pins);
+        }
+        if (!ended && atomic_load(&pins->trying))
+                note_that_it_hangs(pins);
         for (unsigned i = 0; i < 100; i++) {
                 if (pthread_rwlock_trywrlock(&pins->lock) == 0) {
                         pins->kept = secret_free(pins->kept);
                         pthread_rwlock_unlock(&pins->lock);
                         return;
                 }
-                (void)nanosleep(&moment, NULL);
+                sleep_msec();
         }
 }

@@ -1,42 +1,53 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The PIN: where it comes from, and which ones the token has refused. Used by the keeper's thread, but
- * for pins_with_kept().
+ * The PIN: where it comes from, and what the token has made of those that were tried. Used by the keeper's thread, but
+ * for the kept one, and for pins_wipe().
  */
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/failure.h"
 #include "base/secret.h"
-#include "pki/pin-digest.h"
-
-#define PINS_REFUSED_MAX 32
+#include "source/pkcs11/pin-record.h"
+#include "source/pkcs11/verdict.h"
 
 typedef struct Pins {
+        char *source; /* its name */
         char *file;   /* NULL: none configured */
-        char *record; /* path of the refused ones; NULL: kept in memory only */
         pthread_rwlock_t lock;
         Secret *kept; /* the one that the token has taken; NULL: none yet */
-        bool loaded;
-        uint8_t salt[PIN_DIGEST_SALT_LENGTH];
-        uint8_t refused[PINS_REFUSED_MAX][PIN_DIGEST_LENGTH];
-        size_t n_refused;
+        char broker[PIN_BY_MAX]; /* what tells the one that we are of from others; "-": not known */
+        pthread_mutex_t record_lock;
+        PinRecord record;
+        PinEntry before; /* of the PIN that is tried now, as it was; of a new one: PIN_NEW */
+        bool ending; /* no further try */
+        atomic_bool trying;
 } Pins;
 
-/* source: its name. Both paths may be NULL. */
+/* How often a PIN is tried of which the token says neither yes nor no. */
+#define PIN_UNCLEAR_MAX 2
+
+/* Both paths may be NULL. */
 int pins_init(Pins *pins, const char *source, const char *file, const char *state_directory);
 
 /* CB_SOURCE_LOCKED with the reason: no file configured, missing, empty, not private. */
 int pins_read_file(const Pins *pins, Secret **ret_pin, Failure *failure);
 
-/* token: what tells it from others (its serial number). */
-bool pins_was_refused(Pins *pins, Secret *pin, const Bytes *token);
-/* Remembers it, over a restart too: -errno where that could not be written (it is in memory then). */
+/*
+ * Before a log-in: on the disk when it returns 0. token: what tells it from others (its serial number). asked: a
+ * person wants just this. CB_SOURCE_LOCKED: it must not be tried; CB_SOURCE_UNAVAILABLE: it cannot be written down.
+ */
+int pins_begin(Pins *pins, Secret *pin, const Bytes *token, bool asked, Failure *failure);
+/* After it. How often the PIN has come out doubtful. */
+unsigned pins_end(Pins *pins, PinVerdict verdict);
+/* One that was good before is refused, at once: -errno where that could not be written. */
 int pins_refuse(Pins *pins, Secret *pin, const Bytes *token);
-void pins_accept(Pins *pins, Secret *pin); /* takes it; forgets what was refused */
-void pins_drop(Pins *pins);                /* the kept one */
-bool pins_has_kept(Pins *pins);
+
+void pins_keep(Pins *pins, Secret *pin); /* takes it */
+void pins_drop(Pins *pins);
 int pins_copy_kept(Pins *pins, Secret **ret_pin);
+/* The process ends. Waits a moment for a log-in that is under way, and writes down if it does not come back. */
 void pins_wipe(Pins *pins);

@@ -73,8 +73,8 @@
         X(CKR_TOKEN_WRITE_PROTECTED, STORE, CB_SOURCE_DENIED)                                      \
         X(CKR_SESSION_READ_ONLY, STORE, CB_SOURCE_DENIED)
 
-static const RvRow row_of_vendor = { "a vendor's own code", RV_CLASS_CALLER, CB_FAILED };
-static const RvRow row_of_unknown = { "an unexpected code", RV_CLASS_CALLER, CB_FAILED };
+static const RvRow row_of_vendor = { "a vendor's own code", RV_CLASS_ODD, CB_FAILED };
+static const RvRow row_of_unknown = { "an unexpected code", RV_CLASS_ODD, CB_FAILED };
 
 const RvRow *rv_row(unsigned long rv)
 {

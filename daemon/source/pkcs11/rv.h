@@ -12,6 +12,7 @@ typedef enum RvClass {
         RV_CLASS_PIN,    /* the PIN: never again on its own */
         RV_CLASS_LOAD,   /* too much at once */
         RV_CLASS_CALLER, /* what was asked for is wrong or not possible */
+        RV_CLASS_ODD,    /* a vendor's own, or none that is known: it may be anything */
         RV_CLASS_STORE,  /* nothing can be written; signing goes on */
         _RV_CLASS_N
 } RvClass;

@@ -28,6 +28,7 @@ typedef enum TokenWant {
         WANT_LOGIN = 1 << 1,  /* a call says that nobody is logged in */
         WANT_UNLOCK = 1 << 2, /* with the PIN in `unlock` */
         WANT_LOCK = 1 << 3,   /* a call says that the PIN in `refused` is wrong */
+        WANT_AFRESH = 1 << 4, /* with WANT_LOOK, from a person: a PIN may be tried once more */
 } TokenWant;
 
 typedef struct Token {
