@@ -390,7 +390,7 @@ static void test_codes(void **state)
                 { 0xa3, "refused" },   { 0xa4, "refused" },           { 0x102, "" },
                 { 0x104, "" },         { 0xb3, "" },                  { 0x30, "" },
                 { 0x5, "" },           { 0xe0, "" },                  { 0x31, "" },
-                { 0x190, "" },                 { 0x7, "unclear 1" },
+                { 0x201, "" },         { 0x190, "" },                 { 0x7, "unclear 1" },
                 { 0x200, "unclear 1" }, { 0x80000001, "unclear 1" }, { 0x7fff, "unclear 1" },
         };
         Fixture *fixture = *state;

@@ -48,6 +48,7 @@ static const CK_RV not_judged[] = {
         CKR_CRYPTOKI_ALREADY_INITIALIZED,
         CKR_MUTEX_BAD,
         CKR_MUTEX_NOT_LOCKED,
+        0x201, /* CKR_TOKEN_RESOURCE_EXCEEDED */
 };
 
 static bool has(const CK_RV *list, size_t n, CK_RV rv)

@@ -258,6 +258,76 @@ static void look(Token *token)
                 login_again(token, NULL, 0);
 }
 
+/*
+ * The module is initialised anew, though the token is there. Who comes meanwhile waits for it, as at a start; the broker
+ * need not know unless it fails.
+ */
+static void renew(Token *token)
+{
+        pthread_mutex_lock(&token->lock);
+        token->state = SOURCE_STARTING;
+        token->started_usec = clock_monotonic_usec();
+        token->n_odd = token->n_faults = 0;
+        token_tell_locked(token);
+        pthread_mutex_unlock(&token->lock);
+        close_token(token);
+        try_open(token, 0);
+}
+
+static bool is_sick(Token *token)
+{
+        bool sick;
+
+        pthread_mutex_lock(&token->lock);
+        sick = token->n_odd > 0 || token->n_faults > 0;
+        pthread_mutex_unlock(&token->lock);
+        return sick;
+}
+
+static void close_idle(Token *token)
+{
+        unsigned long idle[ELEMENTSOF(token->idle)];
+        unsigned n;
+
+        pthread_mutex_lock(&token->lock);
+        n = token->n_idle;
+        memcpy(idle, token->idle, n * sizeof(idle[0]));
+        token->n_idle = 0;
+        pthread_mutex_unlock(&token->lock);
+        token_call_begin(token);
+        for (unsigned i = 0; i < n; i++)
+                (void)token->slot.f->C_CloseSession(idle[i]);
+        token_call_end(token);
+        pthread_mutex_lock(&token->lock);
+        token->n_open -= n; /* only now: they were open until now */
+        pthread_cond_broadcast(&token->given);
+        pthread_mutex_unlock(&token->lock);
+}
+
+/* A person thinks that something is wrong: what is kept is given up, and the token found again. */
+static void look_afresh(Token *token)
+{
+        CK_TOKEN_INFO info;
+        Failure failure = { 0 };
+        Slot slot;
+        int r;
+
+        if (is_sick(token)) {
+                renew(token);
+                return;
+        }
+        close_idle(token);
+        token_call_begin(token);
+        r = modules_find_token(token->modules, token->uri, &slot, &info, &failure);
+        token_call_end(token);
+        if (r == 0 && (slot.f != token->slot.f || slot.id != token->slot.id))
+                r = fail(&failure, CB_SOURCE_UNAVAILABLE, "the token is in another slot now");
+        if (r == 0)
+                look(token);
+        else
+                fall(token, failure.status == r ? failure.text : strerror(r < 0 ? -r : EIO));
+}
+
 /* The PIN was good and is not any more, as a call has found that needs it once a signature. */
 static void lock_after_refusal(Token *token)
 {
@@ -286,6 +356,10 @@ static void serve_open(Token *token, unsigned wanted)
                 login_again(token, given, wanted);
                 return;
         }
+        if ((wanted & WANT_RENEW) && !is_locked(token)) {
+                renew(token);
+                return;
+        }
         if ((wanted & WANT_LOGIN) && !is_locked(token)) {
                 login_again(token, NULL, 0);
                 return;
@@ -293,7 +367,10 @@ static void serve_open(Token *token, unsigned wanted)
         fill_unlock(token,
                     &given); /* not locked: the PIN is not needed, and could not be checked */
         secret_free(given);
-        look(token);
+        if ((wanted & WANT_AFRESH) && !is_locked(token))
+                look_afresh(token);
+        else
+                look(token);
 }
 
 typedef struct Round {

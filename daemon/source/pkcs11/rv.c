@@ -9,6 +9,10 @@
 
 #include <certbroker/status.h>
 
+#ifndef CKR_TOKEN_RESOURCE_EXCEEDED
+#define CKR_TOKEN_RESOURCE_EXCEEDED 0x201UL /* PKCS#11 v3.0 */
+#endif
+
 #define RV_MAP(X)                                                                                  \
         X(CKR_OK, OK, CB_OK)                                                                       \
         X(CKR_SESSION_HANDLE_INVALID, SESSION, CB_SOURCE_UNAVAILABLE)                              \
@@ -42,6 +46,7 @@
         X(CKR_SESSION_COUNT, LOAD, CB_LIMIT_EXCEEDED)                                              \
         X(CKR_DEVICE_MEMORY, LOAD, CB_SOURCE_UNAVAILABLE)                                          \
         X(CKR_HOST_MEMORY, LOAD, CB_SOURCE_UNAVAILABLE)                                            \
+        X(CKR_TOKEN_RESOURCE_EXCEEDED, LOAD, CB_LIMIT_EXCEEDED)                                    \
         X(CKR_MECHANISM_INVALID, CALLER, CB_NOT_SUPPORTED)                                         \
         X(CKR_MECHANISM_PARAM_INVALID, CALLER, CB_NOT_SUPPORTED)                                   \
         X(CKR_FUNCTION_NOT_SUPPORTED, CALLER, CB_NOT_SUPPORTED)                                    \

@@ -164,7 +164,7 @@ static int take(Session *session, Failure *failure)
                 rv = open_session(session);
                 if (rv == CKR_OK)
                         return 0;
-                if (rv != CKR_SESSION_COUNT) {
+                if (rv_row(rv)->status != CB_LIMIT_EXCEEDED) {
                         r = session_fail(session, rv, "C_OpenSession", "open a session", failure);
                         token_note_fault(session->token, rv);
                         release(session, true);

@@ -21,6 +21,9 @@
 #define BACKOFF_FIRST_USEC (1 * USEC_PER_SEC)
 #define BACKOFF_MAX_USEC   (5 * USEC_PER_SEC)
 #define FAULTS_MAX         3
+#define ODD_MIN            8 /* and for as long as this: */
+#define ODD_FIRST_USEC     (5 * USEC_PER_SEC)
+#define ODD_MAX_USEC       (600 * USEC_PER_SEC)
 
 /* Waiting */
 
@@ -159,6 +162,27 @@ void token_note_success(Token *token)
 {
         pthread_mutex_lock(&token->lock);
         token->n_faults = 0;
+        token->n_odd = 0;
+        token->odd_usec = ODD_FIRST_USEC;
+        pthread_mutex_unlock(&token->lock);
+}
+
+/*
+ * Vendors' codes are mostly of one key or one request. Where nothing else is heard any more it may be the module, and
+ * many recover by C_Initialize alone. Each time that has not helped, the next is later.
+ */
+static void note_odd(Token *token)
+{
+        uint64_t now_usec = clock_monotonic_usec();
+
+        pthread_mutex_lock(&token->lock);
+        if (token->n_odd++ == 0)
+                token->odd_since_usec = now_usec;
+        if (token->n_odd >= ODD_MIN && now_usec - token->odd_since_usec >= token->odd_usec) {
+                token->odd_usec = MIN(2 * token->odd_usec, ODD_MAX_USEC);
+                token->wanted |= WANT_RENEW;
+                token_tell_locked(token);
+        }
         pthread_mutex_unlock(&token->lock);
 }
 
@@ -172,6 +196,8 @@ void token_note_fault(Token *token, unsigned long rv)
                 bring_down(token, NULL, rv);
                 return;
         }
+        if (class == RV_CLASS_ODD)
+                note_odd(token);
         if (class != RV_CLASS_FAULT && class != RV_CLASS_SESSION)
                 return;
         look_rv = token->slot.f->C_GetTokenInfo(token->slot.id, &info);
@@ -214,6 +240,7 @@ int token_init(Token *token, char *const *settings, const DriverHost *host, Fail
         map_init(&token->keys);
         token->host = *host;
         token->backoff = (Backoff){ BACKOFF_FIRST_USEC, BACKOFF_MAX_USEC, 0 };
+        token->odd_usec = ODD_FIRST_USEC;
         token->state = SOURCE_STARTING;
         token->started_usec = clock_monotonic_usec();
 

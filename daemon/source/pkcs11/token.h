@@ -28,7 +28,8 @@ typedef enum TokenWant {
         WANT_LOGIN = 1 << 1,  /* a call says that nobody is logged in */
         WANT_UNLOCK = 1 << 2, /* with the PIN in `unlock` */
         WANT_LOCK = 1 << 3,   /* a call says that the PIN in `refused` is wrong */
-        WANT_AFRESH = 1 << 4, /* with WANT_LOOK, from a person: a PIN may be tried once more */
+        WANT_AFRESH = 1 << 4, /* with WANT_LOOK, from a person: keep nothing, and a PIN may be tried once more */
+        WANT_RENEW = 1 << 5,  /* the module is sick: initialise it anew */
 } TokenWant;
 
 typedef struct Token {
@@ -39,7 +40,6 @@ typedef struct Token {
         struct p11_kit_uri *uri;
         unsigned n_sign_max; /* sessions for signatures */
         DriverHost host;
-        uint64_t started_usec;
 
         /* the keeper's own */
         Modules *modules;
@@ -68,6 +68,7 @@ typedef struct Token {
         /* all below: under `lock` */
         SourceState state;
         char text[512];
+        uint64_t started_usec; /* since when it is starting, where it is */
         bool down; /* someone has found the token gone */
         char down_text[512];
         unsigned wanted; /* TokenWant, of callers that wait */
@@ -76,6 +77,9 @@ typedef struct Token {
         uint64_t n_asked, n_answered;
         uint64_t n_logins;
         unsigned n_faults; /* in a row */
+        unsigned n_odd;    /* codes that say nothing, in a row, without a signature between them */
+        uint64_t odd_since_usec;
+        uint64_t odd_usec; /* for so long, and the module is initialised anew */
         unsigned n_taken[2];        /* by those who sign, by those who manage */
         unsigned n_waiting_to_sign; /* for a session */
         unsigned n_open, n_open_max; /* the latter shrinks for a while when the token has no more */
