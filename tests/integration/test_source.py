@@ -121,18 +121,25 @@ def test_empty_pin_file(stopped, refused):
 
 
 def test_new_pin_file_is_read_by_a_reload(stopped):
+    """By that alone, and only if it holds another PIN."""
+    stopped.pin_file.write_text("9999")
+    stopped.start(ready=None)
+    stopped.wait_source("hsm", "locked")
+    stopped.manager("Reload")
+    time.sleep(1)
+    assert stopped.source_properties("hsm")["State"] == "locked"
+    stopped.pin_file.write_text(PIN)
+    assert stopped.source_properties("hsm")["State"] == "locked"
+    stopped.manager("Reload")
+    stopped.wait_source("hsm", "ready")
+
+
+def test_new_pin_file_is_read_after_a_signal(stopped):
     stopped.pin_file.write_text("9999")
     stopped.start(ready=None)
     stopped.wait_source("hsm", "locked")
     stopped.pin_file.write_text(PIN)
-    try:
-        stopped.source_call("hsm", "Refresh")
-    except Failure:
-        pass
-    stopped.manager("Reload")
-    if stopped.source_properties("hsm")["State"] == "locked":
-        # a reload leaves a source alone whose settings are the same: someone unlocks it
-        unlock(stopped, PIN.encode())
+    stopped.daemon.send_signal(signal.SIGHUP)
     stopped.wait_source("hsm", "ready")
 
 
@@ -482,3 +489,17 @@ def test_requests_wait_for_a_token_that_starts(stopped):
     assert stopped.source_properties("hsm")["State"] == "starting"
     stopped.sign("client", "ecdsa-sha256", bytes(32))
     assert not stopped.backend("orders", "GetCredential")["stale"]
+
+
+def test_broker_killed_while_its_source_logs_in(stopped):
+    """The source's process ends with it; the next one logs in by itself."""
+    rules = stopped.faults / "rules"
+    rules.write_text("C_Login count=1 delay=3000\n")
+    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
+                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
+    stopped.start(ready=None)
+    wait_until(lambda: any(stopped.folder.rglob("source-hsm/pin-refused")), "the try is written down")
+    stopped.kill()
+    rules.write_text("")
+    stopped.start()

@@ -289,14 +289,35 @@ static int sources_add(Sources *sources, const SourceConfig *config)
         return 0;
 }
 
+static void on_looked(void *userdata, WireReply *reply)
+{
+        (void)userdata; /* what it has found is in its state */
+        (void)reply;
+}
+
+/* What locks a source may have been mended in a file that the configuration names: its PIN. */
+static void look_again(Source *source)
+{
+        Failure failure = { 0 };
+        WireRequest request;
+
+        if (source_state(source) != SOURCE_LOCKED || !source_setting(source, "pin-file"))
+                return;
+        wire_request_init(&request, WIRE_REFRESH);
+        request.manages = true;
+        (void)source_submit(source, &request, on_looked, NULL, &failure);
+}
+
 static int sources_apply(Sources *sources, const SourceConfig *config)
 {
         Source *source = sources_find(sources, config->name);
 
         if (!source)
                 return sources_add(sources, config);
-        if (source_config_equal(source_config(source), config))
+        if (source_config_equal(source_config(source), config)) {
+                look_again(source);
                 return 0;
+        }
         return source_reconfigure(source, config);
 }
 

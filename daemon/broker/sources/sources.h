@@ -45,7 +45,7 @@ DEFINE_CLEANUP(Sources, sources_free)
 
 /*
  * Makes what runs equal to what is configured: a source whose settings are the same goes on
- * undisturbed.
+ * undisturbed, but for one that is locked: it reads its PIN file again.
  */
 int sources_configure(Sources *sources, const Config *config);
 
