@@ -154,6 +154,7 @@ Certificate *certificate_free(Certificate *certificate)
         free(certificate->source);
         free(certificate->registered_uri);
         free(certificate->last_error);
+        free(certificate->withheld);
         free(certificate);
         return NULL;
 }
@@ -193,7 +194,8 @@ int certificate_copy(const Certificate *certificate, Certificate **ret_copy)
         copy->held_back_sec = certificate->held_back_sec;
         copy->life = certificate->life;
         if (string_set(&copy->registered_uri, certificate->registered_uri) < 0 ||
-            string_set(&copy->last_error, certificate->last_error) < 0)
+            string_set(&copy->last_error, certificate->last_error) < 0 ||
+            string_set(&copy->withheld, certificate->withheld) < 0)
                 return -ENOMEM;
         r = copy_generations(certificate, copy);
         if (r < 0)
@@ -266,12 +268,25 @@ static CertificateState generation_state(const Generation *generation, uint64_t 
         return CERTIFICATE_ACTIVE;
 }
 
+/* Retire() takes no current one; but what was retired is current where the store has forgotten what came after it. */
+static bool is_stopped(const Certificate *certificate)
+{
+        const Generation *current = certificate_find_generation(certificate, 0);
+
+        return !certificate->enabled || (current && current->retired);
+}
+
+bool certificate_is_withheld(const Certificate *certificate)
+{
+        return certificate->withheld && is_stopped(certificate);
+}
+
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec)
 {
         const Generation *current = certificate_find_generation(certificate, 0);
         CertificateState state;
 
-        if (!certificate->enabled)
+        if (is_stopped(certificate))
                 return CERTIFICATE_DISABLED;
         state = generation_state(current, now_sec);
         if (state == CERTIFICATE_ACTIVE)

@@ -89,6 +89,7 @@ typedef struct Certificate {
         size_t n_generations;
         uint64_t current; /* number; 0: none published yet */
         char *last_error; /* NULL: none */
+        char *withheld;   /* why a person has to decide on it; NULL: nobody has, see certificate_is_withheld() */
         uint64_t last_refresh_sec;
         uint64_t next_refresh_sec; /* 0: never */
         uint64_t n_held_back, held_back_sec; /* wrong signatures since the start, and the last; not stored */
@@ -115,7 +116,9 @@ KeyOrigin certificate_origin(const Certificate *certificate);
 Generation *certificate_newest(const Certificate *certificate); /* pending or not; NULL: none */
 /* The newest whose key is not retired: what is requested for. It is pending while it has no chain. NULL: none. */
 Generation *certificate_newest_key(const Certificate *certificate);
-/* Disabled before all; then pending, expired, unavailable (gone, or suspected), active. */
+/* The store had forgotten its end, and nobody has enabled or replaced it since. */
+bool certificate_is_withheld(const Certificate *certificate);
+/* Disabled before all, which it is too where its current generation is retired; then pending, expired, unavailable (gone, or suspected), active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
 /*
  * May this generation's key be used for anything, pending and expired ones included? 0, or CB_DISABLED where the

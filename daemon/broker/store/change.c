@@ -95,12 +95,12 @@ static int put_certificate_worker(Database *database, const Step *step, Failure 
         int r;
 
         r = database_run(database,
-                         database_bind(database, STATEMENT_PUT_CERTIFICATE, "sssisisii",
+                         database_bind(database, STATEMENT_PUT_CERTIFICATE, "sssisisiis",
                                        certificate->id, certificate->source,
                                        certificate->registered_uri, (uint64_t)certificate->enabled,
                                        key_verdict_name(certificate->verdict), certificate->current,
                                        certificate->last_error, certificate->last_refresh_sec,
-                                       certificate->next_refresh_sec),
+                                       certificate->next_refresh_sec, certificate->withheld),
                          failure);
         if (r == 0)
                 r = database_run(

@@ -101,6 +101,8 @@ static const char *const migrations[] = {
         "UPDATE generation SET extractable ="
         " (SELECT extractable FROM certificate WHERE id = generation.certificate);"
         "ALTER TABLE certificate DROP COLUMN extractable;",
+
+        "ALTER TABLE certificate ADD COLUMN withheld TEXT;",
 };
 
 /* Upserts where a row is referred to: a replaced row would take its dependants along. */
@@ -110,11 +112,11 @@ static const char *const statement_texts[_STATEMENT_N] = {
         [STATEMENT_ROLLBACK] = "ROLLBACK",
         [STATEMENT_PUT_CERTIFICATE] =
                 "INSERT INTO certificate (id, source, registered_uri, enabled, verdict, current,"
-                " last_error, last_refresh, next_refresh)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
+                " last_error, last_refresh, next_refresh, withheld)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
                 " ON CONFLICT (id) DO UPDATE SET source = ?2, registered_uri = ?3, enabled = ?4,"
                 " verdict = ?5, current = ?6, last_error = ?7, last_refresh = ?8,"
-                " next_refresh = ?9",
+                " next_refresh = ?9, withheld = ?10",
         [STATEMENT_DELETE_CERTIFICATE] = "DELETE FROM certificate WHERE id = ?1",
         [STATEMENT_DELETE_GENERATIONS] = "DELETE FROM generation WHERE certificate = ?1",
         [STATEMENT_PUT_GENERATION] =
@@ -138,7 +140,7 @@ static const char *const statement_texts[_STATEMENT_N] = {
         [STATEMENT_DELETE_NOTE] = "DELETE FROM note WHERE key = ?1",
         [STATEMENT_READ_CERTIFICATES] =
                 "SELECT id, source, registered_uri, enabled, verdict, current,"
-                " last_error, last_refresh, next_refresh FROM certificate ORDER BY id",
+                " last_error, last_refresh, next_refresh, withheld FROM certificate ORDER BY id",
         [STATEMENT_READ_GENERATIONS] =
                 "SELECT number, key_uri, key_type, algorithms, spki, usable_until, retired,"
                 " extractable FROM generation WHERE certificate = ?1 ORDER BY number",
@@ -495,6 +497,7 @@ int database_open(const char *path, Database **ret_database, Failure *failure)
         if (r != 0)
                 return r;
         place_mark(&database->place, path);
+        database->is_new = version == 0;
         *ret_database = TAKE(database);
         return 0;
 }

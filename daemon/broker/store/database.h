@@ -46,6 +46,7 @@ typedef struct Database {
         char *path;
         sqlite3_stmt *statements[_STATEMENT_N];
         Place place;
+        bool is_new; /* there was none, or an empty file */
 } Database;
 
 /* Opens, checks, migrates. Refuses what is newer, foreign or damaged, and leaves it as it is. */

@@ -192,6 +192,8 @@ static int read_certificate(Store *store, sqlite3_stmt *row, Certificate **ret_c
         if (r == 0)
                 r = string_set(&certificate->last_error, column_text(row, 6));
         if (r == 0)
+                r = string_set(&certificate->withheld, column_text(row, 9));
+        if (r == 0)
                 r = read_generations(store, certificate, failure);
         if (r != 0)
                 return r;
@@ -342,4 +344,9 @@ const char *store_problem(Store *store)
         if (!store->problem[0] && place_is_lost(&store->database->place, store->database->path))
                 return "its file was removed or replaced while certbrokerd runs";
         return store->problem;
+}
+
+bool store_is_new(const Store *store)
+{
+        return store->database->is_new;
 }

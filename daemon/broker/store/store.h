@@ -41,6 +41,8 @@ int store_read(Store *store, const StoreReader *reader, void *userdata, Failure 
 int store_read_notes(Store *store, int (*note)(void *userdata, const char *key, const char *value),
                      void *userdata, Failure *failure);
 
+/* It was made when it was opened: there was none, or an empty file. */
+bool store_is_new(const Store *store);
 /* Why what is committed now is not stored; "": nothing is known against it. Borrowed until the loop's next turn. */
 const char *store_problem(Store *store);
 
