@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "broker/directory.h"
+#include "broker/rollback.h"
 #include "broker/rooms.h"
 #include "broker/source-view.h"
 
@@ -134,7 +135,11 @@ static int make_all(Broker *broker, Config *config, Failure *failure)
         r = make_rooms(broker);
         if (r != 0)
                 return fail(failure, r, "there is no memory for the broker");
-        return manage_load(broker->manage, tell_that_it_goes_on, failure);
+        r = manage_load(broker->manage, tell_that_it_goes_on, failure);
+        if (r != 0)
+                return r;
+        return rollback_check(broker->ledger, broker->store, broker->catalog, broker->manage,
+                              failure);
 }
 
 static int open_doors(Broker *broker, Failure *failure)

@@ -43,7 +43,9 @@ struct Ledger {
         bool is_store_failing; /* likewise */
         AuditHead oldest;      /* as the store had it at start, and likewise: */
         AuditLost lost;
-        /* Of these two: begun with the first configuration, for it may write to the store. */
+        uint64_t seq_stored; /* the store knew of this record at start */
+        char rollback[512];  /* "": the store is as old as the log, or whoever reloads has been told */
+        /* Of these: begun with the first configuration, for it may write to the store. */
         bool is_watching;
         uint64_t n_lost_noted;        /* what the store's note says; 0: there is none */
         uint64_t n_lost_noting;       /* what it is about to; 0: nothing is on its way */
@@ -273,6 +275,7 @@ static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure 
                 log_error("audit log: %s", audit_problem(ledger->audit));
         ledger->oldest = remembered.oldest;
         ledger->lost = remembered.lost;
+        ledger->seq_stored = remembered.head.seq;
         return 0;
 }
 
@@ -347,6 +350,8 @@ void ledger_configure(Ledger *ledger, const Config *config)
 
         ledger->may_fail = config->audit_continue;
         audit_configure(ledger->audit, &settings);
+        if (ledger->is_watching)
+                ledger->rollback[0] = '\0';
         if (!ledger->is_watching) {
                 audit_watch_oldest(ledger->audit, &ledger->oldest);
                 recall_lost(ledger);
@@ -396,6 +401,8 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
                              .grant = record->grant,
                              .certificate = record->certificate,
                              .forced = record->forced,
+                             .is_disabled = record->is_disabled,
+                             .is_enabled = record->is_enabled,
                              .result = record->result,
                              .sum = record->sum,
                      },
@@ -449,4 +456,40 @@ uint64_t ledger_lag(const Ledger *ledger)
 uint64_t ledger_lost(const Ledger *ledger)
 {
         return audit_lost(ledger->audit)->n;
+}
+
+static void ignore(void *userdata, int r)
+{
+        (void)userdata;
+        (void)r;
+}
+
+int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell, void *userdata)
+{
+        if (audit_head(ledger->audit)->seq <= ledger->seq_stored)
+                return 0;
+        return audit_read_since(ledger->audit, ledger->seq_stored, max_bytes, tell, userdata);
+}
+
+void ledger_tell_rollback(Ledger *ledger, const char *text)
+{
+        char object[384];
+
+        snprintf(object, sizeof(object), "store as of record %" PRIu64 "; %s", ledger->seq_stored,
+                 text);
+        snprintf(ledger->rollback, sizeof(ledger->rollback),
+                 "the store is older than the audit log (restored, or lost): it knows of records up "
+                 "to %" PRIu64 "; %s",
+                 ledger->seq_stored, text);
+        log_error("%s", ledger->rollback);
+        audit_append(ledger->audit,
+                     &(AuditRecord){ .event = AUDIT_EVENT_ROLLBACK,
+                                     .object = object,
+                                     .result = "Failed" },
+                     ignore, NULL);
+}
+
+const char *ledger_rollback(const Ledger *ledger)
+{
+        return ledger->rollback;
 }

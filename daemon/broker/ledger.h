@@ -7,6 +7,7 @@
 
 #include "base/failure.h"
 #include "base/macro.h"
+#include "broker/audit/audit.h"
 #include "broker/bus/bus.h"
 #include "broker/config/config.h"
 #include "broker/store/store.h"
@@ -23,6 +24,12 @@ DEFINE_CLEANUP(Ledger, ledger_free)
 
 /* Begins to make durable what is not; drain the lane after it: then the store knows the end of the log. */
 void ledger_flush(Ledger *ledger);
+
+/* The changes that the log has and the store did not know of at start: see audit_read_since(). */
+int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell, void *userdata);
+/* The store is older than the log: recorded, logged, and a problem until the next reload. */
+void ledger_tell_rollback(Ledger *ledger, const char *text);
+const char *ledger_rollback(const Ledger *ledger); /* "": none */
 
 /* In the shapes of BusHost. */
 void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, void *call);

@@ -203,9 +203,16 @@ static void expose_audit(const ReportRooms *rooms, Exposition *exposition)
 
 static void expose_store(const ReportRooms *rooms, Exposition *exposition)
 {
+        size_t n_withheld = 0;
+
         exposition_family(exposition, "certbroker_store_healthy", "gauge", NULL,
                           "1 while what is changed can be stored.");
         exposition_sample(exposition, "", NULL, store_problem(rooms->store)[0] == '\0');
+        exposition_family(exposition, "certbroker_withheld_certificates", "gauge", NULL,
+                          "Certificates that an older store brought back, and that wait for a person.");
+        MAP_FOREACH (catalog_certificates(rooms->catalog), entry)
+                n_withheld += certificate_is_withheld(entry->value);
+        exposition_sample(exposition, "", NULL, (double)n_withheld);
 }
 
 /* There may be a path in it, which is no text to rely on. */
@@ -232,6 +239,7 @@ static void expose_problems(const ReportRooms *rooms, Exposition *exposition)
                           "What needs somebody, in words.");
         expose_problem(exposition, "audit log", ledger_problem(rooms->ledger));
         expose_problem(exposition, "store", store_problem(rooms->store));
+        expose_problem(exposition, "store", ledger_rollback(rooms->ledger));
         manage_each_missing(rooms->manage, expose_missing, exposition);
 }
 

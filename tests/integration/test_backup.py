@@ -2,6 +2,7 @@
 """`certbroker backup`, and the way back that docs/operations.md tells."""
 
 import ctypes
+import json
 import os
 import sqlite3
 import struct
@@ -9,6 +10,7 @@ import subprocess
 import threading
 
 import pki
+import pytest
 
 from broker import CLI, memfd
 
@@ -52,12 +54,130 @@ def test_backup_and_restore(broker):
     broker.start()
     assert broker.list_ids() == ["client"]
     assert broker.backend_properties("orders") == before
+    broker.certificate("client", "SetEnabled", "b", True)  # it was deleted since: somebody wants it back
     assert broker.chain("client")[0] == cert.public_bytes(__import__("cryptography").hazmat.primitives
                                                          .serialization.Encoding.DER)
     pki.verify(cert.public_key(), "ecdsa-sha256",
                broker.sign("client", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"data")), b"data")
     # the audit log is newer than the store: the chain goes on, and nothing is missing
     assert run(broker, "audit", "verify")
+
+
+def store_of_yesterday(broker):
+    """A backup, then what an administrator may do in a day, and the restore."""
+    for id in ("rotated", "disabled", "deleted", "kept"):
+        broker.import_new(id)
+    for id in ("retired", "again"):
+        broker.import_new(id)
+        broker.import_new(id, replace=True)
+    broker.create_backend("orders", "kept")
+    file = broker.folder / "backup.sqlite"
+    backup(broker, file)
+    broker.import_new("rotated", replace=True)
+    broker.certificate("rotated", "Retire", "t", 1)
+    broker.certificate("retired", "Retire", "t", 1)
+    broker.certificate("disabled", "SetEnabled", "b", False)
+    broker.certificate("kept", "SetEnabled", "b", False)
+    broker.certificate("kept", "SetEnabled", "b", True)
+    broker.delete_certificate("deleted")
+    broker.delete_certificate("again")
+    broker.import_new("again")
+    broker.import_new("later")
+    for _ in range(20):
+        broker.sign("kept", "ecdsa-sha256", bytes(32))
+    broker.stop()
+    restore(broker, file)
+    broker.start()
+
+
+def rollbacks(broker):
+    lines = (broker.state / "audit.jsonl").read_bytes().splitlines()
+    return [record for record in map(json.loads, lines) if record["event"] == "rollback"]
+
+
+def states(broker):
+    return {id: str(broker.certificate_properties(id)["State"]) for id in broker.list_ids()}
+
+
+WITHHELD = {"rotated": "disabled", "disabled": "disabled", "deleted": "disabled", "kept": "active", "retired": "active",
+            "again": "active"}
+
+
+def test_an_older_store_brings_nothing_back_that_had_ended(broker, refused):
+    """The drill of docs/operations.md: what was retired, disabled or deleted since the backup does not sign, whatever the
+    store says, and over restarts, until a person decides."""
+    store_of_yesterday(broker)
+    for _ in range(2):
+        assert states(broker) == WITHHELD
+        for id, generation in (("rotated", 0), ("rotated", 1), ("retired", 1), ("disabled", 0), ("deleted", 0)):
+            refused("Disabled", broker.sign, id, "ecdsa-sha256", bytes(32), generation)
+        assert broker.sign("kept", "ecdsa-sha256", bytes(32)) and broker.sign("retired", "ecdsa-sha256", bytes(32), 2)
+        for id, word in (("rotated", "retired"), ("disabled", "disabled"), ("deleted", "deleted")):
+            assert f"in which this was {word}" in broker.certificate_properties(id)["LastError"]
+        assert "\ncertbroker_withheld_certificates 3\n" in str(broker.manager("GetMetrics"))
+        broker.restart()
+    assert len(rollbacks(broker)) == 1, "once: from then on the store knows"
+    assert broker.cli("audit", "verify").returncode == 0
+    # and then somebody decides
+    broker.certificate("disabled", "SetEnabled", "b", True)
+    broker.delete_certificate("deleted")
+    broker.import_new("rotated", replace=True)
+    assert broker.sign("disabled", "ecdsa-sha256", bytes(32)) and broker.sign("rotated", "ecdsa-sha256", bytes(32))
+    refused("Disabled", broker.sign, "rotated", "ecdsa-sha256", bytes(32), 1)
+    assert "\ncertbroker_withheld_certificates 0\n" in str(broker.manager("GetMetrics"))
+
+
+def test_an_older_store_is_said_to_be(broker):
+    store_of_yesterday(broker)
+    record, = rollbacks(broker)
+    assert "withheld: 2 generations retired, 1 certificates disabled and 1 deleted" in record["object"]
+    assert "unknown: 1 certificates; without their newest generation: 1" in record["object"], record
+    assert "the store is older than the audit log" in broker.log_text()
+    reasons = [row["reason"] for row in broker.cli_json("status")["attention"] if row["object"] == "store"]
+    assert len(reasons) == 1 and "older than the audit log" in reasons[0]
+    broker.manager("Reload")
+    assert not [row for row in broker.cli_json("status")["attention"] if row["object"] == "store"]
+
+
+def test_a_crash_is_no_older_store(broker):
+    """Behind the log by what was not synced yet, but not by a change."""
+    for i in range(5):
+        broker.import_new(f"c{i}")
+        broker.import_new(f"c{i}", replace=True)
+        broker.certificate(f"c{i}", "Retire", "t", 1)
+        broker.certificate(f"c{i}", "SetEnabled", "b", False)
+        broker.certificate(f"c{i}", "SetEnabled", "b", i % 2 == 0)
+        if i == 3:
+            broker.delete_certificate("c3")
+        broker.kill()
+        broker.start()
+        assert not rollbacks(broker)
+    assert states(broker) == {"c0": "active", "c1": "disabled", "c2": "active", "c4": "active"}
+
+
+@pytest.mark.parametrize("how", ["missing", "empty"])
+def test_a_store_that_was_lost(broker, how):
+    """certbrokerd comes up with nothing, and says so: the log tells of more."""
+    broker.import_new("client")
+    broker.stop()
+    for path in broker.state.glob("certbroker.sqlite*"):
+        path.unlink()
+    if how == "empty":
+        (broker.state / "certbroker.sqlite").touch(0o600)
+    broker.start()
+    assert broker.list_ids() == []
+    record, = rollbacks(broker)
+    assert "there was no store" in record["object"] and record["object"].startswith("store as of record 0;")
+    assert "there was no store" in broker.log_text()
+    assert "there was no store" in next(row["reason"] for row in broker.cli_json("status")["attention"]
+                                        if row["object"] == "store")
+    broker.restart()
+    assert len(rollbacks(broker)) == 1
+
+
+def test_a_first_start_is_no_lost_store(broker):
+    broker.restart()
+    assert not rollbacks(broker)
 
 
 def test_backup_while_everything_changes(broker):

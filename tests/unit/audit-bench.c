@@ -8,9 +8,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "broker/audit/tail.h"
 
 static void on_synced(void *userdata, const AuditHead *head)
 {
@@ -141,4 +144,51 @@ json_t *last_record(const Log *log)
         fclose(file);
         assert_non_null(record);
         return record;
+}
+
+/* Follows the chain through a file; returns the number of records, and the hash of the last one. */
+unsigned follow(const char *path, char prev[65])
+{
+        FILE *file = fopen(path, "re");
+        unsigned n = 0;
+        char line[4096];
+
+        assert_non_null(file);
+        while (fgets(line, sizeof(line), file)) {
+                json_t *record;
+
+                assert_int_equal(line[strlen(line) - 1], '\n');
+                line[strlen(line) - 1] = '\0';
+                record = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
+                assert_non_null(record);
+                assert_string_equal(json_string_value(json_object_get(record, "prev")), prev);
+                json_decref(record);
+                assert_int_equal(audit_hash_line(line, strlen(line), prev), 0);
+                n++;
+        }
+        fclose(file);
+        return n;
+}
+
+/* The line that has n_after lines after it; `object` is how its object begins. */
+bool line_says(const Log *log, unsigned n_after, const char *event, const char *object)
+{
+        char lines[2][1024] = { "", "" };
+        FILE *file = fopen(log->path, "re");
+        unsigned n = 0;
+        json_t *record;
+        bool is;
+
+        assert_non_null(file);
+        while (fgets(lines[n % 2], sizeof(lines[0]), file))
+                n++;
+        fclose(file);
+        assert_true(n > n_after && n_after < 2);
+        record = json_loads(lines[(n - 1 - n_after) % 2], 0, NULL);
+        assert_non_null(record);
+        is = strcmp(json_string_value(json_object_get(record, "event")), event) == 0 &&
+             strncmp(json_string_value(json_object_get(record, "object")), object,
+                     strlen(object)) == 0;
+        json_decref(record);
+        return is;
 }

@@ -33,3 +33,7 @@ void close_log(Log *log);
 void append(Log *log, const char *event);
 void append_many(Log *log, unsigned n);
 json_t *last_record(const Log *log); /* the caller's */
+/* Follows the chain through a file; the number of records, and the hash of the last one. */
+unsigned follow(const char *path, char prev[65]);
+/* The line that has n_after lines after it says this; `object` is how its object begins. */
+bool line_says(const Log *log, unsigned n_after, const char *event, const char *object);

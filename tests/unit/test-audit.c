@@ -30,30 +30,6 @@ int fdatasync(int fd)
         return fdatasync_errno ? -1 : fsync(fd);
 }
 
-/* Follows the chain through a file; returns the number of records, and the hash of the last one. */
-static unsigned follow(const char *path, char prev[65])
-{
-        FILE *file = fopen(path, "re");
-        unsigned n = 0;
-        char line[4096];
-
-        assert_non_null(file);
-        while (fgets(line, sizeof(line), file)) {
-                json_t *record;
-
-                assert_int_equal(line[strlen(line) - 1], '\n');
-                line[strlen(line) - 1] = '\0';
-                record = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
-                assert_non_null(record);
-                assert_string_equal(json_string_value(json_object_get(record, "prev")), prev);
-                json_decref(record);
-                assert_int_equal(audit_hash_line(line, strlen(line), prev), 0);
-                n++;
-        }
-        fclose(file);
-        return n;
-}
-
 static void test_chain(void **state)
 {
         char prev[65] = ZEROS;
@@ -188,64 +164,6 @@ static void test_torn_line_is_a_gap(void **state)
         assert_gap(log);
 }
 
-static void test_rotation(void **state)
-{
-        char prev[65] = ZEROS, path[128];
-        unsigned n = 0, last = 0;
-        Log *log = *state;
-
-        open_log(log, 1000, 100000);
-        append_many(log, 20);
-        assert_int_equal(log->n_failed, 0);
-        for (unsigned i = 1; i < 20; i++) {
-                snprintf(path, sizeof(path), "%s.%u", log->path, i);
-                if (access(path, F_OK) == 0)
-                        last = i;
-        }
-        assert_true(last >= 3);
-        for (unsigned i = last; i >= 1; i--) {
-                snprintf(path, sizeof(path), "%s.%u", log->path, i);
-                n += follow(path, prev);
-        }
-        n += follow(log->path, prev);
-        assert_int_equal(n, 20);
-        close_log(log);
-        open_log(log, 1000, 100000);
-        assert_string_equal(audit_problem(log->audit), "");
-}
-
-/* No descriptor is left for the new file: the old one goes back to its name, and rotation is done later. */
-static void test_rotation_that_fails_is_done_later(void **state)
-{
-        struct rlimit before, none;
-        Log *log = *state;
-        struct stat status;
-        int lowest_free;
-        char first[128];
-
-        open_log(log, 1000, 100000);
-        do
-                append_many(log, 1);
-        while (stat(log->path, &status) == 0 && status.st_size < 1000);
-        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
-        lowest_free = dup(0);
-        assert_true(lowest_free >= 0);
-        close(lowest_free);
-        none = (struct rlimit){ (rlim_t)lowest_free, before.rlim_max };
-        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-        append(log, "Sign");
-        append(log, "Sign");
-        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-        assert_int_equal(log->n_failed, 2);
-
-        append(log, "Sign");
-        assert_int_equal(log->n_failed, 2);
-        assert_int_equal(log->last, 0);
-        snprintf(first, sizeof(first), "%s.1", log->path);
-        assert_int_equal(access(first, F_OK), 0);
-        assert_int_equal(access(log->path, F_OK), 0);
-}
-
 static void test_always_waits_for_the_disk(void **state)
 {
         Log *log = *state;
@@ -312,29 +230,6 @@ static void test_answers_keep_the_order_of_their_records(void **state)
         assert_string_equal(order, "abcc");
 }
 
-/* The line that has n_after lines after it; `object` is how its object begins. */
-static bool line_says(const Log *log, unsigned n_after, const char *event, const char *object)
-{
-        char lines[2][1024] = { "", "" };
-        FILE *file = fopen(log->path, "re");
-        unsigned n = 0;
-        json_t *record;
-        bool is;
-
-        assert_non_null(file);
-        while (fgets(lines[n % 2], sizeof(lines[0]), file))
-                n++;
-        fclose(file);
-        assert_true(n > n_after && n_after < 2);
-        record = json_loads(lines[(n - 1 - n_after) % 2], 0, NULL);
-        assert_non_null(record);
-        is = strcmp(json_string_value(json_object_get(record, "event")), event) == 0 &&
-             strncmp(json_string_value(json_object_get(record, "object")), object,
-                     strlen(object)) == 0;
-        json_decref(record);
-        return is;
-}
-
 static void test_full_disk_fails_and_leaves_whole_lines(void **state)
 {
         char prev[65] = ZEROS, expected[32];
@@ -363,112 +258,6 @@ static void test_full_disk_fails_and_leaves_whole_lines(void **state)
         assert_true(line_says(log, 1, "resume", expected));
         assert_int_equal(audit_lost(log->audit)->n, 0);
         assert_int_equal(audit_resumed_at(log->audit), audit_head(log->audit)->seq - 1);
-}
-
-/* Who was killed meanwhile is followed by one who was told of it, and says so before anything else. */
-static void test_what_was_lost_before_the_start(void **state)
-{
-        const AuditLost lost = { 3, 86400 * USEC_PER_SEC, true };
-        Log *log = *state;
-
-        open_log(log, 1 << 20, 100000);
-        append_many(log, 1);
-        audit_recall_lost(log->audit, &lost);
-        assert_true(line_says(log, 0, "resume",
-                              "at least 3 lost since 1970-01-02T00:00:00.000000Z"));
-        assert_int_equal(audit_lost(log->audit)->n, 0);
-        assert_int_equal(audit_resumed_at(log->audit), 2);
-}
-
-/* Whoever renames the file under us, as logrotate does, finds the chain going on in a new one. */
-static void test_renamed_file(void **state)
-{
-        char prev[65] = ZEROS, first[128];
-        Log *log = *state;
-        FILE *other;
-
-        open_log(log, 1 << 20, 100000);
-        append_many(log, 3);
-        snprintf(first, sizeof(first), "%s.1", log->path);
-        assert_int_equal(rename(log->path, first), 0);
-        append_many(log, 2);
-        assert_string_equal(log->moved, "renamed after record 3");
-        assert_int_equal(log->n_failed, 0);
-        assert_int_equal(log->n_losses, 0);
-        assert_int_equal(follow(first, prev), 3);
-        assert_int_equal(follow(log->path, prev), 3);
-        assert_string_equal(audit_problem(log->audit), "");
-
-        /* likewise where there is a file already, which ends within a line, and at a restart */
-        assert_int_equal(unlink(first), 0);
-        assert_int_equal(rename(log->path, first), 0);
-        other = fopen(log->path, "we");
-        fputs("torn", other);
-        fclose(other);
-        append_many(log, 1);
-        assert_string_equal(log->moved, "renamed after record 6");
-        assert_true(line_says(log, 1, "removed", "oldest 4 "));
-        assert_int_equal(audit_head(log->audit)->seq, 9); /* moved, removed and the one that was asked for */
-        assert_int_equal(log->n_losses, 1);
-        close_log(log);
-        open_log(log, 1 << 20, 100000);
-        assert_string_equal(audit_problem(log->audit), "");
-}
-
-static void test_removed_file(void **state)
-{
-        Log *log = *state;
-
-        open_log(log, 1 << 20, 100000);
-        append_many(log, 3);
-        assert_int_equal(unlink(log->path), 0);
-        audit_sync(log->audit);
-        append_many(log, 1);
-        assert_string_equal(log->moved, "removed after record 3");
-        assert_int_equal(log->n_losses, 1);
-        assert_non_null(strstr(audit_problem(log->audit), "was 1 and is 4 now"));
-}
-
-/* A file at its limit is renamed by us: one that another has renamed before is not moved on once more. */
-static void test_renamed_at_its_limit(void **state)
-{
-        char prev[65] = ZEROS, path[128];
-        Log *log = *state;
-        struct stat status;
-
-        open_log(log, 1000, 100000);
-        do
-                append_many(log, 1);
-        while (stat(log->path, &status) == 0 && status.st_size < 1000);
-        snprintf(path, sizeof(path), "%s.1", log->path);
-        assert_int_equal(rename(log->path, path), 0);
-        append_many(log, 1);
-        assert_int_equal(log->n_failed, 0);
-        assert_true(follow(path, prev) > 1);
-        assert_int_equal(follow(log->path, prev), 2);
-        snprintf(path, sizeof(path), "%s.2", log->path);
-        assert_int_equal(access(path, F_OK), -1);
-}
-
-/* Where no other file can be begun, nothing is recorded: least of all in one that has no name. */
-static void test_moved_and_no_other(void **state)
-{
-        char aside[128];
-        Log *log = *state;
-
-        open_log(log, 1 << 20, 100000);
-        append_many(log, 1);
-        snprintf(aside, sizeof(aside), "%s-aside", log->path);
-        assert_int_equal(rename(log->path, aside), 0);
-        assert_int_equal(mkdir(log->path, 0700), 0);
-        append_many(log, 1);
-        assert_int_equal(log->n_failed, 1);
-        assert_true(audit_is_failing(log->audit));
-        assert_int_equal(rmdir(log->path), 0);
-        assert_int_equal(rename(aside, log->path), 0);
-        append_many(log, 1);
-        assert_int_equal(log->n_failed, 1);
-        assert_true(line_says(log, 1, "resume", "1 lost since 2"));
 }
 
 /* What is written but cannot be made durable is a failure too, until it can. */
@@ -572,16 +361,9 @@ int main(void)
                 CASE(test_missing_log_is_a_gap),
                 CASE(test_edited_last_line_is_a_gap),
                 CASE(test_torn_line_is_a_gap),
-                CASE(test_rotation),
-                CASE(test_rotation_that_fails_is_done_later),
                 CASE(test_always_waits_for_the_disk),
                 CASE(test_answers_keep_the_order_of_their_records),
                 CASE(test_full_disk_fails_and_leaves_whole_lines),
-                CASE(test_what_was_lost_before_the_start),
-                CASE(test_renamed_file),
-                CASE(test_removed_file),
-                CASE(test_renamed_at_its_limit),
-                CASE(test_moved_and_no_other),
                 CASE(test_a_sync_that_fails),
                 CASE(test_always_tells_of_a_sync_that_fails),
                 CASE(test_text_is_escaped),

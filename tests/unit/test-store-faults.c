@@ -97,6 +97,7 @@ static void test_newer_schema(void **state)
 static void test_older_schema(void **state)
 {
         static const char *const undo_2 =
+                "ALTER TABLE certificate DROP COLUMN withheld;" /* of version 4 */
                 "ALTER TABLE certificate ADD COLUMN extractable INTEGER NOT NULL DEFAULT 0"
                 " CHECK (extractable IN (0, 1));"
                 "UPDATE certificate SET extractable = 1 WHERE id = 'b';"

@@ -49,6 +49,8 @@ typedef struct AuditEvents {
 #define AUDIT_EVENT_REMOVED "removed"
 /* It can be written, or made durable, again: what was lost, or may be. */
 #define AUDIT_EVENT_RESUME "resume"
+/* The store is older than the log. */
+#define AUDIT_EVENT_ROLLBACK "rollback"
 /* Its file was renamed or removed while it was written. */
 #define AUDIT_EVENT_MOVED "moved"
 
@@ -69,6 +71,7 @@ typedef struct AuditRecord {
         const char *grant;
         const char *certificate; /* a member only where it is given; likewise forced */
         bool forced;
+        bool is_disabled, is_enabled; /* a member where one of them is; of SetEnabled */
         const char *result; /* "ok", or the error's name: "AccessDenied" … */
         const RefusalSum *sum; /* members only where it is given */
 } AuditRecord;
@@ -109,6 +112,18 @@ void audit_recall_lost(Audit *audit, const AuditLost *lost);
 bool audit_is_failing(const Audit *audit);
 /* max_size and sync_usec; path and journal stay. A loss that was noted is no problem any more. */
 void audit_configure(Audit *audit, const AuditSettings *settings);
+
+/* A change that was answered with success. Borrowed. */
+typedef struct AuditPast {
+        uint64_t seq;
+        const char *event, *object;
+        uint64_t generation;
+        bool is_disabled, is_enabled; /* of SetEnabled: which of them; neither: not told */
+} AuditPast;
+typedef void (*audit_past)(void *userdata, const AuditPast *past);
+/* The changes after this record, oldest first. -EFBIG: after so many bytes there are more. */
+int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit_past tell,
+                     void *userdata);
 
 const AuditHead *audit_head(const Audit *audit);
 const char *

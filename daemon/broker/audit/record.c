@@ -75,6 +75,8 @@ char *record_format(const AuditRecord *record, const AuditHead *before)
                 set_text(json, "certificate", record->certificate);
         if (record->forced)
                 json_object_set_new(json, "force", json_true());
+        if (record->is_disabled || record->is_enabled)
+                json_object_set_new(json, "enabled", json_boolean(record->is_enabled));
         if (record->sum)
                 set_sum(json, record->sum);
         set_text(json, "result", record->result);

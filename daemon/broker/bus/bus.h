@@ -48,6 +48,7 @@ typedef struct BusRecord {
         const char *algorithm, *grant;
         const char *certificate; /* the id, where the object is another and it matters; else NULL */
         bool forced;             /* the option `force` was given */
+        bool is_disabled, is_enabled; /* of SetEnabled: which it was to be */
         const char *result;      /* "ok", or the error's name */
         const RefusalSum *sum;   /* many that failed, in one record; NULL: it is of one call */
 } BusRecord;

@@ -65,7 +65,9 @@ GETTER(certificate_self_signed, value_boolean(facts(object)->self_signed))
 GETTER(certificate_extractable, value_boolean(keyed(object) && keyed(object)->extractable))
 GETTER(certificate_last_refresh, value_u64(object->certificate->last_refresh_sec))
 GETTER(certificate_next_refresh, value_u64(object->certificate->next_refresh_sec))
-GETTER(certificate_last_error, value_string(object->certificate->last_error))
+GETTER(certificate_last_error, value_string(certificate_is_withheld(object->certificate)
+                                                    ? object->certificate->withheld
+                                                    : object->certificate->last_error))
 
 GETTER(backend_name, value_string(object->backend->name))
 GETTER(backend_url, value_string(object->backend->url))

@@ -32,6 +32,8 @@ void certificate_set_enabled(Call *call, DBusMessage *message)
 
         dbus_message_iter_init(message, &iter);
         dbus_message_iter_get_basic(&iter, &enabled);
+        call->is_enabled = enabled;
+        call->is_disabled = !enabled;
         manage_set_enabled(call->bus->rooms.manage, call->node.name, enabled, call_on_done, call);
 }
 

@@ -159,6 +159,8 @@ bool call_record(Call *call, bus_recorded done)
                              .grant = call->grant,
                              .certificate = call->certificate,
                              .forced = call->forced,
+                             .is_disabled = call->is_disabled,
+                             .is_enabled = call->is_enabled,
                              .result = call->result ? call->result : "ok",
                      },
                      is_reading ? ignore : done, call);

@@ -269,6 +269,7 @@ struct Call {
         char algorithm_asked[ASKED_TEXT]; /* "": the call has none */
         const char *certificate; /* whose credential it is; borrowed until the record is written */
         bool forced;
+        bool is_disabled, is_enabled; /* as BusRecord has them */
         bool refused;       /* no grant allows it */
         bool mistyped;      /* an option is of a wrong D-Bus type: what call_fail() then says */
         const char *result; /* NULL: ok */

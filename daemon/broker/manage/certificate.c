@@ -56,6 +56,7 @@ static void run_set_enabled(void *userdata)
                 return;
         }
         next->enabled = job->enabled;
+        (void)string_set(&next->withheld, NULL); /* somebody has decided */
         change_certificate(job->manage, TAKE(next), job_on_done, job);
 }
 

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The audit log's files: rotated by us, renamed or removed by others; and what is read of them at a start. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit-bench.h"
+
+static void test_rotation(void **state)
+{
+        char prev[65] = ZEROS, path[128];
+        unsigned n = 0, last = 0;
+        Log *log = *state;
+
+        open_log(log, 1000, 100000);
+        append_many(log, 20);
+        assert_int_equal(log->n_failed, 0);
+        for (unsigned i = 1; i < 20; i++) {
+                snprintf(path, sizeof(path), "%s.%u", log->path, i);
+                if (access(path, F_OK) == 0)
+                        last = i;
+        }
+        assert_true(last >= 3);
+        for (unsigned i = last; i >= 1; i--) {
+                snprintf(path, sizeof(path), "%s.%u", log->path, i);
+                n += follow(path, prev);
+        }
+        n += follow(log->path, prev);
+        assert_int_equal(n, 20);
+        close_log(log);
+        open_log(log, 1000, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+}
+
+/* No descriptor is left for the new file: the old one goes back to its name, and rotation is done later. */
+static void test_rotation_that_fails_is_done_later(void **state)
+{
+        struct rlimit before, none;
+        Log *log = *state;
+        struct stat status;
+        int lowest_free;
+        char first[128];
+
+        open_log(log, 1000, 100000);
+        do
+                append_many(log, 1);
+        while (stat(log->path, &status) == 0 && status.st_size < 1000);
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+        lowest_free = dup(0);
+        assert_true(lowest_free >= 0);
+        close(lowest_free);
+        none = (struct rlimit){ (rlim_t)lowest_free, before.rlim_max };
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+        append(log, "Sign");
+        append(log, "Sign");
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        assert_int_equal(log->n_failed, 2);
+
+        append(log, "Sign");
+        assert_int_equal(log->n_failed, 2);
+        assert_int_equal(log->last, 0);
+        snprintf(first, sizeof(first), "%s.1", log->path);
+        assert_int_equal(access(first, F_OK), 0);
+        assert_int_equal(access(log->path, F_OK), 0);
+}
+
+/* Who was killed meanwhile is followed by one who was told of it, and says so before anything else. */
+static void test_what_was_lost_before_the_start(void **state)
+{
+        const AuditLost lost = { 3, 86400 * USEC_PER_SEC, true };
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 1);
+        audit_recall_lost(log->audit, &lost);
+        assert_true(line_says(log, 0, "resume",
+                              "at least 3 lost since 1970-01-02T00:00:00.000000Z"));
+        assert_int_equal(audit_lost(log->audit)->n, 0);
+        assert_int_equal(audit_resumed_at(log->audit), 2);
+}
+
+typedef struct Told {
+        uint64_t first, last;
+        unsigned n, n_disabled, n_enabled;
+} Told;
+
+static void on_past(void *userdata, const AuditPast *past)
+{
+        Told *told = userdata;
+
+        if (told->n++ == 0)
+                told->first = past->seq;
+        assert_true(past->seq > told->last);
+        told->last = past->seq;
+        told->n_disabled += past->is_disabled;
+        told->n_enabled += past->is_enabled;
+        assert_string_equal(past->object, "/c");
+}
+
+static void append_change(Log *log, const char *event, bool disables, const char *result)
+{
+        bool is_switch = strcmp(event, "SetEnabled") == 0;
+
+        audit_append(log->audit,
+                     &(AuditRecord){ .event = event,
+                                     .object = "/c",
+                                     .generation = 3,
+                                     .is_disabled = is_switch && disables,
+                                     .is_enabled = is_switch && !disables,
+                                     .result = result },
+                     log_on_done, log);
+}
+
+/* Among thousands of signatures, in one large file or in many, each change after a record and none before it. */
+static void test_changes_since_a_record(void **state)
+{
+        static const uint64_t max_sizes[] = { 1 << 30, 400000 };
+        Log *log = *state;
+        Told told = { 0 };
+
+        for (size_t i = 0; i < ELEMENTSOF(max_sizes); i++) {
+                uint64_t start = log->stored.seq;
+
+                open_log(log, max_sizes[i], 100000);
+                for (unsigned k = 1; k <= 18000; k++) {
+                        if (k % 3000 == 0)
+                                append_change(log, "Retire", false, "ok");
+                        else if (k % 3000 == 1)
+                                append_change(log, "SetEnabled", k / 3000 % 2, "ok");
+                        else if (k % 3000 == 2)
+                                append_change(log, "Delete", false, "InUse");
+                        else
+                                append(log, "Sign");
+                }
+                for (uint64_t seq = 0; seq <= 18000; seq += 1500) {
+                        uint64_t first = seq % 3000 == 0 ? seq + 1 : seq + 1500;
+
+                        told = (Told){ 0 };
+                        assert_int_equal(audit_read_since(log->audit, start + seq, 1 << 30, on_past,
+                                                          &told),
+                                         0);
+                        assert_int_equal(told.n, (18000 - seq) / 1500);
+                        assert_int_equal(told.first, told.n ? start + first : 0);
+                }
+                assert_int_equal(audit_read_since(log->audit, start, 1 << 20, on_past, &told), -EFBIG);
+                append_many(log, 1);
+                close_log(log);
+        }
+        told = (Told){ 0 };
+        open_log(log, 1 << 30, 100000);
+        assert_int_equal(audit_read_since(log->audit, 0, 1 << 30, on_past, &told), 0);
+        assert_int_equal(told.n, 24);
+        assert_int_equal(told.n_disabled, 6);
+        assert_int_equal(told.n_enabled, 6);
+}
+
+/* Whoever renames the file under us, as logrotate does, finds the chain going on in a new one. */
+static void test_renamed_file(void **state)
+{
+        char prev[65] = ZEROS, first[128];
+        Log *log = *state;
+        FILE *other;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 3);
+        snprintf(first, sizeof(first), "%s.1", log->path);
+        assert_int_equal(rename(log->path, first), 0);
+        append_many(log, 2);
+        assert_string_equal(log->moved, "renamed after record 3");
+        assert_int_equal(log->n_failed, 0);
+        assert_int_equal(log->n_losses, 0);
+        assert_int_equal(follow(first, prev), 3);
+        assert_int_equal(follow(log->path, prev), 3);
+        assert_string_equal(audit_problem(log->audit), "");
+
+        /* likewise where there is a file already, which ends within a line, and at a restart */
+        assert_int_equal(unlink(first), 0);
+        assert_int_equal(rename(log->path, first), 0);
+        other = fopen(log->path, "we");
+        fputs("torn", other);
+        fclose(other);
+        append_many(log, 1);
+        assert_string_equal(log->moved, "renamed after record 6");
+        assert_true(line_says(log, 1, "removed", "oldest 4 "));
+        assert_int_equal(audit_head(log->audit)->seq, 9); /* moved, removed and the one that was asked for */
+        assert_int_equal(log->n_losses, 1);
+        close_log(log);
+        open_log(log, 1 << 20, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+}
+
+static void test_removed_file(void **state)
+{
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 3);
+        assert_int_equal(unlink(log->path), 0);
+        audit_sync(log->audit);
+        append_many(log, 1);
+        assert_string_equal(log->moved, "removed after record 3");
+        assert_int_equal(log->n_losses, 1);
+        assert_non_null(strstr(audit_problem(log->audit), "was 1 and is 4 now"));
+}
+
+/* A file at its limit is renamed by us: one that another has renamed before is not moved on once more. */
+static void test_renamed_at_its_limit(void **state)
+{
+        char prev[65] = ZEROS, path[128];
+        Log *log = *state;
+        struct stat status;
+
+        open_log(log, 1000, 100000);
+        do
+                append_many(log, 1);
+        while (stat(log->path, &status) == 0 && status.st_size < 1000);
+        snprintf(path, sizeof(path), "%s.1", log->path);
+        assert_int_equal(rename(log->path, path), 0);
+        append_many(log, 1);
+        assert_int_equal(log->n_failed, 0);
+        assert_true(follow(path, prev) > 1);
+        assert_int_equal(follow(log->path, prev), 2);
+        snprintf(path, sizeof(path), "%s.2", log->path);
+        assert_int_equal(access(path, F_OK), -1);
+}
+
+/* Where no other file can be begun, nothing is recorded: least of all in one that has no name. */
+static void test_moved_and_no_other(void **state)
+{
+        char aside[128];
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 1);
+        snprintf(aside, sizeof(aside), "%s-aside", log->path);
+        assert_int_equal(rename(log->path, aside), 0);
+        assert_int_equal(mkdir(log->path, 0700), 0);
+        append_many(log, 1);
+        assert_int_equal(log->n_failed, 1);
+        assert_true(audit_is_failing(log->audit));
+        assert_int_equal(rmdir(log->path), 0);
+        assert_int_equal(rename(aside, log->path), 0);
+        append_many(log, 1);
+        assert_int_equal(log->n_failed, 1);
+        assert_true(line_says(log, 1, "resume", "1 lost since 2"));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                CASE(test_rotation),
+                CASE(test_rotation_that_fails_is_done_later),
+                CASE(test_what_was_lost_before_the_start),
+                CASE(test_changes_since_a_record),
+                CASE(test_renamed_file),
+                CASE(test_removed_file),
+                CASE(test_renamed_at_its_limit),
+                CASE(test_moved_and_no_other),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
