@@ -41,8 +41,7 @@ def new_key(key_type):
 
 
 @functools.lru_cache(maxsize=None)
-def key(key_type, which=0):
-    """As new_key, but the same one each time: making RSA keys takes long. Those are kept in the build, for other tests."""
+def _kept(key_type, which):
     if not key_type.startswith("rsa-") or "CERTBROKER_BUILD" not in os.environ:
         return new_key(key_type)
     path = pathlib.Path(os.environ["CERTBROKER_BUILD"], "tests/integration", f"{key_type}-{which}.pem")
@@ -53,6 +52,11 @@ def key(key_type, which=0):
         file.write(pem(made))
     os.replace(file.name, path)
     return made
+
+
+def key(key_type, which=0):
+    """As new_key, but the same one each time: making RSA keys takes long. Those are kept in the build, for other tests."""
+    return _kept(key_type, which)
 
 
 def algorithms_of(key_type):
