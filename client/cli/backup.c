@@ -8,26 +8,6 @@
 #include "show.h"
 #include "store.h"
 
-static int find_files(Cli *cli, char **ret_directory, char **ret_log)
-{
-        const char *directory = arguments_value(cli->arguments, "--state-directory");
-        const char *log = NULL;
-        json_t *config = NULL;
-        int r;
-
-        if (!directory) {
-                r = local_config(cli, &config);
-                if (r)
-                        return r;
-                directory = json_string_value(json_object_get(config, "state-directory"));
-                log = json_string_value(json_object_get(config, "audit-log"));
-        }
-        *ret_directory = strdup(directory ? directory : "");
-        *ret_log = strdup(log ? log : "");
-        json_decref(config);
-        return *ret_directory && *ret_log ? 0 : cli_out_of_memory(cli);
-}
-
 /* Whatever it is called: what is put there takes the place of what certbrokerd has open, or will rename. */
 static int check_place(Cli *cli, const char *file, const char *directory, const char *log)
 {
@@ -58,7 +38,7 @@ static int verb_backup(Cli *cli, const Arguments *arguments)
         uint64_t n_bytes = 0;
         int r;
 
-        r = find_files(cli, &directory, &log);
+        r = local_files(cli, &directory, &log);
         if (r == 0)
                 r = check_place(cli, file, directory, log);
         if (r == 0)
@@ -90,9 +70,7 @@ const Verb backup_verbs[] = {
           "state\n"
           "directory itself, so it is for root or the daemon's user, and needs no running daemon. "
           "To\n"
-          "restore: stop certbrokerd, put FILE in place of certbroker.sqlite in the state "
-          "directory,\n"
-          "remove certbroker.sqlite-wal and -shm, and start it.",
+          "restore: stop certbrokerd, run `certbroker restore FILE`, and start it.",
           "certbroker backup /root/certbroker-2027-01-31.sqlite" },
         { NULL },
 };

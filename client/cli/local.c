@@ -265,3 +265,23 @@ int local_config(Cli *cli, json_t **ret_config)
         running_deinit(&running);
         return r;
 }
+
+int local_files(Cli *cli, char **ret_directory, char **ret_log)
+{
+        const char *directory = arguments_value(cli->arguments, "--state-directory");
+        const char *log = NULL;
+        json_t *config = NULL;
+        int r;
+
+        if (!directory) {
+                r = local_config(cli, &config);
+                if (r)
+                        return r;
+                directory = json_string_value(json_object_get(config, "state-directory"));
+                log = json_string_value(json_object_get(config, "audit-log"));
+        }
+        *ret_directory = strdup(directory ? directory : "");
+        *ret_log = strdup(log ? log : "");
+        json_decref(config);
+        return *ret_directory && *ret_log ? 0 : cli_out_of_memory(cli);
+}

@@ -39,6 +39,7 @@ static const Noun nouns[] = {
           "the\n"
           "one before." },
         { "backup", backup_verbs, "a copy of the daemon's store, while it runs", "" },
+        { "restore", restore_verbs, "such a copy in place of the store, while it does not", "" },
         { "metrics", metrics_verbs, "the daemon's counters, for a monitoring system", "" },
 };
 

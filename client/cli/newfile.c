@@ -101,8 +101,6 @@ static int check_place(const char *path)
 
         if (r != -ENOENT)
                 return r >= 0 || r == -EBADF ? -ENOTSUP : r;
-        if (own_files_have(path))
-                return OWN_FILE;
         if (lstat(path, &st) < 0)
                 return errno == ENOENT ? 0 : -errno;
         if (S_ISDIR(st.st_mode))
@@ -111,6 +109,12 @@ static int check_place(const char *path)
 }
 
 int newfile_begin(NewFile *file, const char *path)
+{
+        *file = (NewFile){ .path = path, .fd = -1 };
+        return own_files_have(path) ? OWN_FILE : newfile_begin_own(file, path);
+}
+
+int newfile_begin_own(NewFile *file, const char *path)
 {
         const char *base = base_of(path);
         char *temporary;

@@ -16,6 +16,8 @@ typedef struct NewFile {
  * descriptor is, and another where something of certbrokerd's own is: they are not replaced. To be ended by newfile_deinit(), after failures too.
  */
 int newfile_begin(NewFile *file, const char *path);
+/* Also where something of certbrokerd's own is: for who replaces just that, while no certbrokerd runs. */
+int newfile_begin_own(NewFile *file, const char *path);
 int newfile_write(NewFile *file, const void *data, size_t n);
 /* Makes it durable, with this mode. */
 int newfile_finish(NewFile *file, mode_t mode);

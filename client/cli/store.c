@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads the daemon's store with SQLite, which lets a reader see one state of it while the daemon writes the
- * next. It never changes the store; of what is in it, it knows two notes, the end of the audit log and what that has lost,
+ * next. It never changes the store, and replaces it only while no daemon can start; of what is in it, it knows two notes, the end of the audit log and what that has lost,
  * and how to tell that a file is a store.
  */
 #include "store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "newfile.h"
@@ -18,6 +20,7 @@
 #define APPLICATION_ID "1128428404" /* 0x43427374, as the daemon's database.c has it */
 #define BUSY_MSEC      10000
 #define PAGES_AT_ONCE  1000
+#define COPY_MAX       (1 << 30)
 
 static int database_fail(Cli *cli, const char *file, sqlite3 *database)
 {
@@ -220,4 +223,160 @@ int store_copy(Cli *cli, const char *directory, const char *file, uint64_t *ret_
         r = copy_to(cli, from, &copy);
         (void)sqlite3_close(from);
         return r ? r : publish(cli, &copy, ret_n_bytes);
+}
+
+/* ------------------------------------------------------------------ restore */
+
+struct StoreCopy {
+        unsigned char *data; /* the database's, too */
+        size_t n;
+        sqlite3 *database;
+};
+
+StoreCopy *store_copy_free(StoreCopy *copy)
+{
+        if (!copy)
+                return NULL;
+        (void)sqlite3_close(copy->database);
+        sqlite3_free(copy->data);
+        free(copy);
+        return NULL;
+}
+
+static int read_all(int fd, unsigned char *data, size_t n)
+{
+        for (size_t at = 0; at < n;) {
+                ssize_t got = pread(fd, data + at, n - at, (off_t)at);
+
+                if (got < 0 && errno == EINTR)
+                        continue;
+                if (got <= 0)
+                        return got < 0 ? -errno : -EIO;
+                at += (size_t)got;
+        }
+        return 0;
+}
+
+/* By its bytes: SQLite would take what others have put beside it for its log. */
+static int read_copy(Cli *cli, const char *file, StoreCopy *copy)
+{
+        CLEANUP(close_fd) int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        struct stat st;
+        int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+
+        if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > COPY_MAX))
+                return cli_fail(cli, CB_FAILED, "%s is no copy of a store.", file);
+        if (r == 0) {
+                copy->n = (size_t)st.st_size;
+                copy->data = sqlite3_malloc64(copy->n);
+                r = copy->data ? read_all(fd, copy->data, copy->n) : -ENOMEM;
+        }
+        if (r)
+                return cli_fail(cli, r == -ENOENT ? CB_NOT_FOUND : r, "%s cannot be read: %s", file,
+                                strerror(-r));
+        set_file_format(copy->data, copy->n);
+        if (sqlite3_open(":memory:", &copy->database) != SQLITE_OK ||
+            sqlite3_deserialize(copy->database, "main", copy->data, (sqlite3_int64)copy->n,
+                                (sqlite3_int64)copy->n, SQLITE_DESERIALIZE_READONLY) != SQLITE_OK)
+                return database_fail(cli, file, copy->database);
+        return check_copy(cli, copy->database);
+}
+
+int store_load(Cli *cli, const char *file, StoreCopy **ret_copy)
+{
+        CLEANUP(store_copy_freep) StoreCopy *copy = calloc(1, sizeof(*copy));
+        int r = copy ? read_copy(cli, file, copy) : cli_out_of_memory(cli);
+
+        if (r)
+                return r;
+        *ret_copy = TAKE(copy);
+        return 0;
+}
+
+uint64_t store_copy_audit_seq(const StoreCopy *copy)
+{
+        char note[128];
+        uint64_t seq;
+
+        return read_text(copy->database, "SELECT value FROM note WHERE key = 'audit/head'", note,
+                         sizeof(note)) == 0 &&
+                               sscanf(note, "%" SCNu64, &seq) == 1
+                       ? seq
+                       : 0;
+}
+
+int store_lock(Cli *cli, const char *directory, int *ret_fd)
+{
+        CLEANUP(free_text) char *name = NULL;
+        CLEANUP(close_fd) int fd = -1;
+
+        if (asprintf(&name, "%s/lock", directory) < 0) {
+                name = NULL;
+                return cli_out_of_memory(cli);
+        }
+        fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0)
+                return cli_fail(cli, errno == EACCES ? CB_ACCESS_DENIED : CB_NOT_FOUND,
+                                "%s is no state directory of certbrokerd's: %s: %s", directory, name,
+                                strerror(errno));
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+                return cli_fail(cli, CB_IN_USE,
+                                "certbrokerd is using %s: stop it first (systemctl stop certbrokerd).",
+                                directory);
+        *ret_fd = fd;
+        fd = -1;
+        return 0;
+}
+
+/* The store first: in between there is none, which certbrokerd notices, and never an older one without its log. */
+static int move_aside(const char *store)
+{
+        static const char *const suffixes[] = { "", "-wal", "-shm" };
+
+        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
+                CLEANUP(free_text) char *from = NULL, *to = NULL;
+
+                if (asprintf(&from, "%s%s", store, suffixes[i]) < 0) {
+                        from = NULL;
+                        return -ENOMEM;
+                }
+                if (asprintf(&to, "%s.replaced%s", store, suffixes[i]) < 0) {
+                        to = NULL;
+                        return -ENOMEM;
+                }
+                if (rename(from, to) < 0 && (errno != ENOENT || unlink(to) < 0) && errno != ENOENT)
+                        return -errno;
+        }
+        return 0;
+}
+
+/* It is to be the directory's owner's, as what was there. */
+static int put_file(const StoreCopy *copy, const char *directory, const char *store, NewFile *file)
+{
+        struct stat st;
+        int r = stat(directory, &st) < 0 ? -errno : newfile_begin_own(file, store);
+
+        if (r == 0)
+                r = newfile_write(file, copy->data, copy->n);
+        if (r == 0 && st.st_uid != geteuid() && fchown(file->fd, st.st_uid, st.st_gid) < 0)
+                r = -errno;
+        if (r == 0)
+                r = newfile_finish(file, 0600);
+        if (r == 0)
+                r = move_aside(store);
+        return r == 0 ? newfile_place(file) : r;
+}
+
+int store_put(Cli *cli, const StoreCopy *copy, const char *directory)
+{
+        CLEANUP(newfile_deinit) NewFile file = { .fd = -1 };
+        CLEANUP(free_text) char *store = NULL;
+        int r;
+
+        if (asprintf(&store, "%s/%s", directory, STORE_FILE) < 0) {
+                store = NULL;
+                return cli_out_of_memory(cli);
+        }
+        r = put_file(copy, directory, store, &file);
+        return r ? cli_fail(cli, r, "%s cannot be replaced: %s", store, newfile_reason(r)) : 0;
 }

@@ -10,5 +10,17 @@ int store_read_audit_head(Cli *cli, const char *directory, uint64_t *ret_seq, ch
 /* How many records were lost that the log does not tell of yet; 0 where nobody knows. */
 uint64_t store_read_lost(const char *directory);
 
+/* A copy of a store, whole and in memory. */
+typedef struct StoreCopy StoreCopy;
+int store_load(Cli *cli, const char *file, StoreCopy **ret_copy);
+StoreCopy *store_copy_free(StoreCopy *copy);
+DEFINE_CLEANUP(StoreCopy *, store_copy_free)
+/* Where its audit log ended, or a moment before; 0: it knows of none. */
+uint64_t store_copy_audit_seq(const StoreCopy *copy);
+/* Held, no certbrokerd starts there; CB_IN_USE: one runs. */
+int store_lock(Cli *cli, const char *directory, int *ret_fd);
+/* In place of the store in DIRECTORY, which becomes certbroker.sqlite.replaced. */
+int store_put(Cli *cli, const StoreCopy *copy, const char *directory);
+
 /* Copies it to `file` while the daemon goes on writing; `file` appears whole or not at all, with mode 0600. */
 int store_copy(Cli *cli, const char *directory, const char *file, uint64_t *ret_n_bytes);

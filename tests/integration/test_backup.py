@@ -12,7 +12,7 @@ import threading
 import pki
 import pytest
 
-from broker import CLI, memfd
+from broker import CLI, memfd, wait_until
 
 
 def run(broker, *arguments, status=0):
@@ -27,11 +27,7 @@ def backup(broker, file, status=0):
 
 def restore(broker, file):
     """As docs/operations.md says."""
-    store = broker.state / "certbroker.sqlite"
-    store.write_bytes(file.read_bytes())
-    store.chmod(0o600)
-    for suffix in ("-wal", "-shm"):
-        (broker.state / f"certbroker.sqlite{suffix}").unlink(missing_ok=True)
+    return run(broker, "restore", file, "--config", broker.config).stdout.decode()
 
 
 def test_backup_and_restore(broker):
@@ -63,6 +59,15 @@ def test_backup_and_restore(broker):
     assert run(broker, "audit", "verify")
 
 
+def wait_synced(broker):
+    """Until the store knows the end of the log."""
+    def is_synced():
+        with sqlite3.connect(f"file:{broker.state}/certbroker.sqlite?mode=ro", uri=True) as store:
+            row = store.execute("SELECT value FROM note WHERE key = 'audit/head'").fetchone()
+        return row and int(row[0].split()[0]) == len((broker.state / "audit.jsonl").read_bytes().splitlines())
+    wait_until(is_synced, "the store knows the end of the log")
+
+
 def store_of_yesterday(broker):
     """A backup, then what an administrator may do in a day, and the restore."""
     for id in ("rotated", "disabled", "deleted", "kept"):
@@ -72,6 +77,7 @@ def store_of_yesterday(broker):
         broker.import_new(id, replace=True)
     broker.create_backend("orders", "kept")
     file = broker.folder / "backup.sqlite"
+    wait_synced(broker)
     backup(broker, file)
     broker.import_new("rotated", replace=True)
     broker.certificate("rotated", "Retire", "t", 1)
@@ -86,8 +92,9 @@ def store_of_yesterday(broker):
     for _ in range(20):
         broker.sign("kept", "ecdsa-sha256", bytes(32))
     broker.stop()
-    restore(broker, file)
+    told = restore(broker, file)
     broker.start()
+    return told
 
 
 def rollbacks(broker):
@@ -137,6 +144,59 @@ def test_an_older_store_is_said_to_be(broker):
     assert len(reasons) == 1 and "older than the audit log" in reasons[0]
     broker.manager("Reload")
     assert not [row for row in broker.cli_json("status")["attention"] if row["object"] == "store"]
+
+
+def test_restore_says_what_it_undoes(broker):
+    told = store_of_yesterday(broker)
+    lines = [line.split(maxsplit=2)[2] for line in told.splitlines() if line.startswith("20")]
+    assert [" ".join(line.split()) for line in lines] == [
+        "ImportCertificate certificate/rotated generation 2", "Retire certificate/rotated generation 1 (stays so)",
+        "Retire certificate/retired generation 1 (stays so)", "SetEnabled certificate/disabled (stays so)",
+        "SetEnabled certificate/kept (stays so)", "SetEnabled certificate/kept", "Delete certificate/deleted (stays so)",
+        "Delete certificate/again (stays so)", "ImportCertificate certificate/again generation 1",
+        "ImportCertificate certificate/later generation 1"]
+    assert "10 changes since" in told and "certbroker.sqlite.replaced" in told
+    store = broker.state / "certbroker.sqlite"
+    assert store.stat().st_mode & 0o777 == 0o600 and store.stat().st_uid == broker.state.stat().st_uid
+    with sqlite3.connect(f"file:{store}.replaced?mode=ro", uri=True) as before:
+        assert ("later",) in before.execute("SELECT id FROM certificate").fetchall(), "what was there is kept"
+
+
+def test_restore_is_for_a_store_and_while_certbrokerd_is_stopped(broker):
+    broker.import_new("client")
+    file = broker.folder / "copy"
+    wait_synced(broker)
+    backup(broker, file)
+    done = run(broker, "restore", file, "--config", broker.config, status=5)
+    assert b"stop it first" in done.stderr
+    broker.stop()
+    before = (broker.state / "certbroker.sqlite").read_bytes()
+    (broker.folder / "torn").write_bytes(file.read_bytes()[:-4096])
+    (broker.folder / "text").write_text("no store" * 100)
+    for name, status in (("torn", 1), ("text", 1), ("nowhere", 3)):
+        run(broker, "restore", broker.folder / name, "--config", broker.config, status=status)
+    run(broker, "restore", file, "--state-directory", broker.folder, status=3)
+    assert (broker.state / "certbroker.sqlite").read_bytes() == before
+    assert b"Nothing has changed" in run(broker, "restore", file, "--config", broker.config).stdout
+    broker.start()
+    assert broker.list_ids() == ["client"]
+
+
+def test_restore_asks_on_a_terminal(broker):
+    broker.import_new("client")
+    file = broker.folder / "copy"
+    backup(broker, file)
+    broker.stop()
+    before = (broker.state / "certbroker.sqlite").stat().st_ino
+    for answer, options, status in ((b"no\n", (), 1), (b"", ("--yes",), 0)):
+        master, slave = os.openpty()
+        os.write(master, answer)
+        done = subprocess.run([str(CLI), "restore", str(file), "--config", str(broker.config), *options], stdin=slave,
+                              env=broker.environment(), capture_output=True, check=False, timeout=60)
+        os.close(slave)
+        os.close(master)
+        assert done.returncode == status and (b"Type yes" in done.stdout) == (not options), done
+        assert ((broker.state / "certbroker.sqlite").stat().st_ino == before) == (status != 0)
 
 
 def test_a_crash_is_no_older_store(broker):
