@@ -10,7 +10,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import ME, SOFTHSM, certificate_path
+from broker import ME, SANITIZED, SOFTHSM, certificate_path
 from conftest import Signals
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -57,7 +57,9 @@ def round_trip(broker, key_type):
     assert broker.certificate_properties("client")["Extractable"]
     before = len(broker.token_objects())
 
-    for passphrase in (b"secret", "Schlüssel mit Leerzeichen\n".encode(), b""):
+    passphrases = b"secret", "Schlüssel mit Leerzeichen\n".encode(), b""
+    # Derivations from them are slow with sanitizers: there, not every type with every passphrase.
+    for passphrase in passphrases if key_type == "rsa-2048" or not SANITIZED else passphrases[:1]:
         typed = passphrase.removesuffix(b"\n")
         bundle = export(broker, "client", "pkcs12", passphrase)
         read = pkcs12.load_pkcs12(bundle, typed)

@@ -112,13 +112,20 @@ static int read_back(const Made *made, Secret *file, const char *passphrase)
         return 0;
 }
 
+/* A derivation of a key from a passphrase takes several times as long: there, not every key with every passphrase. */
+#ifdef __SANITIZE_ADDRESS__
+#define EACH_WITH_EACH false
+#else
+#define EACH_WITH_EACH true
+#endif
+
 static void what_is_written_is_read(void **state)
 {
         static const char *const passphrases[] = { "secret", "", "Schlüssel 鍵" };
         const Made *const all[] = { &pki.rsa, &pki.ec, &pki.ed };
 
         for (size_t i = 0; i < ELEMENTSOF(all); i++)
-                for (size_t k = 0; k < ELEMENTSOF(passphrases); k++)
+                for (size_t k = 0; k < ELEMENTSOF(passphrases) && (k == 0 || i == 0 || EACH_WITH_EACH); k++)
                         for (ExportFormat f = EXPORT_NONE + 1; f < _EXPORT_FORMAT_N; f++) {
                                 CLEANUP(secret_freep) Secret *file = NULL;
 
