@@ -186,7 +186,7 @@ static int check_all(Rollback *rollback)
                 else if (past->kind == OBJECT_BACKEND)
                         rollback->n_backends += past->is_deleted ? is_there : past->is_made && !is_there;
         }
-        return r;
+        return r == 0 ? manage_withhold_all(rollback->manage) : r;
 }
 
 /* In the log's record and in the journal; false: the store fits the log. */

@@ -28,7 +28,7 @@ static int end_line(int fd, off_t *size)
         return 0;
 }
 
-static int open_file(const char *path, bool ends_line, struct stat *ret_status)
+static int open_file(const char *path, bool is_anew, struct stat *ret_status)
 {
         int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         int r = 0;
@@ -37,9 +37,9 @@ static int open_file(const char *path, bool ends_line, struct stat *ret_status)
                 return -errno;
         if (fstat(fd, ret_status) < 0)
                 r = -errno;
-        else if (!S_ISREG(ret_status->st_mode))
-                r = -ENOTSUP;
-        else if (ends_line)
+        else if (is_anew && !S_ISREG(ret_status->st_mode))
+                r = -ENOTSUP; /* nobody has configured that */
+        else if (is_anew)
                 r = end_line(fd, &ret_status->st_size);
         if (r == 0)
                 return fd;

@@ -42,6 +42,7 @@ struct Manage {
         Map intents;    /* the note's key → Intent: intent.c */
         Map refreshing; /* certificate → Refreshing: the look-up that others join */
         LIST_HEAD(, Claim) claims;
+        StoreChange *withholding; /* at start: withhold.c */
         Map served;     /* source → when it served last, as the store has it: served.c */
 };
 

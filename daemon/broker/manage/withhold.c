@@ -18,18 +18,23 @@ static void on_stored(void *userdata, const Failure *failure)
                           failure->text);
 }
 
-static int store(Manage *manage, const Certificate *certificate)
+/* All of them are one change. */
+static int add(Manage *manage, const Certificate *certificate)
 {
-        CLEANUP(store_change_freep) StoreChange *change = NULL;
+        int r = manage->withholding ? 0 : store_change_new(manage->store, &manage->withholding);
+
+        return r == 0 ? store_change_put_certificate(manage->withholding, certificate) : r;
+}
+
+int manage_withhold_all(Manage *manage)
+{
         int r;
 
-        r = store_change_new(manage->store, &change);
+        if (!manage->withholding)
+                return 0;
+        r = store_commit(manage->withholding, on_stored, NULL);
         if (r == 0)
-                r = store_change_put_certificate(change, certificate);
-        if (r == 0)
-                r = store_commit(change, on_stored, NULL);
-        if (r == 0)
-                TAKE(change);
+                (void)TAKE(manage->withholding);
         return r;
 }
 
@@ -52,6 +57,6 @@ int manage_withhold(Manage *manage, const char *id, bool disables, const uint64_
                 if (generation)
                         generation->retired = true;
         }
-        r = store(manage, next);
+        r = add(manage, next);
         return r < 0 ? r : change_apply_certificate(manage, TAKE(next));
 }
