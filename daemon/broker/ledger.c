@@ -271,6 +271,7 @@ static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure 
                                failure);
         if (r != 0)
                 return r;
+        lane_drain(lane); /* a gap in a log that is full has begun another file, and the store is yet to be read */
         if (audit_problem(ledger->audit)[0])
                 log_error("audit log: %s", audit_problem(ledger->audit));
         ledger->oldest = remembered.oldest;

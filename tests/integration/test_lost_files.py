@@ -131,6 +131,23 @@ def test_a_log_that_is_removed_is_said_to_be(broker):
     verify(broker, status=1)
 
 
+def test_a_gap_in_a_log_that_is_full(stopped):
+    """The record that says so is the first of another file, and certbrokerd starts all the same."""
+    broker = stopped
+    broker.configure(broker='  audit-max-size = "4KiB";')
+    broker.start()
+    broker.import_new("client")
+    log = broker.state / "audit.jsonl"
+    while log.stat().st_size < 4096:
+        sign(broker)
+    broker.stop()
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:-1]) + lines[-1].replace(b'"ok"', b'"OK"'))
+    broker.start()
+    assert records_of(broker)[0]["event"] == "gap" and (broker.state / "audit.jsonl.1").exists()
+    assert sign(broker) and broker.list_ids() == ["client"]
+
+
 @pytest.fixture
 def losing(stopped):
     """A daemon that goes on without its log, which a folder is in the place of."""
