@@ -41,14 +41,29 @@ int object_list_append(ObjectList *list, const ObjectList *more)
 
 void objects_begin(Session *session)
 {
-        if (session->token->slot.brittle)
-                pthread_mutex_lock(&session->token->objects_lock);
+        Token *token = session->token;
+
+        if (!token->slot.brittle)
+                return;
+        pthread_mutex_lock(&token->objects_lock);
+        token->n_signs_wait += !session->manages;
+        while (token->objects_busy || (session->manages && token->n_signs_wait > 0))
+                pthread_cond_wait(&token->objects_free, &token->objects_lock);
+        token->n_signs_wait -= !session->manages;
+        token->objects_busy = true;
+        pthread_mutex_unlock(&token->objects_lock);
 }
 
 void objects_end(Session *session)
 {
-        if (session->token->slot.brittle)
-                pthread_mutex_unlock(&session->token->objects_lock);
+        Token *token = session->token;
+
+        if (!token->slot.brittle)
+                return;
+        pthread_mutex_lock(&token->objects_lock);
+        token->objects_busy = false;
+        pthread_cond_broadcast(&token->objects_free);
+        pthread_mutex_unlock(&token->objects_lock);
 }
 
 static int collect(Session *session, size_t n_max, ObjectList *list, Failure *failure)

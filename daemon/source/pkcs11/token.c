@@ -232,6 +232,7 @@ int token_init(Token *token, char *const *settings, const DriverHost *host, Fail
         pthread_mutex_init(&token->lock, NULL);
         pthread_mutex_init(&token->call_lock, NULL);
         pthread_mutex_init(&token->objects_lock, NULL);
+        pthread_cond_init(&token->objects_free, NULL);
         pthread_mutex_init(&token->login_lock, NULL);
         pthread_condattr_init(&attributes);
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);

@@ -58,7 +58,13 @@ typedef struct Token {
         bool login_required;
 
         pthread_mutex_t call_lock; /* held around every call where slot.serial */
-        pthread_mutex_t objects_lock; /* held around those that make, destroy, find or read objects where slot.brittle */
+
+        /* one call that makes, destroys, finds or reads objects at a time, where slot.brittle */
+        pthread_mutex_t objects_lock;
+        pthread_cond_t objects_free;
+        bool objects_busy;
+        unsigned n_signs_wait; /* for that: who signs goes first */
+
         pthread_mutex_t
                 login_lock; /* one log-in for a signature at a time: a wrong PIN is tried once */
 
