@@ -166,7 +166,7 @@ static int take(Session *session, Failure *failure)
                         return 0;
                 if (rv_row(rv)->status != CB_LIMIT_EXCEEDED) {
                         r = session_fail(session, rv, "C_OpenSession", "open a session", failure);
-                        token_note_fault(session->token, rv);
+                        token_note_fault(session->token, rv, session->manages);
                         release(session, true);
                         return r;
                 }
@@ -180,7 +180,7 @@ static void give(Session *session)
         bool broken = session->fault != CKR_OK;
 
         if (broken) {
-                token_note_fault(session->token, session->fault);
+                token_note_fault(session->token, session->fault, session->manages);
                 (void)session->f->C_CloseSession(session->handle);
         }
         release(session, broken);

@@ -186,7 +186,11 @@ static void note_odd(Token *token)
         pthread_mutex_unlock(&token->lock);
 }
 
-void token_note_fault(Token *token, unsigned long rv)
+/*
+ * What management cannot do is no reason to give the token up: one that is full says CKR_FUNCTION_FAILED to each key
+ * that it is to take, as SoftHSM does, and signs. A token that cannot sign either is found out by whoever signs.
+ */
+void token_note_fault(Token *token, unsigned long rv, bool manages)
 {
         CK_TOKEN_INFO info = { 0 };
         RvClass class = rv_class(rv);
@@ -203,7 +207,7 @@ void token_note_fault(Token *token, unsigned long rv)
         look_rv = token->slot.f->C_GetTokenInfo(token->slot.id, &info);
         if (look_rv != CKR_OK)
                 bring_down(token, "C_GetTokenInfo", look_rv);
-        else if (class == RV_CLASS_FAULT && too_many_faults(token))
+        else if (class == RV_CLASS_FAULT && !manages && too_many_faults(token))
                 bring_down(token, NULL, rv);
 }
 

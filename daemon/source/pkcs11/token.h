@@ -106,7 +106,7 @@ int token_ask(Token *token, TokenWant want, uint64_t deadline_usec, Failure *fai
 int token_unlock(Token *token, Secret *pin, uint64_t deadline_usec, Failure *failure);
 
 /* A failed call, while the session is still taken: is the token still there? Counts; may end the token. */
-void token_note_fault(Token *token, unsigned long rv);
+void token_note_fault(Token *token, unsigned long rv, bool manages);
 /* The kept PIN was refused for a single signature (taken): locks the source at once. */
 void token_note_refusal(Token *token, Secret *pin);
 void token_note_success(Token *token);
