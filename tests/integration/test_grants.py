@@ -89,6 +89,7 @@ def test_what_may_not_be_read_does_not_exist(house):
 
     hidden = asked("billing")
     assert hidden == asked("missing")
+    assert {answer["error"] for answer in hidden} == {ERROR + "NotFound"}, hidden
     thumbprint = str(house.certificate_properties("billing")["Thumbprint"])
     one, other = house.as_user("nobody", [ROOT, MANAGER, "GetCertificate", "s", thumbprint],
                                [ROOT, MANAGER, "GetCertificate", "s", "0" * 40])
