@@ -307,6 +307,24 @@ def test_a_log_that_cannot_be_written_refuses(full_disk, refused, sync):
     assert_chain(lines_of(broker.state / "audit.jsonl"))
 
 
+def test_nothing_is_done_that_could_not_be_recorded(broker, refused):
+    """Also where the store could be written: it is asked for before anything is done."""
+    broker.import_new("client")
+    log, aside = broker.state / "audit.jsonl", broker.state / "aside"
+    log.rename(aside)
+    log.mkdir()
+    refused("Failed", broker.sign, "client", "ecdsa-sha256", bytes(32))
+    refused("Failed", broker.certificate, "client", "SetEnabled", "b", False)
+    refused("Failed", broker.create_backend, "orders", "client")
+    refused("Failed", broker.import_new, "another")
+    log.rmdir()
+    aside.rename(log)
+    broker.restart()
+    assert broker.list_ids() == ["client"] and broker.certificate_properties("client")["State"] == "active"
+    broker.create_backend("orders", "client")
+    assert_chain(lines_of(log))
+
+
 def test_how_it_is_is_told_without_a_log(full_disk, refused):
     """Just while nothing can be recorded it is asked what is wrong."""
     broker = full_disk("refuse")
