@@ -324,8 +324,9 @@ static int host_on_packet(Host *host, const void *packet, size_t n, const int fd
                 wire_request_deinit(&request);
                 return r;
         }
-        if (request.operation == WIRE_ANSWER) {
-                asks_answer(&host->asks, &request);
+        if (request.operation == WIRE_ANSWER || request.operation == WIRE_PING) {
+                if (request.operation == WIRE_ANSWER)
+                        asks_answer(&host->asks, &request);
                 host_refuse(host, request.id, &failure); /* status 0: taken */
                 wire_request_deinit(&request);
                 return 0;

@@ -266,6 +266,7 @@ static bool is_slow(const Job *job)
         case WIRE_UNLOCK:
         case WIRE_REFRESH:
         case WIRE_ANSWER:
+        case WIRE_PING:
         case _WIRE_OPERATION_N:
                 break;
         }

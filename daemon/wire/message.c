@@ -31,7 +31,7 @@ static const char *const operation_names[_WIRE_OPERATION_N] = {
         [WIRE_INSTALL] = "install",       [WIRE_REQUEST] = "request",
         [WIRE_DESTROY] = "destroy",       [WIRE_EXPORT] = "export",
         [WIRE_UNLOCK] = "unlock",         [WIRE_REFRESH] = "refresh",
-        [WIRE_ANSWER] = "answer",
+        [WIRE_ANSWER] = "answer",         [WIRE_PING] = "ping",
 };
 
 const char *wire_operation_name(WireOperation operation)
@@ -57,7 +57,8 @@ void wire_request_init(WireRequest *request, WireOperation operation)
 {
         *request = (WireRequest){ .operation = operation,
                                   .manages = operation != WIRE_SIGN && operation != WIRE_DECRYPT &&
-                                             operation != WIRE_CONFIGURE && operation != WIRE_ANSWER };
+                                             operation != WIRE_CONFIGURE && operation != WIRE_ANSWER &&
+                                             operation != WIRE_PING };
         fds_init(request->fds);
 }
 

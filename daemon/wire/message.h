@@ -17,7 +17,7 @@
 #include "core/algorithm.h"
 #include "core/breaker.h"
 
-#define WIRE_VERSION     4
+#define WIRE_VERSION     5
 #define WIRE_PACKET_MAX  (176 * 1024) /* fits an unprivileged socket buffer */
 #define WIRE_FDS_MAX     2
 #define WIRE_TEXT_MAX    4096
@@ -50,6 +50,7 @@ typedef enum WireOperation {
         WIRE_REFRESH,   /* look again for token and keys */
         WIRE_ANSWER,    /* to what the process asked: generation = its number; name = why not, absent: done;
                            input = signature, chain */
+        WIRE_PING,      /* answered at once by who reads: the process is there */
         _WIRE_OPERATION_N
 } WireOperation;
 

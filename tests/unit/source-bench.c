@@ -53,6 +53,7 @@ const SourcesTiming quick = {
         .hang_grace_usec = 50 * USEC_PER_MSEC,
         .eof_grace_usec = 5 * USEC_PER_SEC,
         .stop_usec = 100 * USEC_PER_MSEC,
+        .heartbeat_usec = 5 * USEC_PER_SEC,
 };
 
 void bench_open_with(Bench *bench, const char *helper)

@@ -48,7 +48,7 @@ static void test_hung_process(void **state)
         await_answer(&bench, &other);
         assert_int_equal(other.status, CB_SOURCE_UNAVAILABLE);
         assert_non_null(strstr(other.text, "hung"));
-        assert_int_equal(source_state(source), SOURCE_UNAVAILABLE);
+        assert_int_equal(source_state(source), SOURCE_STARTING);
         assert_non_null(strstr(source_last_error(source), "hung"));
         assert_int_equal(silent.n, 1);
 
@@ -105,7 +105,7 @@ static void test_crash(void **state)
         assert_int_equal(waiting.status, CB_SOURCE_UNAVAILABLE);
         /* A sanitizer's runtime turns the signal into an exit: either way the end is told. */
         assert_non_null(strstr(crash.text, "its process "));
-        assert_int_equal(source_state(source), SOURCE_UNAVAILABLE);
+        assert_int_equal(source_state(source), SOURCE_STARTING);
 
         /* The other one never noticed. */
         sign(&bench, sources_find(bench.sources, "other"), "echo", &echo);
@@ -114,6 +114,65 @@ static void test_crash(void **state)
 
         bench_await(&bench, "hsm", SOURCE_READY);
         assert_string_equal(source_last_error(source), "");
+        bench_close(&bench);
+}
+
+/* After a good life the next process is there at once, and requests wait for it; after a short one not. */
+static void test_first_restart_is_at_once(void **state)
+{
+        SourcesTiming slow = quick;
+        Bench bench;
+        Source *source;
+        Answer crash, waits;
+        Failure failure = { 0 };
+
+        (void)state;
+        bench_open(&bench);
+        slow.backoff_first_usec = 3600 * USEC_PER_SEC;
+        sources_set_timing(bench.sources, &slow);
+        bench_configure(&bench, "hsm", NULL);
+        source = bench_await(&bench, "hsm", SOURCE_READY);
+        sign(&bench, source, "crash", &crash);
+        await_answer(&bench, &crash);
+        assert_int_equal(crash.status, CB_SOURCE_UNAVAILABLE);
+        assert_int_equal(submit(&bench, source, WIRE_SIGN, "echo", 0, &waits, &failure), 0);
+        await_answer(&bench, &waits);
+        assert_int_equal(waits.status, 0);
+
+        bench_await(&bench, "hsm", SOURCE_READY);
+        sign(&bench, source, "crash", &crash);
+        await_answer(&bench, &crash);
+        assert_int_equal(source_state(source), SOURCE_UNAVAILABLE);
+        assert_non_null(strstr(source_last_error(source), "it is started again in "));
+        assert_int_equal(submit(&bench, source, WIRE_SIGN, "echo", 0, &waits, &failure),
+                         CB_SOURCE_UNAVAILABLE);
+        bench_close(&bench);
+}
+
+/* Nobody asks it for anything, and still it is found; one that lives is left alone. */
+static void test_idle_process_that_stands_still(void **state)
+{
+        SourcesTiming attentive = quick;
+        Bench bench;
+        Source *source, *other;
+        pid_t pid, other_pid;
+
+        (void)state;
+        bench_open(&bench);
+        attentive.heartbeat_usec = 200 * USEC_PER_MSEC;
+        sources_set_timing(bench.sources, &attentive);
+        bench_configure(&bench, "hsm", "other");
+        source = bench_await(&bench, "hsm", SOURCE_READY);
+        other = bench_await(&bench, "other", SOURCE_READY);
+        pid = source_pid(source);
+        other_pid = source_pid(other);
+        assert_int_equal(kill(pid, SIGSTOP), 0);
+        bench_await(&bench, "hsm", SOURCE_STARTING);
+        assert_non_null(strstr(source_last_error(source), "stood still"));
+        bench_await(&bench, "hsm", SOURCE_READY);
+        assert_int_not_equal(source_pid(source), pid);
+        assert_int_equal(source_pid(other), other_pid);
+        assert_int_equal(source_state(other), SOURCE_READY);
         bench_close(&bench);
 }
 
@@ -131,7 +190,7 @@ static void test_last_words_count(void **state)
         await_answer(&bench, &words);
         assert_int_equal(words.status, 0);
         assert_string_equal(words.output, "last words");
-        bench_await(&bench, "hsm", SOURCE_UNAVAILABLE);
+        bench_await(&bench, "hsm", SOURCE_STARTING);
         assert_non_null(strstr(source_last_error(source), "ended with status 3"));
         bench_close(&bench);
 }
@@ -246,7 +305,7 @@ static void test_stopped_process(void **state)
         }
         assert_int_equal(r, CB_LIMIT_EXCEEDED);
         assert_non_null(strstr(failure.text, "keep up"));
-        bench_await(&bench, "hsm", SOURCE_UNAVAILABLE);
+        bench_await(&bench, "hsm", SOURCE_STARTING);
         bench_await(&bench, "hsm", SOURCE_READY);
         for (unsigned i = 0; i < n; i++)
                 assert_int_equal(answers[i].n, 1);
@@ -328,6 +387,8 @@ static int run(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_hung_process),    cmocka_unit_test(test_late_answer),
+                cmocka_unit_test(test_first_restart_is_at_once),
+                cmocka_unit_test(test_idle_process_that_stands_still),
                 cmocka_unit_test(test_crash),           cmocka_unit_test(test_last_words_count),
                 cmocka_unit_test(test_crash_loop),      cmocka_unit_test(test_refused_settings),
                 cmocka_unit_test(test_missing_helper),  cmocka_unit_test(test_limit),

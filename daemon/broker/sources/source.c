@@ -29,7 +29,7 @@
 
 /* --- state, as callers see it --- */
 
-static void source_set_state(Source *source, SourceState state, const char *text)
+static void source_set_state(Source *source, SourceState state, enum log_level level, const char *text)
 {
         CLEANUP(freep) char *escaped = NULL;
         bool same = state == source->state;
@@ -47,12 +47,16 @@ static void source_set_state(Source *source, SourceState state, const char *text
         source->last_error = TAKE(escaped);
         if (source->leaving)
                 return;
-        log_line(state == SOURCE_READY || state == SOURCE_STARTING ? LOG_LEVEL_INFO
-                                                                   : LOG_LEVEL_WARNING,
-                 "source '%s' is %s%s%s", source_name(source), source_state_name(state),
+        log_line(level, "source '%s' is %s%s%s", source_name(source), source_state_name(state),
                  *source_last_error(source) ? ": " : "", source_last_error(source));
         if (source->sources->events.changed)
                 source->sources->events.changed(source->sources->userdata, source);
+}
+
+static enum log_level level_of(SourceState state)
+{
+        return state == SOURCE_READY || state == SOURCE_STARTING ? LOG_LEVEL_INFO
+                                                                 : LOG_LEVEL_WARNING;
 }
 
 void source_on_event(Source *source, const WireReply *reply)
@@ -63,7 +67,7 @@ void source_on_event(Source *source, const WireReply *reply)
                           source_state_name(source->state), source_state_name(reply->state));
                 return;
         }
-        source_set_state(source, reply->state, reply->state_text);
+        source_set_state(source, reply->state, level_of(reply->state), reply->state_text);
 }
 
 /* --- phases of the process --- */
@@ -89,6 +93,7 @@ static void phase_enter(Source *source, Phase phase)
         assert_always(phase_may_follow[source->phase][phase]);
         source->phase = phase;
         (void)sd_event_source_set_enabled(source->phase_timer, SD_EVENT_OFF);
+        heartbeat_end(source);
         switch (phase) {
         case PHASE_WAITING:
                 if (source->leaving)
@@ -97,7 +102,9 @@ static void phase_enter(Source *source, Phase phase)
                         source_arm_phase(source, source->restart_usec);
                 return;
         case PHASE_CONFIGURING:
+                return;
         case PHASE_RUNNING:
+                heartbeat_begin(source);
                 return;
         case PHASE_STOPPING:
                 source->killed = false;
@@ -160,6 +167,7 @@ static void source_close(Source *source)
 
 /* --- the end of a process --- */
 
+/* 0: at once, for the first that dies after a good life. */
 static uint64_t source_next_delay(Source *source)
 {
         const SourcesTiming *timing = &source->sources->timing;
@@ -171,6 +179,8 @@ static uint64_t source_next_delay(Source *source)
                 source->n_deaths = 0;
         }
         source->deaths_usec[source->n_deaths++ % SOURCE_DEATHS_MAX] = now_usec;
+        if (source->n_deaths == 1)
+                return 0;
         if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
                 random = (uint32_t)now_usec;
         delay_usec = backoff_next_usec(&source->backoff, random);
@@ -182,10 +192,12 @@ static uint64_t source_next_delay(Source *source)
         return delay_usec;
 }
 
-/* Gives the process up: killed if it is there, its requests answered, the next one waited for. */
+/*
+ * Gives the process up: killed if it is there, its requests answered, the next one waited for. Where that is started at
+ * once, new requests wait for it, as at the first start.
+ */
 void source_lost(Source *source, const char *why)
 {
-        SourceState state = source->state == SOURCE_LOCKED ? SOURCE_LOCKED : SOURCE_UNAVAILABLE;
         char text[SOURCE_TEXT_MAX];
 
         source_close(source);
@@ -194,12 +206,17 @@ void source_lost(Source *source, const char *why)
                 (void)starter_kill(source->sources->starter, source->process);
         phase_enter(source, source->process > 0 ? PHASE_STOPPING : PHASE_WAITING);
 
-        snprintf(text, sizeof(text), "%s; it is started again in %" PRIu64 " s", why,
-                 (source->restart_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
-        if (state == SOURCE_LOCKED)
+        if (source->restart_usec == 0)
+                snprintf(text, sizeof(text), "%s; it is started again", why);
+        else
+                snprintf(text, sizeof(text), "%s; it is started again in %" PRIu64 " s", why,
+                         (source->restart_usec + USEC_PER_SEC - 1) / USEC_PER_SEC);
+        if (source->state == SOURCE_LOCKED)
                 log_warning("source '%s': %s", source_name(source), text);
         else
-                source_set_state(source, state, text);
+                source_set_state(source,
+                                 source->restart_usec == 0 ? SOURCE_STARTING : SOURCE_UNAVAILABLE,
+                                 LOG_LEVEL_WARNING, text);
         source_answer_all(source, why);
 }
 
@@ -312,6 +329,8 @@ void source_spawn(Source *source)
         }
         if (r >= 0)
                 r = source_send_settings(source);
+        if (r == CB_SOURCE_UNAVAILABLE && source->process > 0)
+                return; /* it has ended already: how, is about to be reported */
         if (r != 0) {
                 snprintf(why, sizeof(why), "its process %s cannot be started: %s",
                          starter_helper(sources->starter), r < 0 ? strerror(-r) : status_word(r));
@@ -360,6 +379,8 @@ int source_new(Sources *sources, const SourceConfig *config, Source **ret_source
                 r = source_add_timer(source, source_on_phase_time, &source->phase_timer);
         if (r == 0)
                 r = source_add_timer(source, source_on_deadline, &source->deadline_timer);
+        if (r == 0)
+                r = heartbeat_new(source);
         if (r < 0)
                 return r;
         *ret_source = TAKE(source);
@@ -374,6 +395,7 @@ Source *source_free(Source *source)
         source_close(source);
         sd_event_source_disable_unref(source->phase_timer);
         sd_event_source_disable_unref(source->deadline_timer);
+        sd_event_source_disable_unref(source->heartbeat);
         pending_free(source->pending);
         source_config_free(source->config);
         free(source->last_error);
@@ -397,7 +419,7 @@ int source_reconfigure(Source *source, const SourceConfig *config)
         source->restart_usec = 0;
         source_stop(source);
         source_answer_all(source, "its configuration has changed");
-        source_set_state(source, SOURCE_STARTING, "its configuration has changed");
+        source_set_state(source, SOURCE_STARTING, LOG_LEVEL_INFO, "its configuration has changed");
         if (source->phase == PHASE_WAITING)
                 source_arm_phase(source, 0);
         return 0;

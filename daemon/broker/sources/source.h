@@ -23,6 +23,7 @@ typedef struct SourcesTiming {
         uint64_t hang_grace_usec; /* after a deadline: then the process is killed */
         uint64_t eof_grace_usec;  /* from the end of the socket to that of the process */
         uint64_t stop_usec;       /* from asking a process to end to killing it */
+        uint64_t heartbeat_usec;  /* how often one that runs has to give a sign of life */
 } SourcesTiming;
 
 void sources_set_timing(Sources *sources, const SourcesTiming *timing);
@@ -62,7 +63,9 @@ struct Source {
         uint64_t process; /* 0: none */
         pid_t pid;        /* 0: none, or not told yet */
         int fd;           /* -1: none */
-        sd_event_source *io, *phase_timer, *deadline_timer;
+        sd_event_source *io, *phase_timer, *deadline_timer, *heartbeat;
+        bool is_heard;     /* since the last beat */
+        unsigned n_silent; /* beats */
         bool at_eof;
         bool killed; /* while stopping */
         bool answering; /* what was in flight: nothing new is taken meanwhile */
@@ -106,9 +109,16 @@ void source_lost(Source *source, const char *why);
 void source_on_event(Source *source, const WireReply *reply);
 void source_arm_phase(Source *source, uint64_t delay_usec);
 
-/* traffic.c to source.c. source_receive: 1 for a packet, 0 for none now, -errno for nonsense. */
+/* heartbeat.c, for a process that runs */
+int heartbeat_new(Source *source);
+void heartbeat_begin(Source *source);
+void heartbeat_end(Source *source);
+
+/* traffic.c to source.c and heartbeat.c. source_receive: 1 for a packet, 0 for none now, -errno for nonsense. */
 bool source_has_socket(const Source *source);
 int source_receive(Source *source);
+void source_drain(Source *source); /* takes what is there, up to a turn's worth */
+void source_ping(Source *source);
 void source_answer_all(Source *source, const char *why);
 int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *userdata);
 int source_on_deadline(sd_event_source *event_source, uint64_t usec, void *userdata);

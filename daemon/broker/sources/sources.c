@@ -25,6 +25,7 @@ static const SourcesTiming default_timing = {
         .hang_grace_usec = 1 * USEC_PER_SEC,
         .eof_grace_usec = 500 * USEC_PER_MSEC,
         .stop_usec = 2 * USEC_PER_SEC,
+        .heartbeat_usec = 5 * USEC_PER_SEC,
 };
 
 #define KILLED_USEC USEC_PER_SEC /* in which whatever can be killed is gone */

@@ -28,6 +28,8 @@
 #define MANAGING_MAX           1024
 #define MANAGING_OF_OWNER_MAX  32
 
+/* No request's: they are counted up from 1. */
+#define PING_ID UINT64_MAX
 /* Packets received in one turn of the loop: then others have theirs. */
 #define SOURCE_TURN_MAX 32
 
@@ -135,6 +137,8 @@ static void source_on_reply(Source *source, WireReply *reply)
 {
         PendingEntry *found, entry;
 
+        if (reply->id == PING_ID)
+                return;
         if (reply->id == 0 && reply->ask != 0) {
                 if (source->sources->events.ask && !source->leaving)
                         source->sources->events.ask(source->sources->userdata, source, reply);
@@ -170,6 +174,7 @@ int source_receive(Source *source)
         }
         if (n < 0)
                 return (int)n;
+        source->is_heard = true;
         r = wire_reply_decode(source->sources->buffer, (size_t)n, &reply);
         if (r < 0) {
                 for (size_t i = 0; i < WIRE_FDS_MAX; i++)
@@ -182,13 +187,8 @@ int source_receive(Source *source)
         return 1;
 }
 
-int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *userdata)
+void source_drain(Source *source)
 {
-        Source *source = userdata;
-
-        (void)event_source;
-        (void)fd;
-        (void)revents;
         for (unsigned i = 0; i < SOURCE_TURN_MAX && source_has_socket(source); i++) {
                 int r = source_receive(source);
 
@@ -196,7 +196,7 @@ int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *
                         source_lost(
                                 source,
                                 "its process sent what is no answer; is it of another version?");
-                        return 0;
+                        return;
                 }
                 if (r == 0)
                         break;
@@ -206,6 +206,14 @@ int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *
                 source->io = sd_event_source_disable_unref(source->io);
                 source_arm_phase(source, source->sources->timing.eof_grace_usec);
         }
+}
+
+int source_on_io(sd_event_source *event_source, int fd, uint32_t revents, void *userdata)
+{
+        (void)event_source;
+        (void)fd;
+        (void)revents;
+        source_drain(userdata);
         return 0;
 }
 
@@ -261,6 +269,17 @@ static int source_send(Source *source, const WireRequest *request, const Pending
                     source_name(source), strerror(-r));
 }
 
+/* Where the socket is full it does not read, which is all that is asked. */
+void source_ping(Source *source)
+{
+        const PendingEntry entry = { .id = PING_ID };
+        WireRequest request;
+        Failure ignored = { 0 };
+
+        wire_request_init(&request, WIRE_PING);
+        (void)source_send(source, &request, &entry, &ignored);
+}
+
 static int source_make_room(const Source *source, const WireRequest *request, Failure *failure)
 {
         size_t n, n_of_owner;
@@ -287,8 +306,9 @@ int source_submit(Source *source, const WireRequest *request, source_done done, 
         PendingEntry *entry;
         int r;
 
-        /* A person asks for it now: no waiting for the back-off. */
-        if (source->phase == PHASE_WAITING && goes_always(request->operation) &&
+        /* A person asks for it now: no waiting for the back-off. Nor is there any where it starts at once. */
+        if (source->phase == PHASE_WAITING &&
+            (goes_always(request->operation) || source->restart_usec == 0) &&
             !source->answering && !source->leaving)
                 source_spawn(source);
         if (!source_has_socket(source) || source->answering ||
