@@ -181,7 +181,7 @@ def test_a_source_that_was_killed_is_started_again(broker):
     [pid] = broker.helper_pids()
     starter = broker.starter_pid()
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: "its process was killed by signal 9 (KILL)" in broker.source_properties()["LastError"], "its end")
+    wait_until(lambda: "its process was killed by signal 9 (KILL)" in broker.log_text(), "its end")
     broker.wait_source("hsm", "ready")
     assert broker.helper_pids() != [pid] and broker.starter_pid() == starter
     broker.sign("client", "ecdsa-sha256", bytes(32))
