@@ -64,8 +64,14 @@ static char *read_all(int fd)
         ssize_t n_read;
 
         assert_non_null(text);
-        while ((n_read = read(fd, text + n, n_max - n)) > 0)
+        while ((n_read = read(fd, text + n, n_max - n)) > 0) {
                 n += (size_t)n_read;
+                if (n < n_max)
+                        continue;
+                n_max *= 2;
+                text = realloc(text, n_max + 1);
+                assert_non_null(text);
+        }
         text[n] = '\0';
         return text;
 }
