@@ -152,6 +152,7 @@ class Sequence:
         self.backends = {user: [f"{STEMS[user][0].format(n=number)}{k}" for k in (1, 2)] for user in STEMS}
         self.owners = {}  # thing → user; what nobody made here, or has left there, has none
         self.makers = {}  # thing → id
+        self.leavers = {}  # thing → id that left it, and has it again where it is made anew
         self.things = world.things()  # after the last step
         self.trace, self.when, self.done = [], number, collections.Counter()
 
@@ -186,12 +187,12 @@ class Sequence:
     def uris(self, user, objects):
         return [str(objects[certificate_path(id)]["KeyUri"]) for id in self.ids[user] if certificate_path(id) in objects]
 
-    def protected(self, user, objects, things):
-        """Of what is there, what this user's steps must not touch."""
+    def protected(self, user, id, objects, things):
+        """Of what is there, what this user's step on this id must not touch."""
         others = [other for other in STEMS if other != user]
         held = set().union(*(self.world.things_of(self.uris(other, objects), self.loose) for other in others))
         if user == "www-data":  # who may manage no source
-            held |= set().union(*self.loose.values())
+            held |= {name for name in set().union(*self.loose.values()) if self.leavers.get(name) != id}
         return {name: text for name, text in things.items() if self.owners.get(name) in others or name in held}
 
     # --- steps: each is one call by one user, on an id of his own
@@ -305,7 +306,7 @@ class Sequence:
             objects = self.objects()
         id = self.likely(user, kind, objects)
         before = {other: self.state(other, objects, thorough) for other in others}
-        protected = self.protected(user, objects, self.things)
+        protected = self.protected(user, id, objects, self.things)
         self.trace.append(f"{user} {kind} {id}")
         try:
             getattr(self, f"step_{kind}")(user, id)
@@ -326,7 +327,8 @@ class Sequence:
         """Who forgets an id leaves its key to whoever manages the source, or has it under another id."""
         left = {name for name, maker in self.makers.items() if maker == id}
         for name in left:
-            del self.owners[name], self.makers[name]
+            del self.owners[name]
+            self.leavers[name] = self.makers.pop(name)
         self.loose[uri] = left | self.loose.get(uri, set())
 
     def likely(self, user, kind, objects):
