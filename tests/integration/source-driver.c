@@ -457,9 +457,10 @@ static void test_always_authenticate(void **state)
 static void test_refuses_what_is_no_socket(void **state)
 {
         static const char command[] =
-                CERTBROKER_SOURCE " --fd 0 </dev/null; test $? = 64 && " CERTBROKER_SOURCE
+                CERTBROKER_SOURCE " --fd 0 --parent $$ </dev/null; test $? = 64 && " CERTBROKER_SOURCE
                                   "; test $? = 64 && " CERTBROKER_SOURCE
-                                  " --fd 99; test $? = 64 && " CERTBROKER_SOURCE
+                                  " --fd 99 --parent $$; test $? = 64 && " CERTBROKER_SOURCE
+                                  " --fd 0 </dev/null; test $? = 64 && " CERTBROKER_SOURCE
                                   " --version && " CERTBROKER_SOURCE " --help";
         const char *const argv[] = { "sh", "-c", command, NULL };
         char *output;
