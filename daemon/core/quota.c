@@ -52,9 +52,9 @@ const char *resource_name(Resource resource)
                 [RESOURCE_WAITING] = "calls waiting",
                 [RESOURCE_DESCRIPTORS] = "calls with descriptors",
                 [RESOURCE_BUS_BYTES] = "bytes on the bus",
-                [RESOURCE_MAKING] = "things made in a time",
-                [RESOURCE_STOCK] = "things that a grant covers",
-                [RESOURCE_SIGNALS] = "signals not told yet",
+                [RESOURCE_MAKING] = "new objects in a time",
+                [RESOURCE_STOCK] = "objects of a grant",
+                [RESOURCE_SIGNALS] = "undelivered signals",
         };
 
         return names[resource];

@@ -431,7 +431,7 @@ def test_a_grant_covers_so_much_and_no_more(stopped, games, n):
         games.generate("own-new")
     else:
         denied("LimitExceeded", games.generate, "own-0", replace=True)
-    assert_told(stopped, "things that a grant covers", 2)
+    assert_told(stopped, "objects of a grant", 2)
     stopped.create_backend("own-of-root", "own-0")
     lifecycle.generate(stopped, "own-of-root")
     games.close()
@@ -448,7 +448,7 @@ def test_one_user_makes_things_at_a_rate(stopped, games):
         results[caught.value.name] += 1
     assert 512 <= results["InvalidArgument"] <= 520 and results["LimitExceeded"] >= 10, results
     assert "in a short time" in caught.value.message and "games" not in stopped.list_ids()
-    assert_told(stopped, "things made in a time", results["LimitExceeded"])
+    assert_told(stopped, "new objects in a time", results["LimitExceeded"])
     other.generate("theirs-1")
     stopped.import_new("own-2")
     games.certificate("own-2", "SetEnabled", "b", False)  # makes nothing

@@ -176,17 +176,26 @@ static bool read_stats(DBusMessage *answer, uint64_t *ret_amount)
         return n_bytes != UINT32_MAX && n_messages != UINT32_MAX;
 }
 
-/* Of an error, only that this client has gone says nothing of the bus. */
 static bool is_gone(DBusMessage *answer)
 {
         return dbus_message_is_error(answer, DBUS_ERROR_NAME_HAS_NO_OWNER);
+}
+
+/* It may have no memory, or too much to do: then it is asked again with what is sent next. */
+static bool may_answer_later(DBusMessage *answer)
+{
+        return dbus_message_get_type(answer) == DBUS_MESSAGE_TYPE_ERROR &&
+               !dbus_message_is_error(answer, DBUS_ERROR_ACCESS_DENIED) &&
+               !dbus_message_is_error(answer, DBUS_ERROR_UNKNOWN_METHOD) &&
+               !dbus_message_is_error(answer, DBUS_ERROR_UNKNOWN_INTERFACE);
 }
 
 static void be_silent(Bus *bus)
 {
         Peer *peer;
 
-        log_info("the message bus does not tell what its clients have not read");
+        log_info("the message bus does not answer org.freedesktop.DBus.Debug.Stats (is certbroker's "
+                 "policy installed?): what its clients have not read is not limited");
         bus->book.is_silent = true;
         while ((peer = TAILQ_FIRST(&bus->book.peers)))
                 book_forget(peer);
@@ -200,6 +209,8 @@ void book_on_answer(Bus *bus, DBusMessage *answer)
         if (!peer || is_gone(answer)) /* the bus says that as well, and then it is forgotten */
                 return;
         peer->booked.asked = 0;
+        if (may_answer_later(answer))
+                return;
         if (!read_stats(answer, &amount)) {
                 be_silent(bus);
                 return;

@@ -52,7 +52,8 @@ static void ask_for_a_sign(Link *link)
                 return;
         question = dbus_message_new_method_call(DBUS_SERVICE_DBUS, DBUS_PATH_DBUS,
                                                 DBUS_INTERFACE_DBUS, "GetId");
-        (void)link_ask(link, question, &link->watch.sign);
+        if (!link_ask(link, question, &link->watch.sign))
+                link_arm(link, BUS_STUCK_USEC); /* no memory: try again */
 }
 
 void link_watch_on_timer(Link *link)

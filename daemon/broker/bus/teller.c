@@ -20,6 +20,13 @@ static int on_later(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
+/* The bus reads nothing more of us for now, or this client nothing on the channel. */
+static bool has_no_way(const Peer *peer)
+{
+        return peer->name ? !link_may_answer(peer->bus->link, peer->standing) :
+                            peer_is_unread(peer);
+}
+
 /* Nothing tells when its client has room again, by other connections of his. */
 static void look_later(Bus *bus)
 {
@@ -39,7 +46,7 @@ static void look_later(Bus *bus)
 /* If not, it is woken when it may be: by the link, by what it reads, or by the time. */
 static bool takes_signals(Peer *peer)
 {
-        if (peer->name ? !link_may_answer(peer->bus->link, peer->standing) : peer_is_unread(peer))
+        if (has_no_way(peer))
                 return false;
         if (peer_has_account_for_signals(peer))
                 return true;
@@ -144,13 +151,14 @@ void teller_wake(Peer *peer)
         bus_want_turn(peer->bus, &peer->slow_turn);
 }
 
+/* Of thousands on a bus that takes nothing none has a turn that would come to nothing. */
 void tellers_wake(Bus *bus)
 {
         Peer *peer;
 
         TAILQ_FOREACH(peer, &bus->peers, entry)
         {
-                if (peer->is_held_up && (peer->name || !peer_is_unread(peer)))
+                if (peer->is_held_up && !has_no_way(peer))
                         teller_wake(peer);
         }
 }

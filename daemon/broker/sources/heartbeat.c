@@ -32,7 +32,7 @@ static int on_beat(sd_event_source *event_source, uint64_t usec, void *userdata)
         source->n_silent = source->is_heard ? 0 : source->n_silent + 1;
         source->is_heard = false;
         if (source->n_silent >= SILENT_BEATS_MAX) {
-                source_lost(source, "its process stood still and was killed");
+                source_lost(source, "its process did not respond and was killed");
                 return 0;
         }
         source_ping(source);

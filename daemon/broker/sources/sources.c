@@ -305,7 +305,6 @@ static void look_again(Source *source)
         if (source_state(source) != SOURCE_LOCKED || !source_setting(source, "pin-file"))
                 return;
         wire_request_init(&request, WIRE_REFRESH);
-        request.manages = true;
         (void)source_submit(source, &request, on_looked, NULL, &failure);
 }
 

@@ -236,6 +236,12 @@ static int reap(Starting *starting)
         return r;
 }
 
+/* All sources would go with the starter: what the kernel may do in a moment is tried again. */
+static bool is_passing(int r)
+{
+        return r == -EINTR || r == -EAGAIN || r == -ENOMEM || r == -ENOBUFS;
+}
+
 /* 1: a request; 0: the broker has closed its end. What comes along is the broker's own, and closed at once. */
 static int receive(StarterRequest *request, int *ret_fd)
 {
@@ -270,6 +276,8 @@ static int take_request(Starting *starting)
         int r;
 
         r = receive(&request, &fd);
+        if (is_passing(r))
+                return 0;
         if (r <= 0)
                 return r < 0 ? r : -EPIPE;
         switch ((StarterOrder)request.order) {
@@ -294,8 +302,11 @@ static int serve(Starting *starting)
         int r = 0;
 
         while (r == 0) {
-                if (poll(fds, ELEMENTSOF(fds), -1) < 0)
-                        return -errno;
+                if (poll(fds, ELEMENTSOF(fds), -1) < 0) {
+                        if (!is_passing(-errno))
+                                return -errno;
+                        continue;
+                }
                 if (fds[1].revents)
                         r = reap(starting);
                 if (r == 0 && fds[0].revents)
