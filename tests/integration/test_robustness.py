@@ -173,7 +173,6 @@ def test_no_reply_expected(serving):
     message.set_no_reply(True)
     serving.connection.send_message(message)
     serving.connection.flush()
-    from broker import wait_until
     wait_until(lambda: serving.certificate_properties("client")["State"] == "disabled", "disabled")
     serving.certificate("client", "SetEnabled", "b", True)
 
