@@ -5,6 +5,7 @@
  * made since is undone. The store that was there stays beside the new one. A copy notes the end of the log a moment late, so
  * what it names first may be in the copy.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -18,22 +19,21 @@
 #include "store.h"
 #include "text.h"
 
+#define ROOT         "/org/certbroker1/"
+#define CERTIFICATES ROOT "certificate/"
+
 /* Of what the log has with success, all that changes the store. */
-static const struct {
-        const char *event;
-        bool is_end; /* certbrokerd sees to it that it stays so */
-} changes[] = {
-        { "ImportCertificate", false },   { "GenerateKey", false },   { "RegisterCertificate", false },
-        { "InstallCertificate", false },  { "CreateBackend", false }, { "Change", false },
-        { "Set", false },                 { "SetCurrent", false },    { "ApplyCatalog", false },
-        { "Retire", true },               { "SetEnabled", true },     { "Delete", true },
+static const char *const changes[] = {
+        "ImportCertificate", "GenerateKey", "RegisterCertificate", "InstallCertificate",
+        "CreateBackend",     "Change",      "Set",                 "SetCurrent",
+        "ApplyCatalog",      "Retire",      "SetEnabled",          "Delete",
 };
 
 typedef struct Undone {
         uint64_t seq; /* what the copy knows */
-        size_t n;
         bool is_known; /* the log could be read */
-        json_t *json;
+        json_t *json;  /* array of the changes */
+        json_t *lasts; /* certificate's path → its deletion, or the last that enabled or disabled it */
 } Undone;
 
 static const char *text_of(const json_t *record, const char *member)
@@ -41,47 +41,72 @@ static const char *text_of(const json_t *record, const char *member)
         return json_string_value(json_object_get(record, member)) ?: "";
 }
 
-/* Back to an enabled one is no end. */
-static bool is_change(const json_t *record, bool *ret_is_end)
+static bool is_change(const json_t *record)
 {
-        const char *event = text_of(record, "event");
-
         for (size_t i = 0; i < ELEMENTSOF(changes); i++)
-                if (strcmp(changes[i].event, event) == 0) {
-                        *ret_is_end = changes[i].is_end &&
-                                      !json_is_true(json_object_get(record, "enabled"));
+                if (strcmp(changes[i], text_of(record, "event")) == 0)
                         return strcmp(text_of(record, "result"), "ok") == 0;
-                }
         return false;
 }
 
-static int tell(Cli *cli, Undone *undone, const json_t *record, bool is_end)
+static int set_stays(json_t *change, bool stays)
 {
-        static const char root[] = "/org/certbroker1/";
-        const char *path = text_of(record, "object");
-        json_int_t generation = json_integer_value(json_object_get(record, "generation"));
-        CLEANUP(free_text) char *object = NULL;
+        return json_object_set_new(change, "stays", json_boolean(stays)) ? -ENOMEM : 0;
+}
 
-        object = text_escape(strncmp(path, root, strlen(root)) == 0 ? path + strlen(root) : path);
-        if (!object)
+/*
+ * As certbrokerd decides when it starts: what was retired or deleted stays so, and what was disabled where nobody has
+ * enabled it again; but of what was made anew after a deletion nothing is left. Backends do not come into it.
+ */
+static int mark(Undone *undone, const char *path, const json_t *record, json_t *change)
+{
+        const char *event = text_of(record, "event");
+        json_t *last = json_object_get(undone->lasts, path), *enabled = json_object_get(record, "enabled");
+        bool is_deleted = last && strcmp(text_of(last, "event"), "Delete") == 0;
+        bool is_end = strcmp(event, "Delete") == 0 || strcmp(event, "Retire") == 0;
+
+        if (strncmp(path, CERTIFICATES, strlen(CERTIFICATES)) != 0 || (is_deleted && strcmp(event, "Delete") != 0))
+                return 0;
+        if (is_end && set_stays(change, true) < 0)
+                return -ENOMEM;
+        if (strcmp(event, "Delete") == 0)
+                return json_object_set(undone->lasts, path, change) ? -ENOMEM : 0;
+        if (strcmp(event, "SetEnabled") != 0 || !enabled)
+                return 0;
+        if ((last && set_stays(last, false) < 0) || set_stays(change, json_is_false(enabled)) < 0)
+                return -ENOMEM;
+        return json_object_set(undone->lasts, path, change) ? -ENOMEM : 0;
+}
+
+static int add(Cli *cli, Undone *undone, const json_t *record)
+{
+        const char *path = text_of(record, "object");
+        CLEANUP(free_text) char *object = NULL;
+        json_t *change;
+
+        object = text_escape(strncmp(path, ROOT, strlen(ROOT)) == 0 ? path + strlen(ROOT) : path);
+        change = object ? json_pack("{s:O, s:s, s:s, s:s, s:I, s:b}", "seq",
+                                    json_object_get(record, "seq"), "time", text_of(record, "time"),
+                                    "event", text_of(record, "event"), "object", object,
+                                    "generation",
+                                    json_integer_value(json_object_get(record, "generation")),
+                                    "stays", 0)
+                        : NULL;
+        if (json_array_append_new(undone->json, change) || mark(undone, path, record, change) < 0)
                 return cli_out_of_memory(cli);
-        undone->n++;
-        if (cli->arguments->json)
-                return json_array_append_new(
-                               undone->json,
-                               json_pack("{s:O, s:s, s:s, s:I, s:b}", "seq",
-                                         json_object_get(record, "seq"), "event",
-                                         text_of(record, "event"), "object", object, "generation",
-                                         generation, "stays", is_end))
-                               ? cli_out_of_memory(cli)
-                               : 0;
-        (void)printf("%.19sZ %6" JSON_INTEGER_FORMAT " %-19s %s", text_of(record, "time"),
-                     json_integer_value(json_object_get(record, "seq")), text_of(record, "event"),
-                     object);
+        return 0;
+}
+
+static void print(const json_t *change)
+{
+        json_int_t generation = json_integer_value(json_object_get(change, "generation"));
+
+        (void)printf("%.19sZ %6" JSON_INTEGER_FORMAT " %-19s %s", text_of(change, "time"),
+                     json_integer_value(json_object_get(change, "seq")), text_of(change, "event"),
+                     text_of(change, "object"));
         if (generation)
                 (void)printf(" generation %" JSON_INTEGER_FORMAT, generation);
-        (void)puts(is_end ? "  (stays so)" : "");
-        return 0;
+        (void)puts(json_is_true(json_object_get(change, "stays")) ? "  (stays so)" : "");
 }
 
 static int look_at_log(Cli *cli, Undone *undone)
@@ -98,10 +123,9 @@ static int look_at_log(Cli *cli, Undone *undone)
         while ((r = log_next(cli, log, &line)) == 1) {
                 json_t *record = json_loadb(line.text, line.n, 0, NULL);
                 json_int_t seq = json_integer_value(json_object_get(record, "seq"));
-                bool is_end = false;
 
-                r = seq > 0 && (uint64_t)seq > undone->seq && is_change(record, &is_end)
-                            ? tell(cli, undone, record, is_end)
+                r = seq > 0 && (uint64_t)seq > undone->seq && is_change(record)
+                            ? add(cli, undone, record)
                             : 0;
                 json_decref(record);
                 if (r)
@@ -112,17 +136,20 @@ static int look_at_log(Cli *cli, Undone *undone)
 
 static void introduce(const Cli *cli, const Undone *undone, const char *file)
 {
+        size_t n = json_array_size(undone->json);
+
         if (cli->arguments->json)
                 return;
+        for (size_t i = 0; i < n; i++)
+                print(json_array_get(undone->json, i));
         if (!undone->is_known)
                 (void)printf("There is no audit log that tells what has changed since %s.\n", file);
-        else if (undone->n == 0)
+        else if (n == 0)
                 (void)printf("Nothing has changed since %s, by the audit log.\n", file);
         else
                 (void)printf("%zu change%s since %s %s undone, but for what stays so: that is "
                              "retired or disabled anew when certbrokerd starts.\n",
-                             undone->n, undone->n == 1 ? "" : "s", file,
-                             undone->n == 1 ? "is" : "are");
+                             n, n == 1 ? "" : "s", file, n == 1 ? "is" : "are");
 }
 
 /* On a terminal alone, as everywhere. */
@@ -139,21 +166,25 @@ static int confirm(Cli *cli, const char *directory)
         return cli_fail(cli, CB_FAILED, "Nothing was changed.");
 }
 
-static int show_restored(Cli *cli, const Undone *undone, const char *file, const char *directory)
+static int show_restored(Cli *cli, const Undone *undone, const char *file, const char *directory,
+                         const char *aside)
 {
         if (cli->arguments->json)
-                return show_document(cli, json_pack("{s:s, s:s, s:b, s:O}", "restored", file,
-                                                    "state-directory", directory, "log-known",
-                                                    undone->is_known, "changes", undone->json));
-        (void)printf("%s holds the store of %s; what was there is certbroker.sqlite.replaced. Start "
-                     "certbrokerd, then run `certbroker status`.\n",
-                     directory, file);
+                return show_document(cli, json_pack("{s:s, s:s, s:s?, s:b, s:O}", "restored", file,
+                                                    "state-directory", directory, "replaced", aside,
+                                                    "log-known", undone->is_known, "changes",
+                                                    undone->json));
+        (void)printf("%s holds the store of %s", directory, file);
+        if (aside)
+                (void)printf("; what was there is %s", aside);
+        (void)puts(". Start certbrokerd, then run `certbroker status`.");
         return 0;
 }
 
 static int restore(Cli *cli, const char *file, const char *directory, StoreCopy *copy,
                    Undone *undone)
 {
+        CLEANUP(free_text) char *aside = NULL;
         int r;
 
         undone->seq = store_copy_audit_seq(copy);
@@ -163,8 +194,8 @@ static int restore(Cli *cli, const char *file, const char *directory, StoreCopy 
         introduce(cli, undone, file);
         r = confirm(cli, directory);
         if (r == 0)
-                r = store_put(cli, copy, directory);
-        return r ? r : show_restored(cli, undone, file, directory);
+                r = store_put(cli, copy, directory, &aside);
+        return r ? r : show_restored(cli, undone, file, directory, aside);
 }
 
 static int verb_restore(Cli *cli, const Arguments *arguments)
@@ -184,8 +215,11 @@ static int verb_restore(Cli *cli, const Arguments *arguments)
         if (r)
                 return r;
         undone.json = json_array();
-        r = undone.json ? restore(cli, file, directory, copy, &undone) : cli_out_of_memory(cli);
+        undone.lasts = json_object();
+        r = undone.json && undone.lasts ? restore(cli, file, directory, copy, &undone)
+                                        : cli_out_of_memory(cli);
         json_decref(undone.json);
+        json_decref(undone.lasts);
         return r;
 }
 
@@ -209,7 +243,7 @@ const Verb restore_verbs[] = {
           "certbrokerd\n"
           "sees to that when it starts. What was made since is undone, but for keys in tokens and "
           "vaults.\n"
-          "The store that was there is kept as certbroker.sqlite.replaced.",
+          "The store that was there is kept as certbroker.sqlite.replaced (or .replaced.1, .replaced.2 …).",
           "certbroker restore /root/certbroker-2027-01-31.sqlite" },
         { NULL },
 };

@@ -21,6 +21,8 @@
 #define BUSY_MSEC      10000
 #define PAGES_AT_ONCE  1000
 #define COPY_MAX       (1 << 30)
+#define LOCK_FILE      "lock"
+#define ASIDE_MAX      1000
 
 static int database_fail(Cli *cli, const char *file, sqlite3 *database)
 {
@@ -264,8 +266,11 @@ static int read_copy(Cli *cli, const char *file, StoreCopy *copy)
         struct stat st;
         int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
 
-        if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > COPY_MAX))
+        if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0))
                 return cli_fail(cli, CB_FAILED, "%s is no copy of a store.", file);
+        if (r == 0 && st.st_size > COPY_MAX)
+                return cli_fail(cli, CB_FAILED, "%s is too large to be restored: above %d MiB.", file,
+                                COPY_MAX >> 20);
         if (r == 0) {
                 copy->n = (size_t)st.st_size;
                 copy->data = sqlite3_malloc64(copy->n);
@@ -305,20 +310,45 @@ uint64_t store_copy_audit_seq(const StoreCopy *copy)
                        : 0;
 }
 
+/* Nobody but its owner may look into it, as certbrokerd has it: it is no folder that was named by mistake. */
+static int make_lock(int directory, int *ret_fd)
+{
+        struct stat st;
+        int fd;
+
+        if (fstat(directory, &st) < 0)
+                return -errno;
+        if ((st.st_mode & 077) != 0)
+                return -ENOENT;
+        fd = openat(directory, LOCK_FILE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+                return -errno;
+        *ret_fd = fd;
+        return st.st_uid != geteuid() && fchown(fd, st.st_uid, st.st_gid) < 0 ? -errno : 0;
+}
+
+static int open_lock(const char *name, int *ret_fd)
+{
+        CLEANUP(close_fd) int directory = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (directory < 0)
+                return -errno;
+        *ret_fd = openat(directory, LOCK_FILE,
+                         O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+        if (*ret_fd >= 0)
+                return 0;
+        return errno == ENOENT ? make_lock(directory, ret_fd) : -errno;
+}
+
 int store_lock(Cli *cli, const char *directory, int *ret_fd)
 {
-        CLEANUP(free_text) char *name = NULL;
         CLEANUP(close_fd) int fd = -1;
+        int r = open_lock(directory, &fd);
 
-        if (asprintf(&name, "%s/lock", directory) < 0) {
-                name = NULL;
-                return cli_out_of_memory(cli);
-        }
-        fd = open(name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0)
-                return cli_fail(cli, errno == EACCES ? CB_ACCESS_DENIED : CB_NOT_FOUND,
-                                "%s is no state directory of certbrokerd's: %s: %s", directory, name,
-                                strerror(errno));
+        if (r < 0)
+                return cli_fail(cli, r == -EACCES ? CB_ACCESS_DENIED : CB_NOT_FOUND,
+                                "%s is no state directory of certbrokerd's: %s/%s: %s", directory,
+                                directory, LOCK_FILE, strerror(-r));
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return cli_fail(cli, CB_IN_USE,
                                 "certbrokerd is using %s: stop it first (systemctl stop certbrokerd).",
@@ -328,30 +358,94 @@ int store_lock(Cli *cli, const char *directory, int *ret_fd)
         return 0;
 }
 
-/* The store first: in between there is none, which certbrokerd notices, and never an older one without its log. */
-static int move_aside(const char *store)
+/* A store is up to three files, of which SQLite knows the others by the first one's name. */
+static const char *const suffixes[] = { "", "-wal", "-shm" };
+
+static int rename_part(const char *from, const char *to, const char *suffix)
 {
-        static const char *const suffixes[] = { "", "-wal", "-shm" };
+        CLEANUP(free_text) char *old = NULL, *new = NULL;
 
+        if (asprintf(&old, "%s%s", from, suffix) < 0) {
+                old = NULL;
+                return -ENOMEM;
+        }
+        if (asprintf(&new, "%s%s", to, suffix) < 0) {
+                new = NULL;
+                return -ENOMEM;
+        }
+        return renameat2(AT_FDCWD, old, AT_FDCWD, new, RENAME_NOREPLACE) < 0 ? -errno : 0;
+}
+
+/* As far as it was moved, the log of it first: without that it would be an older store. */
+static void move_back(const char *store, const char *aside)
+{
+        for (size_t i = ELEMENTSOF(suffixes); i-- > 0;)
+                (void)rename_part(aside, store, suffixes[i]);
+}
+
+/* The store first: in between there is none, which certbrokerd notices, and never an older one without its log. */
+static int move_aside(const char *store, const char *aside)
+{
         for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
-                CLEANUP(free_text) char *from = NULL, *to = NULL;
+                int r = rename_part(store, aside, suffixes[i]);
 
-                if (asprintf(&from, "%s%s", store, suffixes[i]) < 0) {
-                        from = NULL;
-                        return -ENOMEM;
+                if (r < 0 && r != -ENOENT) {
+                        move_back(store, aside);
+                        return r;
                 }
-                if (asprintf(&to, "%s.replaced%s", store, suffixes[i]) < 0) {
-                        to = NULL;
-                        return -ENOMEM;
-                }
-                if (rename(from, to) < 0 && (errno != ENOENT || unlink(to) < 0) && errno != ENOENT)
-                        return -errno;
         }
         return 0;
 }
 
+static bool is_free(const char *name)
+{
+        for (size_t i = 0; i < ELEMENTSOF(suffixes); i++) {
+                CLEANUP(free_text) char *part = NULL;
+                struct stat st;
+
+                if (asprintf(&part, "%s%s", name, suffixes[i]) < 0) {
+                        part = NULL;
+                        return false;
+                }
+                if (lstat(part, &st) == 0 || errno != ENOENT)
+                        return false;
+        }
+        return true;
+}
+
+/* certbroker.sqlite.replaced, and .replaced.1 … where others were put aside before. */
+static int choose_aside(const char *store, char **ret_aside)
+{
+        for (unsigned i = 0; i < ASIDE_MAX; i++) {
+                CLEANUP(free_text) char *name = NULL;
+
+                if ((i == 0 ? asprintf(&name, "%s.replaced", store)
+                            : asprintf(&name, "%s.replaced.%u", store, i)) < 0) {
+                        name = NULL;
+                        return -ENOMEM;
+                }
+                if (is_free(name)) {
+                        *ret_aside = TAKE(name);
+                        return 0;
+                }
+        }
+        return -EEXIST;
+}
+
+static int replace(NewFile *file, const char *store, const char *aside)
+{
+        int r = move_aside(store, aside);
+
+        if (r == 0)
+                r = newfile_place(file);
+        if (r < 0 && file->temporary)
+                move_back(store, aside);
+        return r;
+}
+
 /* It is to be the directory's owner's, as what was there. */
-static int put_file(const StoreCopy *copy, const char *directory, const char *store, NewFile *file)
+static int put_file(const StoreCopy *copy, const char *directory, const char *store,
+                    const char *aside, NewFile *file)
 {
         struct stat st;
         int r = stat(directory, &st) < 0 ? -errno : newfile_begin_own(file, store);
@@ -362,21 +456,24 @@ static int put_file(const StoreCopy *copy, const char *directory, const char *st
                 r = -errno;
         if (r == 0)
                 r = newfile_finish(file, 0600);
-        if (r == 0)
-                r = move_aside(store);
-        return r == 0 ? newfile_place(file) : r;
+        return r == 0 ? replace(file, store, aside) : r;
 }
 
-int store_put(Cli *cli, const StoreCopy *copy, const char *directory)
+int store_put(Cli *cli, const StoreCopy *copy, const char *directory, char **ret_aside)
 {
         CLEANUP(newfile_deinit) NewFile file = { .fd = -1 };
-        CLEANUP(free_text) char *store = NULL;
+        CLEANUP(free_text) char *store = NULL, *aside = NULL;
         int r;
 
         if (asprintf(&store, "%s/%s", directory, STORE_FILE) < 0) {
                 store = NULL;
                 return cli_out_of_memory(cli);
         }
-        r = put_file(copy, directory, store, &file);
-        return r ? cli_fail(cli, r, "%s cannot be replaced: %s", store, newfile_reason(r)) : 0;
+        r = choose_aside(store, &aside);
+        if (r == 0)
+                r = put_file(copy, directory, store, aside, &file);
+        if (r)
+                return cli_fail(cli, r, "%s cannot be replaced: %s", store, newfile_reason(r));
+        *ret_aside = is_free(aside) ? NULL : TAKE(aside);
+        return 0;
 }

@@ -17,10 +17,10 @@ StoreCopy *store_copy_free(StoreCopy *copy);
 DEFINE_CLEANUP(StoreCopy *, store_copy_free)
 /* Where its audit log ended, or a moment before; 0: it knows of none. */
 uint64_t store_copy_audit_seq(const StoreCopy *copy);
-/* Held, no certbrokerd starts there; CB_IN_USE: one runs. */
+/* Held, no certbrokerd starts there, and it is made where none ever has; CB_IN_USE: one runs. */
 int store_lock(Cli *cli, const char *directory, int *ret_fd);
-/* In place of the store in DIRECTORY, which becomes certbroker.sqlite.replaced. */
-int store_put(Cli *cli, const StoreCopy *copy, const char *directory);
+/* In place of the store in DIRECTORY. What was there gets another name, which is *ret_aside; NULL: there was none. */
+int store_put(Cli *cli, const StoreCopy *copy, const char *directory, char **ret_aside);
 
 /* Copies it to `file` while the daemon goes on writing; `file` appears whole or not at all, with mode 0600. */
 int store_copy(Cli *cli, const char *directory, const char *file, uint64_t *ret_n_bytes);

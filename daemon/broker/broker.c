@@ -139,7 +139,7 @@ static int make_all(Broker *broker, Config *config, Failure *failure)
         if (r != 0)
                 return r;
         return rollback_check(broker->ledger, broker->store, broker->catalog, broker->manage,
-                              failure);
+                              tell_that_it_goes_on, failure);
 }
 
 static int open_doors(Broker *broker, Failure *failure)

@@ -3,7 +3,8 @@
  * The audit log's place in the broker. The invariant: with audit-failure = "refuse", nothing that has to be recorded is
  * begun while the last record could not be written. With "continue" it is: then the store has a note that records are being
  * lost before the first answer without one goes out, so that no crash hides that. Where the chain stands is a note as
- * well, written after each sync of the file: the store may be behind the file, never before it.
+ * well, written after each sync of the file: the store may be behind the file, never before it. After each deletion
+ * it is another note, before anything can be made under that id: so a store that lacks the one lacks the other.
  */
 #include "broker/ledger.h"
 
@@ -21,6 +22,7 @@
 #define HEAD_NOTE     "audit/head"
 #define OLDEST_NOTE   "audit/oldest"
 #define LOST_NOTE     "audit/lost"
+#define DELETED_NOTE  "audit/deleted"
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
 
 /* A record on its way to the disk, and who waits for it. */
@@ -43,12 +45,16 @@ struct Ledger {
         bool is_store_failing; /* likewise */
         AuditHead oldest;      /* as the store had it at start, and likewise: */
         AuditLost lost;
-        uint64_t seq_stored; /* the store knew of this record at start */
+        uint64_t seq_stored; /* the store knew of this record at start, and of each change before it */
+        bool is_held;        /* it knows of none of those after, for now */
+        AuditHead synced;    /* seq 0: none since the start */
         char rollback[512];  /* "": the store is as old as the log, or whoever reloads has been told */
         /* Of these: begun with the first configuration, for it may write to the store. */
         bool is_watching;
         uint64_t n_lost_noted;        /* what the store's note says; 0: there is none */
         uint64_t n_lost_noting;       /* what it is about to; 0: nothing is on its way */
+        bool is_forgetting;           /* or that it is about to go */
+        uint64_t resumed_noted;       /* it is of what was lost after this `resume` */
         Entry *waiting, **waiting_end; /* for the first note: answers, in their order */
 };
 
@@ -147,14 +153,21 @@ static void answer_waiting(Ledger *ledger)
 
 /* At the first, and each time that they have doubled. */
 static void on_lost_noted(void *userdata, const Failure *failure);
+static void start_noting(Ledger *ledger, const AuditLost *lost)
+{
+        if (put_lost(ledger, lost, false, on_lost_noted) < 0)
+                return;
+        ledger->n_lost_noting = lost->n;
+        ledger->resumed_noted = audit_resumed_at(ledger->audit);
+}
+
 static void keep_lost(Ledger *ledger)
 {
         const AuditLost *lost = audit_lost(ledger->audit);
 
-        if (lost->n == 0 || lost->n < 2 * ledger->n_lost_noted || ledger->n_lost_noting > 0)
-                return;
-        if (put_lost(ledger, lost, false, on_lost_noted) == 0)
-                ledger->n_lost_noting = lost->n;
+        if (lost->n > 0 && lost->n >= 2 * ledger->n_lost_noted && ledger->n_lost_noting == 0 &&
+            !ledger->is_forgetting)
+                start_noting(ledger, lost);
 }
 
 /* Where the store cannot be written either, nobody is kept waiting for it. */
@@ -171,23 +184,46 @@ static void on_lost_noted(void *userdata, const Failure *failure)
                 keep_lost(ledger);
 }
 
-/* Once the log says so itself. */
+/* What was lost meanwhile was not noted, and its answers have waited. */
+static void on_lost_forgotten(void *userdata, const Failure *failure)
+{
+        Ledger *ledger = userdata;
+
+        ledger->is_forgetting = false;
+        if (failure->status == 0)
+                ledger->n_lost_noted = 0;
+        note_store_health(ledger);
+        keep_lost(ledger);
+        if (ledger->n_lost_noting == 0)
+                answer_waiting(ledger);
+}
+
+/* Once the log says so itself; what was lost since takes the note's place. */
 static void forget_lost(Ledger *ledger, const AuditHead *synced)
 {
-        if (ledger->n_lost_noted == 0 || ledger->n_lost_noting > 0 ||
-            audit_lost(ledger->audit)->n > 0 || synced->seq < audit_resumed_at(ledger->audit))
+        const AuditLost *lost = audit_lost(ledger->audit);
+        uint64_t resumed = audit_resumed_at(ledger->audit);
+
+        if (ledger->n_lost_noted == 0 || ledger->n_lost_noting > 0 || ledger->is_forgetting ||
+            resumed <= ledger->resumed_noted || synced->seq < resumed)
                 return;
-        if (put_note(ledger, LOST_NOTE, NULL, on_noted) == 0)
-                ledger->n_lost_noted = 0;
+        if (lost->n > 0)
+                start_noting(ledger, lost);
+        else
+                ledger->is_forgetting = put_note(ledger, LOST_NOTE, NULL, on_lost_forgotten) == 0;
 }
 
 /* --- what the log tells --- */
 
 static void on_synced(void *userdata, const AuditHead *head)
 {
-        note_health(userdata);
-        note(userdata, HEAD_NOTE, head);
-        forget_lost(userdata, head);
+        Ledger *ledger = userdata;
+
+        note_health(ledger);
+        ledger->synced = *head;
+        if (!ledger->is_held)
+                note(ledger, HEAD_NOTE, head);
+        forget_lost(ledger, head);
 }
 
 static void on_moved(void *userdata, const char *text)
@@ -227,7 +263,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* What the store remembers of the log. */
 typedef struct Remembered {
-        AuditHead head, oldest;
+        AuditHead head, oldest, deleted;
         AuditLost lost;
 } Remembered;
 
@@ -244,6 +280,8 @@ static int on_note(void *userdata, const char *key, const char *value)
                 remembered->head = read;
         else if (string_equal(key, OLDEST_NOTE))
                 remembered->oldest = read;
+        else if (string_equal(key, DELETED_NOTE))
+                remembered->deleted = read;
         return 0;
 }
 
@@ -277,6 +315,8 @@ static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure 
         ledger->oldest = remembered.oldest;
         ledger->lost = remembered.lost;
         ledger->seq_stored = remembered.head.seq;
+        if (remembered.deleted.seq > ledger->seq_stored && audit_has(ledger->audit, &remembered.deleted))
+                ledger->seq_stored = remembered.deleted.seq;
         return 0;
 }
 
@@ -373,7 +413,8 @@ static void on_written(void *userdata, int r)
         /* Without memory it is out of its turn, so it is no success even where the log may fail. */
         entry->r = ledger->may_fail && r != -ENOMEM ? 0 : r;
         if (!ledger->waiting &&
-            (r == entry->r || ledger->n_lost_noted > 0 || ledger->n_lost_noting == 0)) {
+            (r == entry->r || (ledger->n_lost_noted > 0 && !ledger->is_forgetting) ||
+             (ledger->n_lost_noting == 0 && !ledger->is_forgetting))) {
                 answer(entry);
                 return;
         }
@@ -408,6 +449,9 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
                              .sum = record->sum,
                      },
                      on_written, entry);
+        if (string_equal(record->event, "Delete") && string_equal(record->result, "ok") &&
+            !ledger->is_held)
+                note(ledger, DELETED_NOTE, audit_head(ledger->audit));
 }
 
 /* After a failure the log is tried with a record of its own, before anything is begun that needs one. */
@@ -465,11 +509,25 @@ static void ignore(void *userdata, int r)
         (void)r;
 }
 
-int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell, void *userdata)
+int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell,
+                      void (*goes_on)(void), void *userdata)
 {
         if (audit_head(ledger->audit)->seq <= ledger->seq_stored)
                 return 0;
-        return audit_read_since(ledger->audit, ledger->seq_stored, max_bytes, tell, userdata);
+        return audit_read_since(ledger->audit, ledger->seq_stored, max_bytes, tell, goes_on,
+                                userdata);
+}
+
+void ledger_hold(Ledger *ledger)
+{
+        ledger->is_held = true;
+}
+
+void ledger_release(Ledger *ledger)
+{
+        ledger->is_held = false;
+        if (ledger->synced.seq > 0)
+                note(ledger, HEAD_NOTE, &ledger->synced);
 }
 
 void ledger_tell_rollback(Ledger *ledger, const char *text)

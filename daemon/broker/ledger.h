@@ -26,7 +26,14 @@ DEFINE_CLEANUP(Ledger, ledger_free)
 void ledger_flush(Ledger *ledger);
 
 /* The changes that the log has and the store did not know of at start: see audit_read_since(). */
-int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell, void *userdata);
+int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell,
+                      void (*goes_on)(void), void *userdata);
+/*
+ * What follows from them is not in the store yet: until it is, the store goes on not to know of them, so that the next
+ * start finds them again.
+ */
+void ledger_hold(Ledger *ledger);
+void ledger_release(Ledger *ledger);
 /* The store is older than the log: recorded, logged, and a problem until the next reload. */
 void ledger_tell_rollback(Ledger *ledger, const char *text);
 const char *ledger_rollback(const Ledger *ledger); /* "": none */

@@ -6,7 +6,9 @@
  * anew, and what was deleted is disabled, until a person decides. What was made since cannot be brought back from here,
  * and is only told.
  *
- * It decides by the last thing that the log has of each object, and changes nothing that fits it.
+ * It decides by the last thing that the log has of each object, and changes nothing that fits it. But what was deleted
+ * since and is there has come back, whatever was made under its id later: that would have stored that it was deleted
+ * (ledger.c). So of its life in the store nothing counts that the log has after the first deletion.
  */
 #include "broker/rollback.h"
 
@@ -28,13 +30,16 @@ typedef struct Past {
         ObjectKind kind;
         char name[IDENTIFIER_LENGTH_MAX + 1];
         uint64_t seq; /* of the last record of it */
-        bool is_made, is_deleted, is_disabled;
-        uint64_t newest; /* generation; 0: none was made */
+        bool is_deleted; /* once, at least */
+        bool is_made;    /* and not deleted again */
+        bool is_disabled;
+        uint64_t newest; /* generation; 0: none was made, or not in that life */
         uint64_t *retired;
         size_t n_retired;
 } Past;
 
 typedef struct Rollback {
+        Ledger *ledger;
         const Catalog *catalog;
         Manage *manage;
         Map pasts; /* object's path → Past */
@@ -98,17 +103,16 @@ static void on_past(void *userdata, const AuditPast *record)
         past->seq = record->seq;
         if (string_equal(record->event, "Delete")) {
                 past->is_deleted = true;
-                past->is_made = past->is_disabled = false;
-                past->newest = past->n_retired = 0;
+                past->is_made = false;
         } else if (string_equal(record->event, "Retire")) {
-                if (add_retired(past, record->generation) < 0)
+                if (!past->is_deleted && add_retired(past, record->generation) < 0)
                         rollback->r = -ENOMEM;
         } else if (string_equal(record->event, "SetEnabled")) {
                 past->is_disabled = record->is_disabled || (past->is_disabled && !record->is_enabled);
         } else {
                 past->is_made = true;
-                past->is_deleted = false;
-                past->newest = MAX(past->newest, record->generation);
+                if (!past->is_deleted)
+                        past->newest = MAX(past->newest, record->generation);
         }
 }
 
@@ -137,11 +141,12 @@ static int withhold(Rollback *rollback, const Certificate *certificate, Past *pa
         r = asprintf(&reason,
                      "the store is older than the audit log, in which this was %s (record %" PRIu64
                      "): %s",
-                     past->is_deleted   ? "deleted"
-                     : past->is_disabled ? "disabled"
-                                         : "retired",
+                     past->is_deleted && past->is_made ? "deleted and made anew"
+                     : past->is_deleted                ? "deleted"
+                     : past->is_disabled               ? "disabled"
+                                                       : "retired",
                      past->seq,
-                     !disables            ? "rotate it, or set another generation current"
+                     !disables          ? "rotate it, or set another generation current"
                      : past->is_deleted ? "delete it again, or enable it"
                                         : "enable it, if it is to be used");
         if (r < 0) {
@@ -173,6 +178,11 @@ static int check_certificate(Rollback *rollback, Past *past)
         return withhold(rollback, certificate, past, disables, n_retired);
 }
 
+static void on_withheld(void *ledger)
+{
+        ledger_release(ledger);
+}
+
 static int check_all(Rollback *rollback)
 {
         int r = rollback->r;
@@ -184,9 +194,13 @@ static int check_all(Rollback *rollback)
                 if (r == 0 && past->kind == OBJECT_CERTIFICATE)
                         r = check_certificate(rollback, past);
                 else if (past->kind == OBJECT_BACKEND)
-                        rollback->n_backends += past->is_deleted ? is_there : past->is_made && !is_there;
+                        rollback->n_backends += is_there ? past->is_deleted : past->is_made;
         }
-        return r == 0 ? manage_withhold_all(rollback->manage) : r;
+        if (r == 0 && rollback->n_retired + rollback->n_disabled + rollback->n_deleted > 0) {
+                ledger_hold(rollback->ledger);
+                r = manage_withhold_all(rollback->manage, on_withheld, rollback->ledger);
+        }
+        return r;
 }
 
 /* In the log's record and in the journal; false: the store fits the log. */
@@ -198,8 +212,8 @@ static bool describe(const Rollback *rollback, bool is_whole, char *text, size_t
                 return false;
         snprintf(text, n,
                  "withheld: %zu generations retired, %zu certificates disabled and %zu deleted "
-                 "since; unknown: %zu certificates; without their newest generation: %zu; other "
-                 "backends: %zu%s",
+                 "since; created since and missing: %zu certificates; rotated since: %zu; backends "
+                 "that differ: %zu%s",
                  rollback->n_retired, rollback->n_disabled, rollback->n_deleted,
                  rollback->n_unknown, rollback->n_older, rollback->n_backends,
                  is_whole ? "" : "; what else has changed is not known, for not all could be read");
@@ -207,9 +221,11 @@ static bool describe(const Rollback *rollback, bool is_whole, char *text, size_t
 }
 
 int rollback_check(Ledger *ledger, Store *store, const Catalog *catalog, Manage *manage,
-                   Failure *failure)
+                   void (*goes_on)(void), Failure *failure)
 {
-        CLEANUP(rollback_deinit) Rollback rollback = { .catalog = catalog, .manage = manage };
+        CLEANUP(rollback_deinit) Rollback rollback = { .ledger = ledger,
+                                                          .catalog = catalog,
+                                                          .manage = manage };
         char text[320];
         int r;
 
@@ -219,7 +235,7 @@ int rollback_check(Ledger *ledger, Store *store, const Catalog *catalog, Manage 
                 return 0;
         }
         map_init(&rollback.pasts);
-        r = ledger_read_since(ledger, READ_MAX, on_past, &rollback);
+        r = ledger_read_since(ledger, READ_MAX, on_past, goes_on, &rollback);
         if (rollback.r < 0 || check_all(&rollback) < 0)
                 return fail(failure, -ENOMEM, "no memory to hold the store against the audit log");
         if (describe(&rollback, r == 0, text, sizeof(text)))

@@ -10,7 +10,7 @@
 
 /*
  * Once, when the catalog is filled and before anybody can ask: what the log knows to have ended, and the store does not,
- * ends again. The ledger says so where there is something.
+ * ends again. The ledger says so where there is something. goes_on: now and then, for there may be much to read.
  */
 int rollback_check(Ledger *ledger, Store *store, const Catalog *catalog, Manage *manage,
-                   Failure *failure);
+                   void (*goes_on)(void), Failure *failure);

@@ -70,12 +70,13 @@ def wait_synced(broker):
 
 def store_of_yesterday(broker):
     """A backup, then what an administrator may do in a day, and the restore."""
-    for id in ("rotated", "disabled", "deleted", "kept"):
+    for id in ("rotated", "disabled", "deleted", "kept", "again"):
         broker.import_new(id)
-    for id in ("retired", "again"):
+    for id in ("retired", "same"):
         broker.import_new(id)
         broker.import_new(id, replace=True)
     broker.create_backend("orders", "kept")
+    broker.create_backend("gone", "kept")
     file = broker.folder / "backup.sqlite"
     wait_synced(broker)
     backup(broker, file)
@@ -88,6 +89,11 @@ def store_of_yesterday(broker):
     broker.delete_certificate("deleted")
     broker.delete_certificate("again")
     broker.import_new("again")
+    broker.certificate("same", "Retire", "t", 1)
+    broker.delete_certificate("same")
+    broker.import_new("same")
+    broker.certificate("same", "SetEnabled", "b", False)
+    broker.backend("gone", "Delete")
     broker.import_new("later")
     for _ in range(20):
         broker.sign("kept", "ecdsa-sha256", bytes(32))
@@ -107,7 +113,7 @@ def states(broker):
 
 
 WITHHELD = {"rotated": "disabled", "disabled": "disabled", "deleted": "disabled", "kept": "active", "retired": "active",
-            "again": "active"}
+            "again": "disabled", "same": "disabled"}
 
 
 def test_an_older_store_brings_nothing_back_that_had_ended(broker, refused):
@@ -116,19 +122,25 @@ def test_an_older_store_brings_nothing_back_that_had_ended(broker, refused):
     store_of_yesterday(broker)
     for _ in range(2):
         assert states(broker) == WITHHELD
-        for id, generation in (("rotated", 0), ("rotated", 1), ("retired", 1), ("disabled", 0), ("deleted", 0)):
+        for id, generation in (("rotated", 0), ("rotated", 1), ("retired", 1), ("disabled", 0), ("deleted", 0),
+                               ("again", 0), ("same", 0), ("same", 1)):
             refused("Disabled", broker.sign, id, "ecdsa-sha256", bytes(32), generation)
         assert broker.sign("kept", "ecdsa-sha256", bytes(32)) and broker.sign("retired", "ecdsa-sha256", bytes(32), 2)
-        for id, word in (("rotated", "retired"), ("disabled", "disabled"), ("deleted", "deleted")):
-            assert f"in which this was {word}" in broker.certificate_properties(id)["LastError"]
-        assert "\ncertbroker_withheld_certificates 3\n" in str(broker.manager("GetMetrics"))
+        for id, word in (("rotated", "retired"), ("disabled", "disabled"), ("deleted", "deleted"),
+                         ("again", "deleted and made anew"), ("same", "deleted and made anew")):
+            assert f"in which this was {word} (record " in broker.certificate_properties(id)["LastError"]
+        assert "\ncertbroker_withheld_certificates 5\n" in str(broker.manager("GetMetrics"))
         broker.restart()
     assert len(rollbacks(broker)) == 1, "once: from then on the store knows"
     assert broker.cli("audit", "verify").returncode == 0
     # and then somebody decides
     broker.certificate("disabled", "SetEnabled", "b", True)
     broker.delete_certificate("deleted")
+    broker.delete_certificate("again")
     broker.import_new("rotated", replace=True)
+    broker.certificate("same", "SetEnabled", "b", True)
+    assert broker.sign("same", "ecdsa-sha256", bytes(32))
+    refused("Disabled", broker.sign, "same", "ecdsa-sha256", bytes(32), 1)  # retired before it was deleted
     assert broker.sign("disabled", "ecdsa-sha256", bytes(32)) and broker.sign("rotated", "ecdsa-sha256", bytes(32))
     refused("Disabled", broker.sign, "rotated", "ecdsa-sha256", bytes(32), 1)
     assert "\ncertbroker_withheld_certificates 0\n" in str(broker.manager("GetMetrics"))
@@ -137,8 +149,8 @@ def test_an_older_store_brings_nothing_back_that_had_ended(broker, refused):
 def test_an_older_store_is_said_to_be(broker):
     store_of_yesterday(broker)
     record, = rollbacks(broker)
-    assert "withheld: 2 generations retired, 1 certificates disabled and 1 deleted" in record["object"]
-    assert "unknown: 1 certificates; without their newest generation: 1" in record["object"], record
+    assert "withheld: 3 generations retired, 1 certificates disabled and 3 deleted" in record["object"]
+    assert "created since and missing: 1 certificates; rotated since: 1; backends that differ: 1" in record["object"], record
     assert "the store is older than the audit log" in broker.log_text()
     reasons = [row["reason"] for row in broker.cli_json("status")["attention"] if row["object"] == "store"]
     assert len(reasons) == 1 and "older than the audit log" in reasons[0]
@@ -152,14 +164,55 @@ def test_restore_says_what_it_undoes(broker):
     assert [" ".join(line.split()) for line in lines] == [
         "ImportCertificate certificate/rotated generation 2", "Retire certificate/rotated generation 1 (stays so)",
         "Retire certificate/retired generation 1 (stays so)", "SetEnabled certificate/disabled (stays so)",
-        "SetEnabled certificate/kept (stays so)", "SetEnabled certificate/kept", "Delete certificate/deleted (stays so)",
+        "SetEnabled certificate/kept", "SetEnabled certificate/kept", "Delete certificate/deleted (stays so)",
         "Delete certificate/again (stays so)", "ImportCertificate certificate/again generation 1",
+        "Retire certificate/same generation 1 (stays so)", "Delete certificate/same (stays so)",
+        "ImportCertificate certificate/same generation 1", "SetEnabled certificate/same", "Delete backend/gone",
         "ImportCertificate certificate/later generation 1"]
-    assert "10 changes since" in told and "certbroker.sqlite.replaced" in told
+    assert "15 changes since" in told and "certbroker.sqlite.replaced" in told
     store = broker.state / "certbroker.sqlite"
     assert store.stat().st_mode & 0o777 == 0o600 and store.stat().st_uid == broker.state.stat().st_uid
+    broker.stop()
+    assert "certbroker.sqlite.replaced.1" in restore(broker, broker.folder / "backup.sqlite"), "and so is this"
     with sqlite3.connect(f"file:{store}.replaced?mode=ro", uri=True) as before:
         assert ("later",) in before.execute("SELECT id FROM certificate").fetchall(), "what was there is kept"
+    with sqlite3.connect(f"file:{store}.replaced.1?mode=ro", uri=True) as before:
+        assert ("later",) not in before.execute("SELECT id FROM certificate").fetchall()
+
+
+def test_restore_that_fails_changes_nothing(broker):
+    """What was put aside comes back, whatever of it could be."""
+    file = broker.folder / "copy"
+    broker.import_new("client")
+    backup(broker, file)
+    broker.import_new("later")
+    broker.kill()  # a write-ahead log is there, which has the latter
+    before = sorted(path.name for path in broker.state.iterdir())
+    assert "certbroker.sqlite-wal" in before
+    for calls, nth in (("renameat2", 1), ("renameat2", 2), ("renameat2", 3), ("rename,renameat", 1)):
+        done = subprocess.run(
+            ["strace", "-qq", "-o", "/dev/null", "-e", f"inject={calls}:error=EIO:when={nth}", str(CLI), "restore", str(file), "--config", str(broker.config)],
+            env=broker.environment(), capture_output=True, check=False, timeout=60)
+        assert done.returncode == 1 and b"cannot be replaced" in done.stderr, done
+        assert sorted(path.name for path in broker.state.iterdir()) == before
+    broker.start()
+    assert broker.list_ids() == ["client", "later"]
+
+
+def test_restore_on_a_new_host(broker):
+    """certbrokerd has never run there: its state directory is there, and nothing in it."""
+    broker.import_new("client")
+    file = broker.folder / "copy"
+    backup(broker, file)
+    broker.stop()
+    for path in broker.state.iterdir():
+        if path.is_file():
+            path.unlink()
+    assert "what was there" not in restore(broker, file)
+    lock = (broker.state / "lock").stat()
+    assert lock.st_mode & 0o7777 == 0o600 and lock.st_uid == broker.state.stat().st_uid
+    broker.start()
+    assert broker.list_ids() == ["client"]
 
 
 def test_restore_is_for_a_store_and_while_certbrokerd_is_stopped(broker):
@@ -175,7 +228,14 @@ def test_restore_is_for_a_store_and_while_certbrokerd_is_stopped(broker):
     (broker.folder / "text").write_text("no store" * 100)
     for name, status in (("torn", 1), ("text", 1), ("nowhere", 3)):
         run(broker, "restore", broker.folder / name, "--config", broker.config, status=status)
-    run(broker, "restore", file, "--state-directory", broker.folder, status=3)
+    with open(broker.folder / "large", "wb") as large:
+        large.truncate((1 << 30) + 1)
+    assert b"too large" in run(broker, "restore", broker.folder / "large", "--config", broker.config, status=1).stderr
+    run(broker, "restore", file, "--state-directory", broker.folder / "nowhere", status=3)
+    (broker.folder / "open").mkdir()
+    (broker.folder / "open").chmod(0o755)
+    run(broker, "restore", file, "--state-directory", broker.folder / "open", status=3)
+    assert not list((broker.folder / "open").iterdir())
     assert (broker.state / "certbroker.sqlite").read_bytes() == before
     assert b"Nothing has changed" in run(broker, "restore", file, "--config", broker.config).stdout
     broker.start()
@@ -213,6 +273,24 @@ def test_a_crash_is_no_older_store(broker):
         broker.start()
         assert not rollbacks(broker)
     assert states(broker) == {"c0": "active", "c1": "disabled", "c2": "active", "c4": "active"}
+
+
+def test_a_crash_after_something_was_made_anew(stopped):
+    """The store knows of that deletion, though not of the end of the log: what is there is the new one."""
+    broker = stopped
+    broker.configure(broker='  audit-sync = "10s";')
+    broker.start()
+    broker.import_new("same")
+    broker.create_backend("orders", "same")
+    broker.backend("orders", "Delete")
+    broker.delete_certificate("same")
+    broker.import_new("same")
+    broker.create_backend("orders", "same")
+    broker.kill()
+    with sqlite3.connect(f"file:{broker.state}/certbroker.sqlite?mode=ro", uri=True) as store:
+        assert not store.execute("SELECT value FROM note WHERE key = 'audit/head'").fetchone(), "it is behind"
+    broker.start()
+    assert not rollbacks(broker) and states(broker) == {"same": "active"}
 
 
 @pytest.mark.parametrize("how", ["missing", "empty"])

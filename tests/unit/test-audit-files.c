@@ -88,10 +88,61 @@ static void test_what_was_lost_before_the_start(void **state)
         assert_int_equal(audit_resumed_at(log->audit), 2);
 }
 
+/* That is known after the configuration was read, and until then more may be lost. */
+static void test_what_was_lost_before_the_start_and_since(void **state)
+{
+        const AuditLost lost = { 3, 86400 * USEC_PER_SEC, false };
+        char aside[128];
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 1);
+        snprintf(aside, sizeof(aside), "%s-aside", log->path);
+        assert_int_equal(rename(log->path, aside), 0);
+        assert_int_equal(mkdir(log->path, 0700), 0);
+        append_many(log, 2);
+        audit_recall_lost(log->audit, &lost);
+        assert_int_equal(audit_lost(log->audit)->n, 5);
+        assert_int_equal(rmdir(log->path), 0);
+        assert_int_equal(rename(aside, log->path), 0);
+        append_many(log, 1);
+        assert_true(line_says(log, 1, "resume", "5 lost since 1970-01-02T00:00:00.000000Z"));
+}
+
+/* A record that the log has, in this file or the one before it; one that it has not; and one of another hash. */
+static void test_has_a_record(void **state)
+{
+        AuditHead head, other;
+        char first[128];
+        Log *log = *state;
+
+        open_log(log, 1 << 20, 100000);
+        append_many(log, 3);
+        head = other = *audit_head(log->audit);
+        append_many(log, 3);
+        assert_true(audit_has(log->audit, &head));
+        other.hash[0] = head.hash[0] == '0' ? '1' : '0';
+        assert_false(audit_has(log->audit, &other));
+        other = *audit_head(log->audit);
+        other.seq++;
+        assert_false(audit_has(log->audit, &other));
+        snprintf(first, sizeof(first), "%s.1", log->path);
+        assert_int_equal(rename(log->path, first), 0);
+        append_many(log, 3);
+        assert_true(audit_has(log->audit, &head));
+}
+
 typedef struct Told {
         uint64_t first, last;
         unsigned n, n_disabled, n_enabled;
 } Told;
+
+static unsigned n_goes_on;
+
+static void on_goes_on(void)
+{
+        n_goes_on++;
+}
 
 static void on_past(void *userdata, const AuditPast *past)
 {
@@ -146,18 +197,18 @@ static void test_changes_since_a_record(void **state)
 
                         told = (Told){ 0 };
                         assert_int_equal(audit_read_since(log->audit, start + seq, 1 << 30, on_past,
-                                                          &told),
+                                                          on_goes_on, &told),
                                          0);
                         assert_int_equal(told.n, (18000 - seq) / 1500);
                         assert_int_equal(told.first, told.n ? start + first : 0);
                 }
-                assert_int_equal(audit_read_since(log->audit, start, 1 << 20, on_past, &told), -EFBIG);
+                assert_int_equal(audit_read_since(log->audit, start, 1 << 20, on_past, on_goes_on, &told), -EFBIG);
                 append_many(log, 1);
                 close_log(log);
         }
         told = (Told){ 0 };
         open_log(log, 1 << 30, 100000);
-        assert_int_equal(audit_read_since(log->audit, 0, 1 << 30, on_past, &told), 0);
+        assert_int_equal(audit_read_since(log->audit, 0, 1 << 30, on_past, on_goes_on, &told), 0);
         assert_int_equal(told.n, 24);
         assert_int_equal(told.n_disabled, 6);
         assert_int_equal(told.n_enabled, 6);
@@ -260,6 +311,8 @@ int main(void)
                 CASE(test_rotation),
                 CASE(test_rotation_that_fails_is_done_later),
                 CASE(test_what_was_lost_before_the_start),
+                CASE(test_what_was_lost_before_the_start_and_since),
+                CASE(test_has_a_record),
                 CASE(test_changes_since_a_record),
                 CASE(test_renamed_file),
                 CASE(test_removed_file),

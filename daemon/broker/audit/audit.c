@@ -447,7 +447,10 @@ Audit *audit_free(Audit *audit)
 
 void audit_recall_lost(Audit *audit, const AuditLost *lost)
 {
-        audit->lost = *lost;
+        audit->lost.since_usec = audit->lost.n == 0 ? lost->since_usec
+                                                    : MIN(audit->lost.since_usec, lost->since_usec);
+        audit->lost.n += lost->n;
+        audit->lost.is_at_least = audit->lost.is_at_least || lost->is_at_least;
         (void)audit_try(audit);
 }
 

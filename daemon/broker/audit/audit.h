@@ -106,7 +106,7 @@ int audit_try(Audit *audit);
 const AuditLost *audit_lost(const Audit *audit);
 /* The number of the last `resume`: once that is on the disk, what was lost is told for good. */
 uint64_t audit_resumed_at(const Audit *audit);
-/* What the process before us had lost, once: `resume` is written as soon as it can be. */
+/* What the process before us had lost, once, beside what has been since: `resume` is written as soon as it can be. */
 void audit_recall_lost(Audit *audit, const AuditLost *lost);
 /* The last record could not be written, or what was written cannot be made durable. */
 bool audit_is_failing(const Audit *audit);
@@ -121,9 +121,11 @@ typedef struct AuditPast {
         bool is_disabled, is_enabled; /* of SetEnabled: which of them; neither: not told */
 } AuditPast;
 typedef void (*audit_past)(void *userdata, const AuditPast *past);
-/* The changes after this record, oldest first. -EFBIG: after so many bytes there are more. */
+/* The changes after this record, oldest first; goes_on: every few MiB. -EFBIG: after so many bytes there are more. */
 int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit_past tell,
-                     void *userdata);
+                     void (*goes_on)(void), void *userdata);
+/* Is this record, by its line's hash, near the end of the log? Not on the loop, for it may read some MiB. */
+bool audit_has(const Audit *audit, const AuditHead *record);
 
 const AuditHead *audit_head(const Audit *audit);
 const char *

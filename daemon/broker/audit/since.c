@@ -18,6 +18,7 @@
 #include "broker/audit/tail.h"
 
 #define BUFFER    (1024 * 1024)
+#define GOES_ON   (16 * BUFFER) /* of reading, even from a slow disk, takes less than a service manager waits */
 #define BEGIN_MAX 200 /* time, seq and event are in it */
 
 /* What changes certificates and backends; of uses there are a thousand times more, and they are not even parsed. */
@@ -30,6 +31,7 @@ typedef struct Since {
         uint64_t seq;
         uint64_t left; /* bytes that may still be read */
         audit_past tell;
+        void (*goes_on)(void);
         void *userdata;
         char *buffer;
 } Since;
@@ -155,6 +157,8 @@ static int read_file(Since *since, int fd)
                 if (n <= 0)
                         return (int)n;
                 at += n;
+                if (since->left / GOES_ON != (since->left - MIN(since->left, (uint64_t)n)) / GOES_ON)
+                        since->goes_on();
                 since->left -= MIN(since->left, (uint64_t)n);
                 n_kept = tell_lines(since, n_kept + (size_t)n);
         }
@@ -188,10 +192,10 @@ static int find_file(const Audit *audit, uint64_t seq)
 }
 
 int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit_past tell_past,
-                     void *userdata)
+                     void (*goes_on)(void), void *userdata)
 {
         CLEANUP(freep) char *buffer = malloc(BUFFER);
-        Since since = { seq, max_bytes, tell_past, userdata, buffer };
+        Since since = { seq, max_bytes, tell_past, goes_on, userdata, buffer };
         int r = 0;
 
         if (!buffer)
@@ -202,4 +206,17 @@ int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit
                 r = fd < 0 ? fd : since.left == 0 ? -EFBIG : read_file(&since, fd);
         }
         return r;
+}
+
+/* A crash comes soon after: at most one file was begun in between. */
+bool audit_has(const Audit *audit, const AuditHead *record)
+{
+        for (int i = 0; i <= 1; i++) {
+                CLEANUP(closep) int fd = open_number(audit->path, i);
+                AuditTail tail;
+
+                if (fd >= 0 && audit_tail_read(fd, record, &tail) == 0 && tail.has_expected)
+                        return true;
+        }
+        return false;
 }

@@ -56,7 +56,7 @@ Manage *manage_free(Manage *manage)
         served_deinit(&manage->served);
         notice_deinit(&manage->warned);
         free(manage->warnings_sec);
-        store_change_free(manage->withholding);
+        withholding_deinit(&manage->withholding);
         free(manage);
         return NULL;
 }

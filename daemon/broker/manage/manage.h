@@ -72,12 +72,12 @@ void manage_source_added(Manage *manage, Source *source);
 void manage_source_changed(Manage *manage, Source *source);
 /*
  * At start, after manage_load(): an older store has brought back what had ended. It is disabled, or these generations of it
- * are retired, until a person decides; `reason` is its LastError. After the last one, manage_withhold_all() stores them.
- * Both: -errno.
+ * are retired, until a person decides; `reason` is its LastError. After the last one, manage_withhold_all() stores them,
+ * as often as it takes, and calls `stored` when they are. Both: -errno.
  */
 int manage_withhold(Manage *manage, const char *id, bool disables, const uint64_t *retired,
                     size_t n_retired, const char *reason);
-int manage_withhold_all(Manage *manage);
+int manage_withhold_all(Manage *manage, void (*stored)(void *userdata), void *userdata);
 /* Each source that certificates use and that is not configured, with a sentence on it. */
 void manage_each_missing(const Manage *manage,
                          void (*tell)(void *userdata, const char *source, const char *text),

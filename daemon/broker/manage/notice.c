@@ -145,6 +145,7 @@ static uint64_t next_change(Manage *manage, uint64_t now_sec)
         MAP_FOREACH (catalog_backends(manage->catalog), entry)
                 next = sooner(next, next_of_backend(entry->value, now_sec));
         next = sooner(next, intents_next(manage));
+        next = sooner(next, withholding_next(manage));
         return sooner(next, served_next(manage));
 }
 
@@ -214,6 +215,7 @@ void manage_tick(Manage *manage)
         suspects_try_due(manage, now_sec);
         served_check(manage);
         intents_retry(manage, now_sec);
+        withholding_retry(manage, now_sec);
         notice_rearm(manage);
         sweep_resume(manage);
 }

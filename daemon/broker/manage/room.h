@@ -23,6 +23,15 @@ typedef struct Claim {
         LIST_ENTRY(Claim) entry;
 } Claim;
 
+/* What an older store had brought back, and is not stored yet: withhold.c. */
+typedef struct Withholding {
+        StoreChange *change; /* all of it, at start */
+        char **ids;          /* those of it */
+        uint64_t retry_sec;  /* when they are stored again, one by one; 0: never, or they are being */
+        void (*stored)(void *userdata);
+        void *userdata;
+} Withholding;
+
 struct Manage {
         Catalog *catalog;
         Store *store;
@@ -42,7 +51,7 @@ struct Manage {
         Map intents;    /* the note's key → Intent: intent.c */
         Map refreshing; /* certificate → Refreshing: the look-up that others join */
         LIST_HEAD(, Claim) claims;
-        StoreChange *withholding; /* at start: withhold.c */
+        Withholding withholding;
         Map served;     /* source → when it served last, as the store has it: served.c */
 };
 
@@ -187,6 +196,12 @@ uint64_t sweep_next(const Manage *manage, uint64_t now_sec);
 /* Goes on with those that their source had no room for. */
 void sweep_resume(Manage *manage);
 void sweep_deinit(Map *sweeps);
+
+/* --- withhold.c --- */
+
+void withholding_deinit(Withholding *withholding);
+void withholding_retry(Manage *manage, uint64_t now_sec);
+uint64_t withholding_next(const Manage *manage); /* when that is; 0: never */
 
 /* --- intent.c: keys that a source is about to make --- */
 

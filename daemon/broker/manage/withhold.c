@@ -1,40 +1,150 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What has ended once and came back with an older store: it ends again. Here alone the catalog is changed before the store,
- * for nobody has been told anything yet, and a store that cannot be written must not make a key sign.
+ * for nobody has been told anything yet, and a store that cannot be written must not make a key sign. It is all stored as
+ * one change; where that fails, again and again, each in its certificate's turn, for others change them by then.
  */
 #include <errno.h>
+#include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
+#define RETRY_SEC 5
+
+void withholding_deinit(Withholding *withholding)
+{
+        store_change_free(withholding->change);
+        strv_free(withholding->ids);
+        *withholding = (Withholding){ 0 };
+}
+
+static void end(Manage *manage)
+{
+        const Withholding ended = manage->withholding;
+
+        withholding_deinit(&manage->withholding);
+        ended.stored(ended.userdata);
+}
+
+static void retry_later(Manage *manage)
+{
+        manage->withholding.retry_sec = clock_realtime_sec() + RETRY_SEC;
+        notice_rearm_at(manage, manage->withholding.retry_sec);
+}
+
 static void on_stored(void *userdata, const Failure *failure)
 {
-        (void)userdata;
-        if (failure->status != 0)
-                log_error("what an older store brought back is withheld until the next start only: "
-                          "%s",
-                          failure->text);
+        Manage *manage = userdata;
+
+        if (failure->status == 0) {
+                end(manage);
+                return;
+        }
+        log_error("what an older store brought back is withheld, but not stored yet: %s",
+                  failure->text);
+        retry_later(manage);
 }
 
-/* All of them are one change. */
+/* --- one by one --- */
+
+static void store_next(Manage *manage);
+
+static void on_one_stored(void *userdata, const Failure *failure)
+{
+        Manage *manage = userdata;
+        char **ids = manage->withholding.ids;
+
+        if (failure->status != 0) {
+                retry_later(manage);
+                return;
+        }
+        free(TAKE(ids[strv_length(ids) - 1]));
+        store_next(manage);
+}
+
+/* NULL: it is gone, or somebody has decided, and that is stored. */
+static const Certificate *find_withheld(const Manage *manage, const char *id)
+{
+        const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
+
+        return certificate && certificate->withheld ? certificate : NULL;
+}
+
+static void run(void *userdata)
+{
+        Job *job = userdata;
+        const Certificate *present = find_withheld(job->manage, job->id);
+        Certificate *next = NULL;
+
+        if (!present)
+                job_finish(job, &(Failure){ 0 });
+        else if (certificate_copy(present, &next) < 0)
+                job_fail(job, -ENOMEM, "no memory to store certificate '%s'", job->id);
+        else
+                change_certificate(job->manage, next, job_on_done, job);
+}
+
+static void store_next(Manage *manage)
+{
+        char **ids = manage->withholding.ids;
+        size_t n = strv_length(ids);
+        Job *job = NULL;
+
+        for (; n > 0 && !find_withheld(manage, ids[n - 1]); n--)
+                free(TAKE(ids[n - 1]));
+        if (n == 0) {
+                log_info("what an older store brought back is withheld, and that is stored");
+                end(manage);
+                return;
+        }
+        if (job_new(manage, ids[n - 1], on_one_stored, manage, &job) < 0) {
+                retry_later(manage);
+                return;
+        }
+        job->caller = NULL;
+        job_start(job, run);
+}
+
+void withholding_retry(Manage *manage, uint64_t now_sec)
+{
+        uint64_t *retry_sec = &manage->withholding.retry_sec;
+
+        if (*retry_sec == 0 || *retry_sec > now_sec)
+                return;
+        *retry_sec = 0;
+        store_next(manage);
+}
+
+uint64_t withholding_next(const Manage *manage)
+{
+        return manage->withholding.retry_sec;
+}
+
+/* --- at start --- */
+
 static int add(Manage *manage, const Certificate *certificate)
 {
-        int r = manage->withholding ? 0 : store_change_new(manage->store, &manage->withholding);
+        Withholding *withholding = &manage->withholding;
+        int r = withholding->change ? 0 : store_change_new(manage->store, &withholding->change);
 
-        return r == 0 ? store_change_put_certificate(manage->withholding, certificate) : r;
+        if (r == 0)
+                r = strv_append(&withholding->ids, certificate->id);
+        return r == 0 ? store_change_put_certificate(withholding->change, certificate) : r;
 }
 
-int manage_withhold_all(Manage *manage)
+int manage_withhold_all(Manage *manage, void (*stored)(void *userdata), void *userdata)
 {
+        Withholding *withholding = &manage->withholding;
         int r;
 
-        if (!manage->withholding)
-                return 0;
-        r = store_commit(manage->withholding, on_stored, NULL);
+        withholding->stored = stored;
+        withholding->userdata = userdata;
+        r = store_commit(withholding->change, on_stored, manage);
         if (r == 0)
-                (void)TAKE(manage->withholding);
+                (void)TAKE(withholding->change);
         return r;
 }
 
