@@ -51,6 +51,7 @@ const char *resource_name(Resource resource)
                 [RESOURCE_BYTES] = "bytes held",
                 [RESOURCE_WAITING] = "calls waiting",
                 [RESOURCE_DESCRIPTORS] = "calls with descriptors",
+                [RESOURCE_GIVEN] = "unread descriptors",
                 [RESOURCE_BUS_BYTES] = "bytes on the bus",
                 [RESOURCE_MAKING] = "new objects in a time",
                 [RESOURCE_STOCK] = "objects of a grant",

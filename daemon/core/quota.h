@@ -21,6 +21,7 @@ typedef enum Resource {
         RESOURCE_BYTES,       /* held for it: received, unfinished, queued */
         RESOURCE_WAITING,     /* calls from the bus that wait for their turn */
         RESOURCE_DESCRIPTORS, /* of these, the calls that bring descriptors */
+        RESOURCE_GIVEN,       /* descriptors sent to it that it has not read */
         RESOURCE_BUS_BYTES,   /* sent to it on the bus, which has them still */
         RESOURCE_MAKING,      /* a rate: of certificates, generations and backends that it makes */
         RESOURCE_STOCK,       /* of these, what one grant covers */

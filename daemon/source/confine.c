@@ -11,7 +11,6 @@
 #include "source/confine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,24 +28,8 @@
 
 #define SOURCE_FOLDER "source-"
 
-/*
- * certbrokerd's unit puts it behind others that the kernel may end for want of memory. A source is one of these
- * others: it is started again alone. Before the process is hardened: then this file is root's.
- */
-static void give_way_for_memory(void)
-{
-        CLEANUP(closep) int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
-        char first;
-
-        if (fd < 0 || read(fd, &first, 1) != 1 || first != '-')
-                return;
-        if (pwrite(fd, "0", 1, 0) < 0)
-                log_debug("the score for want of memory stays: %s", strerror(errno));
-}
-
 int confine_begin(pid_t parent)
 {
-        give_way_for_memory();
         /* It could hang, or not want to end when its socket does. */
         if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
                 return -errno;

@@ -201,6 +201,27 @@ def test_descriptors_of_others(house, n):
             house.import_new(f"client-{i}")
 
 
+@pytest.mark.parametrize("where", [socket_of, bus_of])
+def test_descriptors_that_nobody_reads(house, where):
+    """The kernel counts them on us: one who does not read his has few, and all others go on."""
+    house.configure(grants=GRANTS + """
+      watch = { user = "games"; allow = "audit"; };
+    """)
+    house.start()
+    used = functools.partial(value, house, "certbroker_limit_used", limit="unread descriptors", standing="named")
+    with crowds.crowds((where(house), "games", 20, "unread", ROOT, "org.certbroker1.Manager", "OpenAudit")):
+        wait_until(lambda: value(house, "certbroker_limit_reached_total", limit="unread descriptors",
+                                 standing="named") > 0, "the limit")
+        assert used() == 8
+        house.import_new("client")
+        for _ in range(20):
+            fd, _, _ = house.manager("OpenAudit")
+            os.close(fd.take())
+    wait_until(lambda: used() == 0, "they are gone")
+    for _ in range(20):
+        assert words(house.as_user("games", [ROOT, "org.certbroker1.Manager", "OpenAudit", ""])) == ["ok"]
+
+
 # the bus
 
 def test_newcomers_with_descriptors(house):

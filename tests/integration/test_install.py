@@ -48,6 +48,12 @@ def test_nothing_of_the_build_is_left_in_it(installed):
             assert where == f"{options['prefix']}/{options['libdir']}", (path, where)
 
 
+def test_a_source_cannot_be_read(installed):
+    """Else whoever has its user could look into its memory until it is hardened; the kernel's rule is for the program's file."""
+    prefix, _ = installed
+    assert (prefix / "libexec/certbroker-source").stat().st_mode & 0o777 == 0o711
+
+
 def test_what_is_not_linked(installed):
     """The broker links no PKCS#11 and no HTTP; a source's process no D-Bus."""
     prefix, _ = installed

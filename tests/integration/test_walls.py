@@ -168,6 +168,7 @@ def test_the_starter_has_nothing_of_anybodys(broker):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: broker.helper_pids() not in ([], [pid]), "another process")
         assert len(descriptors(broker.daemon.pid)) > 10
+        broker.wait_source("hsm", "ready")  # while it is started its socket is the starter's, too
         own = descriptors(starter)
         assert own[0] == "/dev/null"
         assert sorted(what for fd, what in own.items() if fd > 2) == ["anon_inode:[signalfd]", "socket:[N]"]

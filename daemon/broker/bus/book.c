@@ -119,8 +119,8 @@ void book_sent(Peer *peer)
 {
         if (!peer->booked.charge.quota)
                 return;
-        if (peer->booked.since >= BUS_COUNT_SIZE)
-                ask(peer);
+        if (peer->booked.since >= BUS_COUNT_SIZE || peer->given.quota)
+                ask(peer); /* of descriptors it has few */
         arm(peer->bus);
 }
 

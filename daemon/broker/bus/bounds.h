@@ -74,6 +74,19 @@
 #define AT_ONCE_PERCENT 10
 #define AT_ONCE_USEC    USEC_PER_MSEC
 
+/* --- descriptors that go out --- */
+
+/*
+ * In answers that are not read (OpenAudit, Export): the kernel counts them against our user's limit of open files, and
+ * refuses all of us more above it, also what goes to the sources. A bus stops reading us at 64 by default. Who reads has
+ * none of them for long; who has no grant is given none.
+ */
+#define GIVEN_TO_STRANGERS 1
+#define GIVEN_TO_A_CLIENT  8
+#define GIVEN_TO_GROUPS    8
+#define GIVEN_TO_CLIENTS   24
+#define GIVEN_TO_ALL       32
+
 /* --- places on the channel --- */
 
 /* Beyond these the loop is the bottleneck. Fewer where RLIMIT_NOFILE is low. */

@@ -90,7 +90,8 @@ static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *nam
 /* Where its client has more to read than its account allows, it is told that instead. */
 static void send_answer(Call *call)
 {
-        if (peer_admit(call->peer, &call->answer, call->answer_size) != 0) {
+        if (peer_admit(call->peer, &call->answer, call->answer_size) != 0 ||
+            (dbus_message_contains_unix_fds(call->answer) && given_admit(call->peer) != 0)) {
                 dbus_message_unref(call->answer);
                 call->answer = new_error(call->peer, call->serial,
                                          status_error_name(CB_LIMIT_EXCEEDED),

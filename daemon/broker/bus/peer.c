@@ -116,6 +116,8 @@ static void stand_anew(Peer *peer)
                 (void)charge_move(&peer->held, standing);
         if (peer->booked.charge.quota)
                 (void)charge_move(&peer->booked.charge, standing);
+        if (peer->given.quota)
+                (void)charge_move(&peer->given, standing);
 }
 
 void peers_stand_anew(Bus *bus)
@@ -201,6 +203,7 @@ void peer_gone(Peer *peer)
         credentials_forget(peer);
         teller_stop(peer);
         book_forget(peer);
+        charge_deinit(&peer->given);
         turn_deinit(&peer->turn);
         peer->login = sd_event_source_disable_unref(peer->login);
         if (peer->name)

@@ -135,6 +135,7 @@ struct Peer {
         bool is_held_up;   /* it has not read what it was sent, and is told more when it has */
         Charge place;      /* of the channel only */
         Charge held;       /* likewise: what is kept for it, and what it has not read */
+        Charge given;      /* descriptors that it has not read */
         Booked booked;
         bool is_asking;
         dbus_uint32_t asked_serial;
@@ -223,6 +224,11 @@ int book_add(Peer *peer, size_t size);
 /* It has been sent: time to ask? */
 void book_sent(Peer *peer);
 void book_forget(Peer *peer);
+
+/* --- given.c: descriptors that go out --- */
+
+/* May it be sent another one? Then it is on its account. CB_LIMIT_EXCEEDED. */
+int given_admit(Peer *peer);
 /* The bus's own answer to a question on the line of calls. */
 void book_on_answer(Bus *bus, DBusMessage *answer);
 

@@ -284,6 +284,7 @@ struct Job {
         WireReply found;     /* what it said */
         Failure missed;      /* the most telling one of those that have it not; a look-up's verdict */
         Failure denied;      /* of a source that the caller may read, but not manage: register.c */
+        uint64_t n_held_back; /* of the certificate, when its trial began: suspect.c */
         size_t i_generation; /* the next one whose key is to be destroyed */
         Intent *intent;      /* the key that it has made; NULL: none */
         Claim claim;

@@ -107,7 +107,7 @@ void manage_key_suspected(Manage *manage, const char *id, uint64_t number, Algor
 
 /* --- its trials --- */
 
-/* The key is right: it is handed out again. Else it is tried again later. */
+/* The key is right: it is handed out again. Else, or where it was wrong again meanwhile, it is tried again later. */
 static void conclude(Job *job, bool passed)
 {
         CLEANUP(certificate_freep) Certificate *next = NULL;
@@ -115,6 +115,7 @@ static void conclude(Job *job, bool passed)
 
         if (!begin(job->manage, job->id, job->generation, &next, &generation))
                 return;
+        passed = passed && next->n_held_back == job->n_held_back;
         generation->trial_sec = passed ? 0 : clock_realtime_sec() + NEXT_TRIAL_SEC;
         if (passed && generation->number == next->current)
                 (void)string_set(&next->last_error, NULL);
@@ -145,6 +146,7 @@ static void run(void *userdata)
                 job_finish(job, &failure);
                 return;
         }
+        job->n_held_back = present->n_held_back;
         r = trial_submit(job->manage, present, generation, job->owner, on_trial, job, &failure);
         if (r == 0)
                 return;
