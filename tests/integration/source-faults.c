@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -452,26 +451,9 @@ static void test_pin_refused_later(void **state)
 static void test_context_login_refused(void **state)
 {
         Fixture *fixture = *state;
-        const char *const argv[] = { "pkcs11-tool",
-                                     "--module",
-                                     softhsm_module(),
-                                     "--token-label",
-                                     "unit",
-                                     "--login",
-                                     "--pin",
-                                     PIN,
-                                     "--keypairgen",
-                                     "--key-type",
-                                     "EC:secp256r1",
-                                     "--label",
-                                     "always",
-                                     "--id",
-                                     "07",
-                                     "--always-auth",
-                                     NULL };
         WireReply reply;
 
-        free(run(argv));
+        add_key_for_each_use(fixture, "always");
         source_start_until(fixture, SOURCE_READY);
         log_clear(fixture);
         rules_set(fixture, "C_Login delay=50 rv=0xa0\n");

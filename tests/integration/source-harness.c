@@ -122,6 +122,18 @@ void add_token(Fixture *fixture, const char *label)
         free(run(argv));
 }
 
+void add_key_for_each_use(Fixture *fixture, const char *label)
+{
+        const char *const argv[] = { "pkcs11-tool",   "--module",     SOFTHSM_MODULE,
+                                     "--token-label", fixture->label, "--login",
+                                     "--pin",         PIN,            "--keypairgen",
+                                     "--key-type",    "EC:secp256r1", "--label",
+                                     label,           "--id",         "07",
+                                     "--always-auth", NULL };
+
+        free(run(argv));
+}
+
 static unsigned count_lines(const char *text, const char *start)
 {
         unsigned n = 0;

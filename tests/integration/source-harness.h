@@ -47,6 +47,7 @@ int fixture_teardown(void **state);
 
 void setting(Fixture *fixture, const char *key, const char *value); /* replaces; NULL: none */
 void add_token(Fixture *fixture, const char *label);
+void add_key_for_each_use(Fixture *fixture, const char *label); /* that wants the PIN each time */
 void write_text(const char *path, const char *text, mode_t mode);
 void rules_set(Fixture *fixture, const char *text);
 unsigned log_count(Fixture *fixture, const char *line_start);

@@ -22,6 +22,7 @@
 #define ALGORITHM ALGORITHM_ECDSA_SHA256
 #define PERSON    WIRE_OWNER(0)
 #define VENDOR    "0x80000123"
+#define ALWAYS    "pkcs11:token=unit;object=always"
 
 static const char *record_path(Fixture *fixture)
 {
@@ -336,6 +337,7 @@ static void test_what_is_no_pin_of_this_token(void **state)
         expect_tries(fixture, 1);
 }
 
+/* That serves, and says nothing of the PIN that was given, nor of those that were refused. */
 static void test_somebody_is_logged_in_already(void **state)
 {
         Fixture *fixture = *state;
@@ -344,7 +346,41 @@ static void test_somebody_is_logged_in_already(void **state)
         source_start_until(fixture, SOURCE_LOCKED);
         rules_set(fixture, "C_Login rv=0x100\n");
         unlock(fixture, "8888", 0, NULL);
-        assert_false(has_record(fixture));
+        expect_tries(fixture, 2);
+        rules_set(fixture, "");
+        restart_until(fixture, SOURCE_LOCKED);
+        expect_text(fixture, "refused this PIN before");
+        unlock(fixture, "8888", CB_SOURCE_LOCKED, "refuses the PIN");
+        expect_tries(fixture, 3);
+}
+
+/* A key that wants the PIN for each use has found it refused: the token is logged out, and judges the next one. */
+static void test_unlock_after_a_refusal_at_a_key(void **state)
+{
+        Fixture *fixture = *state;
+        WireReply reply;
+
+        add_key_for_each_use(fixture, "always");
+        source_start_until(fixture, SOURCE_READY);
+        log_clear(fixture);
+        rules_set(fixture, "C_Login count=1 rv=0xa0\n");
+        sign(fixture, ALWAYS, ALGORITHM, &reply);
+        expect_status(&reply, CB_SOURCE_LOCKED);
+        wire_reply_deinit(&reply);
+        wait_state(fixture, SOURCE_LOCKED, 20);
+
+        unlock(fixture, "8888", CB_SOURCE_LOCKED, "refuses the PIN");
+        expect_tries(fixture, 2);
+        unlock(fixture, PIN, CB_SOURCE_LOCKED, "refused this PIN before");
+        reload(fixture, CB_SOURCE_LOCKED);
+        expect_tries(fixture, 2);
+
+        assert_int_equal(unlink(record_path(fixture)), 0);
+        unlock(fixture, PIN, 0, NULL);
+        sign(fixture, ALWAYS, ALGORITHM, &reply);
+        expect_status(&reply, 0);
+        wire_reply_deinit(&reply);
+        expect_tries(fixture, 4);
 }
 
 /* Codes of C_Login. */
@@ -428,6 +464,7 @@ int main(void)
                 CASE(test_refused_pin_is_not_sent_again),
                 CASE(test_what_is_no_pin_of_this_token),
                 CASE(test_somebody_is_logged_in_already),
+                CASE(test_unlock_after_a_refusal_at_a_key),
                 CASE(test_odd_code_once),
                 CASE(test_odd_code_for_ever),
                 CASE(test_codes),

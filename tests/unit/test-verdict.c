@@ -61,8 +61,10 @@ static bool has(const CK_RV *list, size_t n, CK_RV rv)
 
 static PinVerdict expected(CK_RV rv)
 {
-        if (rv == CKR_OK || rv == CKR_USER_ALREADY_LOGGED_IN)
+        if (rv == CKR_OK)
                 return PIN_IS_GOOD;
+        if (rv == CKR_USER_ALREADY_LOGGED_IN)
+                return PIN_NOT_NEEDED;
         if (has(wrong, ELEMENTSOF(wrong), rv))
                 return PIN_IS_WRONG;
         return has(not_judged, ELEMENTSOF(not_judged), rv) ? PIN_NOT_JUDGED : PIN_DOUBTFUL;

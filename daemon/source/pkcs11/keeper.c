@@ -2,7 +2,7 @@
 /*
  * The keeper of a token.
  *
- * Invariants: log-in happens on the keeper's thread only, so it is single-flight; C_Finalize is called only
+ * Invariants: log-in happens on the keeper's thread only, so it is single-flight; C_Finalize and C_Logout are called only
  * when no session is taken; a state is published before anyone who has asked for it is answered. A token that
  * is away is looked for with back-off, by C_Finalize and C_Initialize: known modules do not see it come back
  * otherwise.
@@ -123,23 +123,42 @@ static int open_token(Token *token, Failure *failure)
         return 0;
 }
 
-/* The state says already that nothing is served, so no session is taken any more. */
-static void close_token(Token *token)
+/* The state says already that nothing is served, so no session is taken any more. Handles of keys end with what follows. */
+static void drain_locked(Token *token)
 {
         uint64_t deadline_usec = clock_monotonic_usec() + DRAIN_USEC;
 
-        pthread_mutex_lock(&token->lock);
         while (token->n_taken[0] + token->n_taken[1] > 0)
                 if (token_wait_locked(token, &token->given, deadline_usec) < 0 &&
                     token->n_taken[0] + token->n_taken[1] > 0)
                         token->host.give_up(token->host.userdata,
                                             "a call into the PKCS#11 module does not return");
         keys_clear_locked(token);
+}
+
+static void close_token(Token *token)
+{
+        pthread_mutex_lock(&token->lock);
+        drain_locked(token);
         token->down = false;
         pthread_mutex_unlock(&token->lock);
 
         token->has_login_session = false;
         modules_finalize(token->modules);
+}
+
+/*
+ * The state says that the source is locked, and so shall the token: a log-in that went on would have the next PIN taken
+ * unseen. Others' log-ins are their processes' own.
+ */
+static void log_out(Token *token)
+{
+        pthread_mutex_lock(&token->lock);
+        drain_locked(token);
+        pthread_mutex_unlock(&token->lock);
+        token_call_begin(token);
+        (void)token->slot.f->C_Logout(token->login_session); /* whoever is not logged in is told so */
+        token_call_end(token);
 }
 
 static void fill_unlock(Token *token, Secret **ret_given)
@@ -191,6 +210,12 @@ static void fall(Token *token, const char *text)
         }
 }
 
+static void lock(Token *token, const Failure *failure)
+{
+        enter_failure(token, CB_SOURCE_LOCKED, failure);
+        log_out(token);
+}
+
 static void login_again(Token *token, Secret *given, unsigned wanted)
 {
         Failure failure = { 0 };
@@ -200,7 +225,7 @@ static void login_again(Token *token, Secret *given, unsigned wanted)
         if (r == 0)
                 enter_ready(token);
         else if (r == CB_SOURCE_LOCKED)
-                enter_failure(token, r, &failure);
+                lock(token, &failure);
         else
                 fall(token, failure.text);
 }
@@ -340,7 +365,7 @@ static void lock_after_refusal(Token *token)
         if (!pin)
                 return;
         login_refused(token, pin, CKR_PIN_INCORRECT, &failure);
-        enter_failure(token, CB_SOURCE_LOCKED, &failure);
+        lock(token, &failure);
 }
 
 static void serve_open(Token *token, unsigned wanted)

@@ -90,6 +90,8 @@ static int try_pin(Token *token, Secret *taken, Failure *failure)
         case PIN_IS_GOOD:
                 pins_keep(&token->pins, TAKE(pin));
                 return 0;
+        case PIN_NOT_NEEDED: /* not kept: it may be wrong, and each use would cost the token a try */
+                return 0;
         case PIN_IS_WRONG:
                 pins_drop(&token->pins);
                 return fail_wrong(rv, true, failure);

@@ -193,6 +193,7 @@ unsigned pins_end(Pins *pins, PinVerdict verdict)
                 entry.n_tries++;
                 (void)pin_record_put(&pins->record, &entry);
                 break;
+        case PIN_NOT_NEEDED:
         case PIN_NOT_JUDGED:
                 (void)pin_record_put(&pins->record, &entry);
                 break;

@@ -3,8 +3,8 @@
  * What a code of C_Login says of the PIN, and so whether it may be sent again. Each class for its reason:
  *
  *   the PIN's own codes      the token has looked at it and counts: never again
- *   session, token, module,  the call did not get as far as the PIN, or somebody is logged in already: as often as it
- *     load, faults           takes, for these come and go with the token
+ *   session, token, module,  the call did not get as far as the PIN, or another kind of user is logged in: as often as
+ *     load, faults           it takes, for these come and go with the token
  *   all others               a vendor's own, what the call cannot have, codes of later versions: a library's bad moment
  *                            or a wrong PIN, who knows; a few tries, so that neither stops us for long nor locks the
  *                            token
@@ -20,8 +20,8 @@ PinVerdict verdict_of_login(unsigned long rv)
         switch (rv) {
         case CKR_OK:
                 return PIN_IS_GOOD;
-        case CKR_USER_ALREADY_LOGGED_IN: /* and so nothing was refused that is of use to remember */
-                return PIN_IS_GOOD;
+        case CKR_USER_ALREADY_LOGGED_IN:
+                return PIN_NOT_NEEDED;
         case CKR_USER_ANOTHER_ALREADY_LOGGED_IN: /* the security officer, by the same module */
         case CKR_USER_TOO_MANY_TYPES:
         case CKR_SESSION_READ_ONLY_EXISTS:

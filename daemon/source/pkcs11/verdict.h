@@ -5,6 +5,7 @@
 typedef enum PinVerdict {
         PIN_IS_GOOD,
         PIN_IS_WRONG,
+        PIN_NOT_NEEDED, /* somebody is logged in: the token serves, and has not looked at it */
         PIN_NOT_JUDGED, /* the token did not come to look at it */
         PIN_DOUBTFUL,   /* neither yes nor no */
 } PinVerdict;
