@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of certbrokerd's own that are moved, removed, replaced or older than they were, and sources that are gone from the
 configuration: nothing is acknowledged on the word of what is not there, and somebody is told."""
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -155,9 +156,13 @@ def losing(stopped):
     broker.configure(broker='  audit-failure = "continue";')
     broker.start()
     broker.import_new("client")
+    lose(broker)
+    return broker
+
+
+def lose(broker):
     (broker.state / "audit.jsonl").rename(broker.state / "aside")
     (broker.state / "audit.jsonl").mkdir()
-    return broker
 
 
 def noted(broker):
@@ -198,6 +203,43 @@ def test_what_was_lost_is_known_after_a_restart(losing, end):
     wait_until(lambda: noted(broker) is None, "the log tells of it, and the store need not any more")
     broker.restart()
     assert [r["event"] for r in records_of(broker)].count("resume") == 1
+
+
+def test_what_was_lost_is_forgotten_when_that_is_stored(stopped):
+    """The note that records were lost cannot be removed at first: it is tried again."""
+    broker = stopped
+    broker.configure(broker='  audit-failure = "continue";')
+    broker.start()
+    broker.import_new("client")
+    broker.stop()
+    with contextlib.closing(sqlite3.connect(broker.state / "certbroker.sqlite", isolation_level=None)) as store:
+        store.execute("CREATE TRIGGER full BEFORE DELETE ON note WHEN OLD.key = 'audit/lost' AND NOT EXISTS"
+                      " (SELECT 1 FROM backend WHERE name = 'room') BEGIN SELECT RAISE(ABORT, 'it is full'); END")
+    broker.start()
+    lose(broker)
+    sign(broker)
+    mend(broker)
+    sign(broker)
+    wait_until(lambda: "it is full" in broker.log_text(), "it cannot be removed")
+    assert noted(broker).startswith("1 ")
+    broker.create_backend("room", "client")
+    wait_until(lambda: noted(broker) is None, "it is removed")
+
+
+def test_what_is_lost_anew_takes_the_place_of_what_was(losing):
+    """The log tells of the first already, and nobody counts these twice."""
+    broker = losing
+    for _ in range(8):
+        sign(broker)
+    mend(broker)
+    sign(broker)
+    lose(broker)
+    sign(broker)
+    wait_until(lambda: noted(broker) and noted(broker).startswith("1 "), "the second is noted")
+    broker.kill()
+    mend(broker)
+    broker.start()
+    assert [r["object"].split(" lost")[0] for r in records_of(broker) if r["event"] == "resume"] == ["8", "at least 1"]
 
 
 # sources

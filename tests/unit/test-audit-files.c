@@ -202,7 +202,16 @@ static void test_changes_since_a_record(void **state)
                         assert_int_equal(told.n, (18000 - seq) / 1500);
                         assert_int_equal(told.first, told.n ? start + first : 0);
                 }
-                assert_int_equal(audit_read_since(log->audit, start, 1 << 20, on_past, on_goes_on, &told), -EFBIG);
+                n_goes_on = 0;
+                told = (Told){ 0 };
+                assert_int_equal(audit_read_since(log->audit, start, 16 << 20, on_past, on_goes_on,
+                                                  &told),
+                                 0);
+                assert_true(n_goes_on > 0);
+                told = (Told){ 0 };
+                assert_int_equal(audit_read_since(log->audit, start, 1 << 20, on_past, on_goes_on,
+                                                  &told),
+                                 -EFBIG);
                 append_many(log, 1);
                 close_log(log);
         }
