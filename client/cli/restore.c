@@ -61,11 +61,13 @@ static int set_stays(json_t *change, bool stays)
 static int mark(Undone *undone, const char *path, const json_t *record, json_t *change)
 {
         const char *event = text_of(record, "event");
-        json_t *last = json_object_get(undone->lasts, path), *enabled = json_object_get(record, "enabled");
+        json_t *last = json_object_get(undone->lasts, path);
+        json_t *enabled = json_object_get(record, "enabled");
         bool is_deleted = last && strcmp(text_of(last, "event"), "Delete") == 0;
         bool is_end = strcmp(event, "Delete") == 0 || strcmp(event, "Retire") == 0;
 
-        if (strncmp(path, CERTIFICATES, strlen(CERTIFICATES)) != 0 || (is_deleted && strcmp(event, "Delete") != 0))
+        if (strncmp(path, CERTIFICATES, strlen(CERTIFICATES)) != 0 ||
+            (is_deleted && strcmp(event, "Delete") != 0))
                 return 0;
         if (is_end && set_stays(change, true) < 0)
                 return -ENOMEM;
@@ -243,7 +245,7 @@ const Verb restore_verbs[] = {
           "certbrokerd\n"
           "sees to that when it starts. What was made since is undone, but for keys in tokens and "
           "vaults.\n"
-          "The store that was there is kept as certbroker.sqlite.replaced (or .replaced.1, .replaced.2 …).",
+          "The store that was there is kept as certbroker.sqlite.replaced (or .replaced.1 …).",
           "certbroker restore /root/certbroker-2027-01-31.sqlite" },
         { NULL },
 };

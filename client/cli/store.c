@@ -373,7 +373,7 @@ static int rename_part(const char *from, const char *to, const char *suffix)
                 new = NULL;
                 return -ENOMEM;
         }
-        return renameat2(AT_FDCWD, old, AT_FDCWD, new, RENAME_NOREPLACE) < 0 ? -errno : 0;
+        return rename(old, new) < 0 ? -errno : 0;
 }
 
 /* As far as it was moved, the log of it first: without that it would be an older store. */

@@ -413,8 +413,8 @@ static void on_written(void *userdata, int r)
         /* Without memory it is out of its turn, so it is no success even where the log may fail. */
         entry->r = ledger->may_fail && r != -ENOMEM ? 0 : r;
         if (!ledger->waiting &&
-            (r == entry->r || (ledger->n_lost_noted > 0 && !ledger->is_forgetting) ||
-             (ledger->n_lost_noting == 0 && !ledger->is_forgetting))) {
+            (r == entry->r || (!ledger->is_forgetting &&
+                               (ledger->n_lost_noted > 0 || ledger->n_lost_noting == 0)))) {
                 answer(entry);
                 return;
         }

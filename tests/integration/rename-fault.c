@@ -9,7 +9,6 @@
 #define PUBLIC __attribute__((__visibility__("default")))
 
 PUBLIC int rename(const char *from, const char *to);
-PUBLIC int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 
 static bool is_its_turn(void)
 {
@@ -30,14 +29,4 @@ PUBLIC int rename(const char *from, const char *to)
                 return -1;
         *(void **)&next = dlsym(RTLD_NEXT, "rename");
         return next(from, to);
-}
-
-PUBLIC int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
-{
-        int (*next)(int, const char *, int, const char *, unsigned);
-
-        if (is_its_turn())
-                return -1;
-        *(void **)&next = dlsym(RTLD_NEXT, "renameat2");
-        return next(from_fd, from, to_fd, to, flags);
 }
