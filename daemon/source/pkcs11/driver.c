@@ -22,7 +22,8 @@
 #include "source/pkcs11/take-back.h"
 #include "source/pkcs11/token.h"
 
-#define PIN_MAX 1024
+#define PIN_MAX       1024
+#define END_WAIT_USEC (1500 * USEC_PER_MSEC) /* the broker kills after 2 s */
 
 static int p11_configure(char *const *settings, const DriverHost *host, void **ret_instance,
                          DriverWorkers *ret_workers, Failure *failure)
@@ -49,7 +50,7 @@ static void p11_wipe(void *instance)
 {
         Token *token = instance;
 
-        pins_wipe(&token->pins);
+        pins_wipe(&token->pins, clock_monotonic_usec() + END_WAIT_USEC);
 }
 
 /* Sign */

@@ -17,10 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 
-#define PIN_MAX       1024
-#define END_WAIT_MSEC 1500 /* the broker kills after 2 s */
+#define PIN_MAX        1024
+#define WIPE_WAIT_USEC (100 * USEC_PER_MSEC) /* who copies the kept one is soon done */
 
 /* By its number and when it started: numbers come again, after a reboot the same ones. */
 static void name_broker(char ret_name[PIN_BY_MAX])
@@ -260,12 +261,13 @@ static void sleep_msec(void)
         (void)nanosleep(&moment, NULL);
 }
 
-/* The next process may be under another broker, and would take it for killed with this one. */
+/* The next process may be under another broker, and would take it for killed with this one. Who is writing, writes. */
 static void note_that_it_hangs(Pins *pins)
 {
         PinEntry entry;
 
-        pthread_mutex_lock(&pins->record_lock);
+        if (pthread_mutex_trylock(&pins->record_lock) != 0)
+                return;
         entry = pins->before;
         entry.fate = PIN_ENDED;
         if (atomic_load(&pins->trying))
@@ -283,23 +285,28 @@ static bool end_tries(Pins *pins)
         return !atomic_load(&pins->trying);
 }
 
-/* A thread that has a lock for long keeps nobody from the end. */
-void pins_wipe(Pins *pins)
+static bool wipe_kept(Pins *pins)
 {
-        bool ended = end_tries(pins);
+        if (pthread_rwlock_trywrlock(&pins->lock) != 0)
+                return false;
+        pins->kept = secret_free(pins->kept);
+        pthread_rwlock_unlock(&pins->lock);
+        return true;
+}
 
-        for (unsigned i = 0; i < END_WAIT_MSEC && !ended; i++) {
+/* By the clock: on a host that is busy, a sleep of a moment is as long as it likes. */
+static bool do_until(Pins *pins, bool (*work)(Pins *pins), uint64_t deadline_usec)
+{
+        bool done;
+
+        while (!(done = work(pins)) && clock_monotonic_usec() < deadline_usec)
                 sleep_msec();
-                ended = end_tries(pins);
-        }
-        if (!ended && atomic_load(&pins->trying))
+        return done;
+}
+
+void pins_wipe(Pins *pins, uint64_t deadline_usec)
+{
+        if (!do_until(pins, end_tries, deadline_usec))
                 note_that_it_hangs(pins);
-        for (unsigned i = 0; i < 100; i++) {
-                if (pthread_rwlock_trywrlock(&pins->lock) == 0) {
-                        pins->kept = secret_free(pins->kept);
-                        pthread_rwlock_unlock(&pins->lock);
-                        return;
-                }
-                sleep_msec();
-        }
+        (void)do_until(pins, wipe_kept, deadline_usec + WIPE_WAIT_USEC);
 }

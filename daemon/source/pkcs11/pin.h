@@ -49,5 +49,5 @@ int pins_refuse(Pins *pins, Secret *pin, const Bytes *token);
 void pins_keep(Pins *pins, Secret *pin); /* takes it */
 void pins_drop(Pins *pins);
 int pins_copy_kept(Pins *pins, Secret **ret_pin);
-/* The process ends. Waits a moment for a log-in that is under way, and writes down if it does not come back. */
-void pins_wipe(Pins *pins);
+/* The process ends. Waits for a log-in that is under way, and writes down if it does not come back in time. */
+void pins_wipe(Pins *pins, uint64_t deadline_usec);
