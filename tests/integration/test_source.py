@@ -122,16 +122,27 @@ def test_empty_pin_file(stopped, refused):
 
 def test_new_pin_file_is_read_by_a_reload(stopped):
     """By that alone, and only if it holds another PIN."""
+    log = stopped.faults / "calls"
+    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_LOG": str(log)}
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
+
+    def calls(name):
+        return sum(line.startswith(f"{name} ") for line in log.read_text().splitlines())
+
     stopped.pin_file.write_text("9999")
     stopped.start(ready=None)
     stopped.wait_source("hsm", "locked")
+    assert calls("C_Login") == 1
     stopped.manager("Reload")
-    time.sleep(1)
-    assert stopped.source_properties("hsm")["State"] == "locked"
+    wait_until(lambda: "refused this PIN before" in stopped.source_properties("hsm")["LastError"], "the file is read")
+    assert calls("C_Login") == 1
     stopped.pin_file.write_text(PIN)
-    assert stopped.source_properties("hsm")["State"] == "locked"
+    looks = calls("C_GetSessionInfo")
+    wait_until(lambda: calls("C_GetSessionInfo") > looks + 1, "the token is looked at")
+    assert calls("C_Login") == 1
     stopped.manager("Reload")
     stopped.wait_source("hsm", "ready")
+    assert calls("C_Login") == 2
 
 
 def test_new_pin_file_is_read_after_a_signal(stopped):
