@@ -18,7 +18,6 @@
 #include "source/pkcs11/beside.h"
 #include "source/pkcs11/sign.h"
 
-
 void key_facts_deinit(KeyFacts *facts)
 {
         locator_deinit(&facts->locator);

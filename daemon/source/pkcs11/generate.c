@@ -173,7 +173,6 @@ static CK_RV make(Session *session, const Generation *generation, const Paramete
         return rv;
 }
 
-
 /* A token that does not know a curve's parameters in this form says one of many things. */
 static bool params_refused(CK_RV rv)
 {

@@ -299,14 +299,14 @@ static void renew(Token *token)
         try_open(token, 0);
 }
 
-static bool is_sick(Token *token)
+static bool has_failed_lately(Token *token)
 {
-        bool sick;
+        bool failed;
 
         pthread_mutex_lock(&token->lock);
-        sick = token->n_odd > 0 || token->n_faults > 0;
+        failed = token->n_odd > 0 || token->n_faults > 0;
         pthread_mutex_unlock(&token->lock);
-        return sick;
+        return failed;
 }
 
 static void close_idle(Token *token)
@@ -337,7 +337,7 @@ static void look_afresh(Token *token)
         Slot slot;
         int r;
 
-        if (is_sick(token)) {
+        if (has_failed_lately(token)) {
                 renew(token);
                 return;
         }

@@ -29,7 +29,7 @@ typedef enum TokenWant {
         WANT_UNLOCK = 1 << 2, /* with the PIN in `unlock` */
         WANT_LOCK = 1 << 3,   /* a call says that the PIN in `refused` is wrong */
         WANT_AFRESH = 1 << 4, /* with WANT_LOOK, from a person: keep nothing, and a PIN may be tried once more */
-        WANT_RENEW = 1 << 5,  /* the module is sick: initialise it anew */
+        WANT_RENEW = 1 << 5,  /* the module answers nothing but errors: initialise it anew */
 } TokenWant;
 
 typedef struct Token {
