@@ -20,23 +20,6 @@
 
 #define ALGORITHM ALGORITHM_ECDSA_SHA256
 
-static void start_with_key(Fixture *fixture, WireReply *ret_key)
-{
-        source_start_until(fixture, SOURCE_READY);
-        import_bundle(fixture, "orders", BUNDLE_P256, ret_key);
-        expect_status(ret_key, 0);
-        log_clear(fixture);
-}
-
-static void expect_sign(Fixture *fixture, const WireReply *key, int status)
-{
-        WireReply reply;
-
-        sign(fixture, key->key_uri, ALGORITHM, &reply);
-        expect_status(&reply, status);
-        wire_reply_deinit(&reply);
-}
-
 static void refresh(Fixture *fixture, int status)
 {
         WireReply reply;

@@ -508,6 +508,23 @@ void sign_ok(Fixture *fixture, const WireReply *key, Algorithm algorithm)
         wire_reply_deinit(&reply);
 }
 
+void start_with_key(Fixture *fixture, WireReply *ret_key)
+{
+        source_start_until(fixture, SOURCE_READY);
+        import_bundle(fixture, "orders", BUNDLE_P256, ret_key);
+        expect_status(ret_key, 0);
+        log_clear(fixture);
+}
+
+void expect_sign(Fixture *fixture, const WireReply *key, int status)
+{
+        WireReply reply;
+
+        sign(fixture, key->key_uri, ALGORITHM_ECDSA_SHA256, &reply);
+        expect_status(&reply, status);
+        wire_reply_deinit(&reply);
+}
+
 void lookup(Fixture *fixture, const char *uri, WireReply *ret_reply)
 {
         WireRequest request;

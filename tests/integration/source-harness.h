@@ -95,6 +95,9 @@ void sign_ok(Fixture *fixture, const WireReply *key, Algorithm algorithm);
 uint64_t send_sign(Fixture *fixture, const char *key_uri, Algorithm algorithm,
                    uint64_t timeout_usec);
 void expect_signature(const WireReply *key, Algorithm algorithm, const WireReply *reply);
+/* Ready, with a P-256 key "orders"; the module's log begins then. */
+void start_with_key(Fixture *fixture, WireReply *ret_key);
+void expect_sign(Fixture *fixture, const WireReply *key, int status); /* with that */
 void lookup(Fixture *fixture, const char *uri, WireReply *ret_reply);
 void simple_call(Fixture *fixture, WireOperation operation, const char *key_uri, int fd,
                  WireReply *ret_reply);

@@ -24,12 +24,11 @@
 #define OWNER(i)    WIRE_OWNER(1000 + (i))
 #define SEVERAL     "C_GetTokenInfo vendor\n" /* a token that works at several objects at once, as SoftHSM does not */
 
-static void start_with_key(Fixture *fixture, WireReply *ret_key)
+/* One that need not be searched for any more. */
+static void start_with_known_key(Fixture *fixture, WireReply *ret_key)
 {
-        source_start_until(fixture, SOURCE_READY);
-        import_bundle(fixture, "orders", BUNDLE_P256, ret_key);
-        expect_status(ret_key, 0);
-        sign_ok(fixture, ret_key, ALGORITHM); /* then it need not be searched for any more */
+        start_with_key(fixture, ret_key);
+        sign_ok(fixture, ret_key, ALGORITHM);
 }
 
 /* bundle -1: a good one. */
@@ -82,7 +81,7 @@ static void test_signs_while_management_hangs(void **state)
 
         setting(fixture, "sessions", "1");
         rules_set(fixture, SEVERAL);
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, SEVERAL "C_CreateObject hang\n");
         for (unsigned i = 0; i < 2 * N_MANAGERS; i++)
                 (void)send_import(fixture, OWNER(i), -1);
@@ -106,7 +105,7 @@ static void test_slow_management_leaves_a_worker(void **state)
         WireReply key;
 
         rules_set(fixture, SEVERAL);
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, SEVERAL "C_CreateObject hang\n");
         for (unsigned i = 0; i < 2 * N_MANAGERS; i++)
                 (void)send_import(fixture, OWNER(i), -1);
@@ -124,7 +123,7 @@ static void test_owners_have_turns(void **state)
         uint64_t ids[N], other;
         WireReply key;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, "C_FindObjectsInit delay=30\n");
         for (unsigned i = 0; i < N; i++)
                 ids[i] = send_lookup(fixture, OWNER(1), key.key_uri);
@@ -153,7 +152,7 @@ static void test_one_session_for_both(void **state)
         bool imported = false;
 
         rules_set(fixture, "C_OpenSession sessions=2\n");
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, "C_OpenSession sessions=2\nC_Sign delay=50\n"); /* one of them is the log-in's */
         for (unsigned i = 0; i < N; i++)
                 (void)send_sign(fixture, key.key_uri, ALGORITHM, 0);
@@ -181,7 +180,7 @@ static void test_few_descriptors_are_read_at_once(void **state)
         WireReply key;
         uint64_t last;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         for (unsigned i = 0; i < N; i++) {
                 int fds[2];
 

@@ -23,22 +23,12 @@
 #define SICK_USEC (5 * USEC_PER_SEC) /* as long they must last until the module is taken for sick */
 #define FEW       7                  /* one less than it takes */
 
-static void start_with_key(Fixture *fixture, WireReply *ret_key)
+/* One that need not be searched for any more. */
+static void start_with_known_key(Fixture *fixture, WireReply *ret_key)
 {
-        source_start_until(fixture, SOURCE_READY);
-        import_bundle(fixture, "orders", BUNDLE_P256, ret_key);
-        expect_status(ret_key, 0);
+        start_with_key(fixture, ret_key);
         sign_ok(fixture, ret_key, ALGORITHM);
         log_clear(fixture);
-}
-
-static void expect_sign(Fixture *fixture, const WireReply *key, int status)
-{
-        WireReply reply;
-
-        sign(fixture, key->key_uri, ALGORITHM, &reply);
-        expect_status(&reply, status);
-        wire_reply_deinit(&reply);
 }
 
 static void refresh(Fixture *fixture, uint64_t owner)
@@ -59,7 +49,7 @@ static void test_module_that_stays_sick(void **state)
         unsigned n_failed = 0;
         WireReply key;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, SICK);
         while (log_count(fixture, "C_Finalize") == 0) {
                 expect_sign(fixture, &key, CB_FAILED);
@@ -84,7 +74,7 @@ static void test_one_key_is_no_sick_module(void **state)
         uint64_t begin_usec;
         WireReply key;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         begin_usec = clock_monotonic_usec();
         while (clock_monotonic_usec() - begin_usec < SICK_USEC + SICK_USEC / 5) {
                 rules_set(fixture, SICK);
@@ -103,7 +93,7 @@ static void test_few_are_no_sick_module(void **state)
         Fixture *fixture = *state;
         WireReply key;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, SICK);
         for (unsigned i = 0; i < FEW; i++) {
                 expect_sign(fixture, &key, CB_FAILED);
@@ -121,7 +111,7 @@ static void test_refresh_initialises_a_sick_module(void **state)
         Fixture *fixture = *state;
         WireReply key;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, "C_SignInit count=1 rv=0x80000123\n");
         expect_sign(fixture, &key, CB_FAILED);
         refresh(fixture, 0); /* the broker's own, at a reload: nobody has complained */
@@ -138,7 +128,7 @@ static void test_refresh_is_a_fresh_look(void **state)
         Fixture *fixture = *state;
         WireReply key;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         refresh(fixture, PERSON);
         assert_true(log_count(fixture, "C_CloseSession") >= 1);
         assert_true(log_count(fixture, "C_GetSlotList") >= 1);
@@ -155,7 +145,7 @@ static void test_token_that_has_too_much_to_do(void **state)
         Fixture *fixture = *state;
         WireReply key;
 
-        start_with_key(fixture, &key);
+        start_with_known_key(fixture, &key);
         rules_set(fixture, "C_SignInit count=1 rv=0x201\n");
         expect_sign(fixture, &key, CB_LIMIT_EXCEEDED);
         sign_ok(fixture, &key, ALGORITHM);
