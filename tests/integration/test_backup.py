@@ -327,7 +327,7 @@ def test_a_crash_is_no_older_store(broker):
 def test_a_crash_after_something_was_made_anew(stopped):
     """The store knows of that deletion, though not of the end of the log: what is there is the new one."""
     broker = stopped
-    broker.configure(broker='  audit-sync = "10s";')
+    broker.configure(broker='  audit-sync = "60s";')
     broker.start()
     broker.import_new("same")
     broker.create_backend("orders", "same")
