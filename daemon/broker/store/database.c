@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/strings.h"
 
 /* "CBst": this file is ours (PRAGMA application_id). */
@@ -364,21 +365,6 @@ static int make_file(const char *path, Failure *failure)
         return 0;
 }
 
-static int sync_directory(const char *path)
-{
-        CLEANUP(freep) char *directory = strdup(path);
-        CLEANUP(closep) int fd = -1;
-        char *slash;
-
-        if (!directory)
-                return -ENOMEM;
-        slash = strrchr(directory, '/');
-        if (slash)
-                *slash = '\0';
-        fd = open(slash ? (*directory ? directory : "/") : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 static int open_handle(Database *database, Failure *failure)
 {
         int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
@@ -493,7 +479,7 @@ int database_open(const char *path, Database **ret_database, Failure *failure)
         if (r == 0)
                 r = prepare_all(database, failure);
         if (r == 0)
-                r = sync_directory(path);
+                r = directory_sync_of(path);
         if (r != 0)
                 return r;
         place_mark(&database->place, path);

@@ -16,6 +16,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/hex.h"
 #include "base/strings.h"
 
@@ -109,22 +110,6 @@ static int write_all(int fd, const char *text, size_t n)
         return 0;
 }
 
-static int sync_directory_of(const char *path)
-{
-        CLEANUP(freep) char *directory = strdup(path);
-        CLEANUP(closep) int fd = -1;
-        char *slash;
-
-        if (!directory)
-                return -ENOMEM;
-        slash = strrchr(directory, '/');
-        if (!slash)
-                return -EINVAL;
-        *slash = '\0';
-        fd = open(*directory ? directory : "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 static int write_file(const char *path, const char *text)
 {
         CLEANUP(freep) char *temporary = NULL;
@@ -146,7 +131,7 @@ static int write_file(const char *path, const char *text)
                 r = -errno;
         if (r < 0)
                 (void)unlink(temporary);
-        return r < 0 ? r : sync_directory_of(path);
+        return r < 0 ? r : directory_sync_of(path);
 }
 
 static int format_entry(const PinEntry *entry, char *text, size_t n_max)
@@ -179,7 +164,7 @@ static int save(const PinRecord *record)
         if (record->n == 0) {
                 if (unlink(record->path) < 0)
                         return errno == ENOENT ? 0 : -errno;
-                return sync_directory_of(record->path);
+                return directory_sync_of(record->path);
         }
         hex_encode_lower(record->salt, sizeof(record->salt), hex);
         n = (size_t)snprintf(text, sizeof(text), "%s%s\n", RECORD_TAG, hex);
