@@ -473,8 +473,9 @@ def test_signing_goes_on_beside_silent_pipes(stopped):
                 (f"silent-{i}", "hsm", *descriptors, dbus.Dictionary(signature="sv")),
                 lambda path: answers.append(str(path)), lambda error: answers.append(Failure(error).name),
                 timeout=600)
-        connection.flush()
-        wait_until(lambda: in_flight() + len(answers) == 40, "40 imports that wait, or are refused")
+            connection.flush()
+            # one after the other: of calls that bring descriptors the bus may have but few before their turn
+            wait_until(lambda n=i + 1: in_flight() + len(answers) == n, "an import that waits, or is refused")
     finally:
         os.kill(source, signal.SIGCONT)
     while len(answers) < 40 - 32:
