@@ -40,16 +40,25 @@ static int add_reason(Status *status, const char *object, const char *reason)
         return r;
 }
 
+static int add_listed(Status *status, const char *object, const char *format, va_list list)
+        PRINTF(3, 0);
+static int add_listed(Status *status, const char *object, const char *format, va_list list)
+{
+        CLEANUP(free_text) char *reason = text_format(format, list);
+
+        return reason ? add_reason(status, object, reason) : -1;
+}
+
 static int add_formatted(Status *status, const char *object, const char *format, ...) PRINTF(3, 4);
 static int add_formatted(Status *status, const char *object, const char *format, ...)
 {
-        CLEANUP(free_text) char *reason = NULL;
         va_list list;
+        int r;
 
         va_start(list, format);
-        reason = text_format(format, list);
+        r = add_listed(status, object, format, list);
         va_end(list);
-        return reason ? add_reason(status, object, reason) : -1;
+        return r;
 }
 
 static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
@@ -57,17 +66,17 @@ static int attend(Status *status, const char *kind, const char *name, const char
 static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
 {
         CLEANUP(free_text) char *object = NULL;
-        CLEANUP(free_text) char *reason = NULL;
         va_list list;
+        int r;
 
         if (asprintf(&object, "%s/%s", kind, name) < 0) {
                 object = NULL;
                 return -1;
         }
         va_start(list, format);
-        reason = text_format(format, list);
+        r = add_listed(status, object, format, list);
         va_end(list);
-        return reason ? add_reason(status, object, reason) : -1;
+        return r;
 }
 
 static const char *text_of(const cb_value *properties, const char *name)

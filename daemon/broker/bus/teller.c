@@ -23,8 +23,8 @@ static int on_later(sd_event_source *source, uint64_t usec, void *userdata)
 /* The bus reads nothing more of us for now, or this client nothing on the channel. */
 static bool has_no_way(const Peer *peer)
 {
-        return peer->name ? !link_may_answer(peer->bus->link, peer->standing) :
-                            peer_is_unread(peer);
+        return peer->name ? !link_may_answer(peer->bus->link, peer->standing)
+                          : peer_is_unread(peer);
 }
 
 /* Nothing tells when its client has room again, by other connections of his. */

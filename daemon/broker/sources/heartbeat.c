@@ -8,7 +8,6 @@
  */
 #include <systemd/sd-event.h>
 
-#include "base/strings.h"
 #include "broker/sources/source.h"
 
 #define SILENT_BEATS_MAX 2
