@@ -341,21 +341,21 @@ static char *object_text(const char *path)
         CLEANUP(free_text) char *name = NULL;
 
         if (strncmp(path, root, strlen(root)) != 0)
-                return text_escape(path);
+                return text_harmless(path);
         path += strlen(root);
         name = strdup(*path == '/' ? path + 1 : "-");
         if (!name)
                 return NULL;
         unescape_path(name);
-        return text_escape(name);
+        return text_harmless(name);
 }
 
 /* In place of an object: how many, of which kind, whose, and when. */
 static int print_sum(Cli *cli, const json_t *record)
 {
-        CLEANUP(free_text) char *refused = text_escape(text_of(record, "refused"));
-        CLEANUP(free_text) char *since = text_escape(text_of(record, "since"));
-        CLEANUP(free_text) char *until = text_escape(text_of(record, "until"));
+        CLEANUP(free_text) char *refused = text_harmless(text_of(record, "refused"));
+        CLEANUP(free_text) char *since = text_harmless(text_of(record, "since"));
+        CLEANUP(free_text) char *until = text_harmless(text_of(record, "until"));
         json_int_t last = number_of(record, "uid-last");
 
         if (!refused || !since || !until)
@@ -383,7 +383,7 @@ static int print_record(Cli *cli, const json_t *record)
                 const char *text = text_of(record, members[i]);
 
                 texts[i] =
-                        strcmp(members[i], "object") == 0 ? object_text(text) : text_escape(text);
+                        strcmp(members[i], "object") == 0 ? object_text(text) : text_harmless(text);
                 ok = ok && texts[i];
         }
         if (ok) {

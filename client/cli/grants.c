@@ -135,7 +135,7 @@ static void warn_unless_in_force(Cli *cli, const char *hash)
         if (ask_may_audit(cli))
                 r = cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true },
                             &reply, &error, "");
-        why = r ? text_escape(error.text) : NULL;
+        why = r ? text_harmless(error.text) : NULL;
         if (r)
                 (void)fprintf(stderr,
                               "certbroker: These are the grants of the configuration; whether they "

@@ -92,7 +92,7 @@ static void print_failure(const Cli *cli)
         if (cli->error.text[0] == '\0')
                 return;
         (void)fflush(stdout); /* in one pipe, the reason comes after what was found */
-        text = text_escape(cli->error.text);
+        text = text_harmless(cli->error.text);
         (void)fprintf(stderr, "certbroker: %s\n", text ? text : "failed");
         free(text);
         if (cli->error.status == CLI_USAGE) {

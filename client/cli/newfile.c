@@ -54,6 +54,8 @@ static int find_descriptor(const char *directory, const char *base)
         CLEANUP(free_text) char *real = realpath(directory, NULL);
         CLEANUP(free_text) char *own = realpath(OWN_DESCRIPTORS, NULL);
 
+        if (real && strcmp(real, "/dev") == 0 && strcmp(base, "stdin") == 0)
+                return STDIN_FILENO;
         if (real && strcmp(real, "/dev") == 0 && strcmp(base, "stdout") == 0)
                 return STDOUT_FILENO;
         if (real && strcmp(real, "/dev") == 0 && strcmp(base, "stderr") == 0)

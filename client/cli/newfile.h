@@ -30,7 +30,7 @@ void newfile_deinit(NewFile *file);
 const char *newfile_reason(int r);
 
 /*
- * The descriptor that a name stands for (/dev/stdout, /dev/stderr, /dev/fd/N and what leads there):
+ * The descriptor that a name stands for (/dev/stdin, /dev/stdout, /dev/stderr, /dev/fd/N and what leads there):
  * one that this program was started with. -ENOENT: it stands for none; -EBADF: for one that is not
  * there, or is this program's own.
  */

@@ -100,7 +100,7 @@ static int verb_check(Cli *cli, const Arguments *arguments)
                 return r;
 
         allowed = cb_value_boolean(cb_value_at(reply, 0), false);
-        reason = text_escape(cb_value_string(cb_value_at(reply, 1), ""));
+        reason = text_harmless(cb_value_string(cb_value_at(reply, 1), ""));
         if (!reason)
                 return cli_out_of_memory(cli);
         if (arguments->json)

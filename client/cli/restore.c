@@ -86,7 +86,7 @@ static int add(Cli *cli, Undone *undone, const json_t *record)
         CLEANUP(free_text) char *object = NULL;
         json_t *change;
 
-        object = text_escape(strncmp(path, ROOT, strlen(ROOT)) == 0 ? path + strlen(ROOT) : path);
+        object = text_harmless(strncmp(path, ROOT, strlen(ROOT)) == 0 ? path + strlen(ROOT) : path);
         change = object ? json_pack("{s:O, s:s, s:s, s:s, s:I, s:b}", "seq",
                                     json_object_get(record, "seq"), "time", text_of(record, "time"),
                                     "event", text_of(record, "event"), "object", object,
@@ -213,7 +213,7 @@ static int verb_restore(Cli *cli, const Arguments *arguments)
         if (r == 0)
                 r = store_lock(cli, directory, &lock);
         if (r == 0)
-                r = store_load(cli, file, &copy);
+                r = store_load(cli, file, directory, &copy);
         if (r)
                 return r;
         undone.json = json_array();

@@ -16,6 +16,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#include "file.h"
+
 #define SECRET_MAX 4096
 
 static int write_all(int fd, const char *data, size_t n)
@@ -76,15 +78,12 @@ static int read_file(int fd, char *buffer, size_t *ret_n)
 
 static int from_file(Cli *cli, const char *name, char *buffer, size_t *ret_n)
 {
-        bool is_input = strcmp(name, "-") == 0;
-        int fd = is_input ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY), r;
+        CLEANUP(close_fd) int fd = -1;
+        int r = file_open_believed(cli, name, &fd);
 
-        if (fd < 0)
-                return cli_fail(cli, -errno, "The secret's file %s cannot be opened: %s", name,
-                                strerror(errno));
+        if (r)
+                return r;
         r = read_file(fd, buffer, ret_n);
-        if (!is_input)
-                (void)close(fd);
         if (r == -E2BIG)
                 return cli_fail(cli, r, "The secret in %s is longer than %d bytes.", name,
                                 SECRET_MAX);

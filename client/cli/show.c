@@ -331,7 +331,7 @@ int show_done(Cli *cli, const char *kind, const char *name, const char *format, 
         if (cli->arguments->json)
                 return show_document(cli, json_pack("{s:s, s:s, s:s}", "kind", kind, "name", name,
                                                     "done", text));
-        escaped = text_escape(text);
+        escaped = text_harmless(text);
         if (!escaped)
                 return cli_out_of_memory(cli);
         (void)puts(escaped);

@@ -236,7 +236,7 @@ static int look_at_all(Status *status, const Everything *all)
 
 static int show_status(Cli *cli, const Status *status)
 {
-        CLEANUP(free_text) char *version = text_escape(status->version);
+        CLEANUP(free_text) char *version = text_harmless(status->version);
 
         if (cli->arguments->json)
                 return show_document(

@@ -14,6 +14,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "file.h"
 #include "newfile.h"
 
 #define STORE_FILE     "certbroker.sqlite"
@@ -260,13 +261,12 @@ static int read_all(int fd, unsigned char *data, size_t n)
 }
 
 /* By its bytes: SQLite would take what others have put beside it for its log. */
-static int read_copy(Cli *cli, const char *file, StoreCopy *copy)
+static int read_copy(Cli *cli, const char *file, int fd, StoreCopy *copy)
 {
-        CLEANUP(close_fd) int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         struct stat st;
-        int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
+        int r = fstat(fd, &st) < 0 ? -errno : 0;
 
-        if (r == 0 && (!S_ISREG(st.st_mode) || st.st_size == 0))
+        if (r == 0 && st.st_size == 0)
                 return cli_fail(cli, CB_FAILED, "%s is no copy of a store.", file);
         if (r == 0 && st.st_size > COPY_MAX)
                 return cli_fail(cli, CB_FAILED, "%s is too large to be restored: above %d MiB.", file,
@@ -277,8 +277,7 @@ static int read_copy(Cli *cli, const char *file, StoreCopy *copy)
                 r = copy->data ? read_all(fd, copy->data, copy->n) : -ENOMEM;
         }
         if (r)
-                return cli_fail(cli, r == -ENOENT ? CB_NOT_FOUND : r, "%s cannot be read: %s", file,
-                                strerror(-r));
+                return cli_fail(cli, r, "%s cannot be read: %s", file, strerror(-r));
         set_file_format(copy->data, copy->n);
         if (sqlite3_open(":memory:", &copy->database) != SQLITE_OK ||
             sqlite3_deserialize(copy->database, "main", copy->data, (sqlite3_int64)copy->n,
@@ -287,11 +286,20 @@ static int read_copy(Cli *cli, const char *file, StoreCopy *copy)
         return check_copy(cli, copy->database);
 }
 
-int store_load(Cli *cli, const char *file, StoreCopy **ret_copy)
+int store_load(Cli *cli, const char *file, const char *directory, StoreCopy **ret_copy)
 {
         CLEANUP(store_copy_freep) StoreCopy *copy = calloc(1, sizeof(*copy));
-        int r = copy ? read_copy(cli, file, copy) : cli_out_of_memory(cli);
+        CLEANUP(close_fd) int fd = -1;
+        struct stat st;
+        int r;
 
+        if (!copy)
+                return cli_out_of_memory(cli);
+        if (stat(directory, &st) < 0)
+                return cli_fail(cli, -errno, "%s cannot be read: %s", directory, strerror(errno));
+        r = file_open_of(cli, file, st.st_uid, &fd);
+        if (r == 0)
+                r = read_copy(cli, file, fd, copy);
         if (r)
                 return r;
         *ret_copy = TAKE(copy);

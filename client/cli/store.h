@@ -12,7 +12,8 @@ uint64_t store_read_lost(const char *directory);
 
 /* A copy of a store, whole and in memory. */
 typedef struct StoreCopy StoreCopy;
-int store_load(Cli *cli, const char *file, StoreCopy **ret_copy);
+/* For the store in DIRECTORY: its owner's and root's, and nobody else's. */
+int store_load(Cli *cli, const char *file, const char *directory, StoreCopy **ret_copy);
 StoreCopy *store_copy_free(StoreCopy *copy);
 DEFINE_CLEANUP(StoreCopy *, store_copy_free)
 /* Where its audit log ended, or a moment before; 0: it knows of none. */

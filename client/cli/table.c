@@ -23,7 +23,7 @@ static int add_cell(Table *table, size_t column, const char *text)
         char **cell = &table->cells[table->n_rows * table->n_columns + column];
         size_t width;
 
-        *cell = text_escape(text && *text ? text : "-");
+        *cell = text_harmless(text && *text ? text : "-");
         if (!*cell)
                 return -ENOMEM;
         width = text_width(*cell);

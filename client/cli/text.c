@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Text as people read and write it. Whatever is printed to a terminal and comes from elsewhere goes
- * through text_escape(): a token's label must not move the cursor, nor turn a line around. Dates
+ * through text_harmless(): a token's label must not move the cursor, nor turn a line around. Dates
  * are read field by field with their bounds, so that 2027-02-30 is an error and no other day.
  */
 #include "text.h"
@@ -55,7 +55,7 @@ char *text_format(const char *format, va_list list)
         return vasprintf(&text, format, list) < 0 ? NULL : text;
 }
 
-char *text_escape(const char *text)
+char *text_harmless(const char *text)
 {
         const unsigned char *p = (const unsigned char *)text;
         char *escaped = malloc(4 * strlen(text) + 1), *to = escaped;
@@ -86,7 +86,7 @@ int text_print_lines(const char *text, FILE *to)
         while (*text) {
                 size_t n = strcspn(text, "\n");
                 CLEANUP(free_text) char *line = strndup(text, n);
-                CLEANUP(free_text) char *escaped = line ? text_escape(line) : NULL;
+                CLEANUP(free_text) char *escaped = line ? text_harmless(line) : NULL;
 
                 if (!escaped)
                         return -ENOMEM;

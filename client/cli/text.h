@@ -15,7 +15,7 @@ char *text_format(const char *format, va_list list) __attribute__((format(printf
  * Makes text that came from tokens and servers harmless on a terminal: characters that are not
  * visible (visible.h) and what is not UTF-8 become \xNN. The caller frees it; NULL: memory.
  */
-char *text_escape(const char *text);
+char *text_harmless(const char *text);
 /* Prints several lines so, each line for itself. -ENOMEM. */
 int text_print_lines(const char *text, FILE *to);
 

@@ -96,7 +96,7 @@ static void tell(const Watching *w, const char *event, const char *format, ...)
         if (!text)
                 return;
         if (!w->cli->arguments->json) {
-                escaped = text_escape(text);
+                escaped = text_harmless(text);
                 (void)printf("%s: %s\n", w->backend, escaped ? escaped : event);
         } else {
                 json = json_pack("{s:s, s:s, s:I, s:s}", "backend", w->backend, "event", event,

@@ -4,7 +4,7 @@
  * and judged by its descriptor before the next one is taken from it; a link's text takes its place in what is
  * still to be walked. A folder that is sticky (/tmp) is walked through, for what it holds cannot be renamed by
  * others, and the next step is judged too; but the folder that holds the file itself, or that would hold what is
- * not there, must not be one.
+ * not there, must not be one, unless the file is read only once.
  *
  * Group and others count alike, whatever the group: an access list (ACL) shows as the group's bits.
  */
@@ -80,6 +80,8 @@ static int check_last_folder(Walk *walk)
         char what[96];
 
         if (!(walk->st.st_mode & (S_IWGRP | S_IWOTH)))
+                return 0;
+        if (walk->kind == TRUSTED_ONCE && (walk->st.st_mode & S_ISVTX))
                 return 0;
         snprintf(what, sizeof(what), "is a folder in which others may make files (mode %04o)",
                  (unsigned)walk->st.st_mode & 07777);

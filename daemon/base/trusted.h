@@ -19,6 +19,7 @@ typedef struct TrustedUser {
 
 typedef enum TrustedKind {
         TRUSTED_FILE,      /* a regular file */
+        TRUSTED_ONCE,      /* one that is read now and never again: it may be in /tmp */
         TRUSTED_SECRET,    /* and it may be read by no others: by its group only where that is root's or the daemon's */
         TRUSTED_DIRECTORY, /* others may make nothing in it */
         _TRUSTED_KIND_N

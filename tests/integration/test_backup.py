@@ -291,6 +291,33 @@ def test_restore_is_for_a_store_and_while_certbrokerd_is_stopped(broker):
     assert broker.list_ids() == ["client"]
 
 
+def test_restore_takes_no_copy_that_others_could_change(broker, root):
+    """Root's word puts it in place of the store: it is root's or the daemon's user's, as the configuration is."""
+    broker.import_new("client")
+    folder = broker.folder / "copies"
+    folder.mkdir()
+    file = folder / "copy"
+    backup(broker, file)
+    broker.stop()
+    before = (broker.state / "certbroker.sqlite").stat().st_ino
+
+    def refuse(remedy):
+        done = run(broker, "restore", file, "--config", broker.config, status=1)
+        assert b"Others could have changed" in done.stderr and remedy in done.stderr, done.stderr
+        assert (broker.state / "certbroker.sqlite").stat().st_ino == before
+
+    file.chmod(0o620)
+    refuse(f"chmod go-w {file}".encode())
+    file.chmod(0o600)
+    folder.chmod(0o777)
+    refuse(f"chmod go-w {folder}".encode())
+    folder.chmod(0o1777)
+    os.chown(file, 65534, 65534)
+    refuse(f"chown root {file}".encode())
+    os.chown(file, 0, 0)
+    assert "is undone" in restore(broker, file)  # a folder like /tmp is no obstacle
+
+
 def test_restore_asks_on_a_terminal(broker):
     broker.import_new("client")
     file = broker.folder / "copy"

@@ -168,6 +168,27 @@ static void judges_every_folder_on_the_way(void **state)
         expect_bad("a/b/c", TRUSTED_DIRECTORY, "a/b/c", "use another folder than");
 }
 
+/* A folder in which anybody makes files, and nobody replaces another's. */
+static void what_is_read_once_may_be_in_a_sticky_folder(void **state)
+{
+        (void)state;
+        make_folder("tmp", 01777);
+        make_file("tmp/file", 0600);
+        expect_good("tmp/file", TRUSTED_ONCE);
+        set_mode("tmp/file", 0620);
+        expect_bad("tmp/file", TRUSTED_ONCE, "tmp/file", "chmod go-w");
+        set_mode("tmp/file", 0644);
+        set_mode("tmp", 0777);
+        expect_bad("tmp/file", TRUSTED_ONCE, "tmp", "chmod go-w");
+        assert_int_equal(mkfifo(in("fifo"), 0600), 0);
+        expect_bad("fifo", TRUSTED_ONCE, "fifo", "look at");
+        if (geteuid() != 0)
+                return;
+        set_mode("tmp", 01777);
+        assert_int_equal(chown(in("tmp/file"), OTHER, 0), 0);
+        expect_bad("tmp/file", TRUSTED_ONCE, "tmp/file", "chown root");
+}
+
 static void judges_links_by_where_they_are_and_lead(void **state)
 {
         (void)state;
@@ -223,7 +244,10 @@ static void judges_where_something_is_missing(void **state)
         make_folder("open", 01777);
         assert_int_equal(symlink(in("open/missing"), in("good/link")), 0);
         assert_int_equal(check("good/missing", TRUSTED_FILE), -ENOENT);
+        assert_int_equal(check("open/missing", TRUSTED_ONCE), -ENOENT); /* nobody goes on without it */
         for (TrustedKind kind = 0; kind < _TRUSTED_KIND_N; kind++) {
+                if (kind == TRUSTED_ONCE)
+                        continue;
                 expect_bad("open/missing", kind, "open", "use another folder than");
                 expect_bad("open/missing/file", kind, "open", "use another folder than");
                 expect_bad("good/link", kind, "open", "use another folder than");
@@ -300,6 +324,7 @@ int main(void)
                 CASE(judges_by_mode),
                 CASE(judges_by_owner),
                 CASE(judges_every_folder_on_the_way),
+                CASE(what_is_read_once_may_be_in_a_sticky_folder),
                 CASE(judges_links_by_where_they_are_and_lead),
                 CASE(takes_only_what_it_is_asked_for),
                 CASE(judges_where_something_is_missing),
