@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
@@ -28,6 +29,15 @@ int fdatasync(int fd)
 {
         errno = fdatasync_errno;
         return fdatasync_errno ? -1 : fsync(fd);
+}
+
+static bool may_only_grow; /* as a file with the attribute a of chattr(1) */
+
+int ftruncate(int fd, off_t size)
+{
+        if (may_only_grow)
+                errno = EPERM;
+        return may_only_grow ? -1 : (int)syscall(SYS_ftruncate, fd, size);
 }
 
 static void test_chain(void **state)
@@ -260,6 +270,46 @@ static void test_full_disk_fails_and_leaves_whole_lines(void **state)
         assert_int_equal(audit_resumed_at(log->audit), audit_head(log->audit)->seq - 1);
 }
 
+/* Half a line that cannot be taken back spoils no other one, and what others wrote meanwhile is not taken with it. */
+static void test_half_a_line_that_stays(void **state)
+{
+        struct rlimit before, small = { 700, 700 };
+        Log *log = *state;
+
+        signal(SIGXFSZ, SIG_IGN);
+        assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+        small.rlim_max = before.rlim_max;
+        for (unsigned i = 0; i < 2; i++) {
+                char line[1024], prev[65] = ZEROS;
+                unsigned n_halves = 0;
+                FILE *file;
+
+                log->stored = (AuditHead){ .hash = ZEROS };
+                log->n_failed = 0;
+                open_log(log, 1 << 20, 100000);
+                may_only_grow = true;
+                assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+                append_many(log, 5);
+                assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+                assert_true(log->n_failed >= 2);
+                may_only_grow = i == 0;
+                append_many(log, 1);
+                may_only_grow = false;
+                assert_int_equal(log->last, 0);
+                assert_int_equal(strstr(audit_problem(log->audit), "half a line") != NULL, i == 0);
+
+                file = fopen(log->path, "re");
+                while (fgets(line, sizeof(line), file))
+                        n_halves += strstr(line, "}\n") == NULL;
+                fclose(file);
+                assert_int_equal(n_halves, i == 0);
+                if (i == 1)
+                        assert_int_equal(follow(log->path, prev), audit_head(log->audit)->seq);
+                close_log(log);
+                assert_int_equal(unlink(log->path), 0);
+        }
+}
+
 /* What is written but cannot be made durable is a failure too, until it can. */
 static void test_a_sync_that_fails(void **state)
 {
@@ -364,6 +414,7 @@ int main(void)
                 CASE(test_always_waits_for_the_disk),
                 CASE(test_answers_keep_the_order_of_their_records),
                 CASE(test_full_disk_fails_and_leaves_whole_lines),
+                CASE(test_half_a_line_that_stays),
                 CASE(test_a_sync_that_fails),
                 CASE(test_always_tells_of_a_sync_that_fails),
                 CASE(test_text_is_escaped),

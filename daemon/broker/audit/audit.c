@@ -11,46 +11,99 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/directory.h"
 #include "base/strings.h"
+#include "broker/audit/begin.h"
 #include "broker/audit/files.h"
 #include "broker/audit/journal.h"
 #include "broker/audit/record.h"
 #include "broker/audit/room.h"
-#include "broker/audit/rotated.h"
 #include "broker/audit/tail.h"
 
 #define SYNC_AGAIN_USEC  USEC_PER_SEC /* after a failed one */
 #define SYNC_MEMORY_USEC (100 * USEC_PER_MSEC)
 
-/* One fsync on its way; the file may be rotated meanwhile, so it has a descriptor of its own. */
+/*
+ * One fsync on its way; the file may be rotated meanwhile, so it has a descriptor of its own. A file that was begun is
+ * on the disk when its directory is, too.
+ */
 typedef struct Sync {
         Audit *audit;
         int fd;
         AuditHead head;
+        char *path;      /* NULL: its name is on the disk */
+        uint64_t n_file; /* which file that is */
 } Sync;
 
-/* All or nothing: what was written of a line that does not fit is taken back. */
-static int write_line(Audit *audit, char *line, size_t n)
+/* How much of it was written: all of it, where 0 is returned. */
+static int write_all(int fd, const char *data, size_t n, size_t *ret_n_written)
 {
-        ssize_t written;
+        size_t at = 0;
+
+        while (at < n) {
+                ssize_t written = write(fd, data + at, n - at);
+
+                if (written > 0)
+                        at += (size_t)written;
+                else if (written == 0 || errno != EINTR) {
+                        *ret_n_written = at;
+                        return written == 0 ? -EIO : -errno;
+                }
+        }
+        *ret_n_written = n;
+        return 0;
+}
+
+/* What was written of a line that did not fit. Others may have written to the file, too: nothing of theirs. */
+static int take_back(Audit *audit)
+{
+        struct stat status;
+
+        if (fstat(audit->fd, &status) < 0)
+                return -errno;
+        if (ftruncate(audit->fd, status.st_size - (off_t)audit->n_torn) < 0)
+                return -errno;
+        audit->n_torn = 0;
+        return 0;
+}
+
+/* Where that was not possible, as in a file that can only grow, the next line begins on a line of its own. */
+static int mend_torn(Audit *audit)
+{
         int r;
 
-        line[n] = '\n'; /* in place of the NUL: one write, one line */
-        do
-                written = write(audit->fd, line, n + 1);
-        while (written < 0 && errno == EINTR);
-        r = written < 0 ? -errno : 0;
-        line[n] = '\0';
-        if (written == (ssize_t)n + 1)
+        if (audit->n_torn == 0 || take_back(audit) == 0)
                 return 0;
+        r = audit_end_line(audit);
+        if (r < 0)
+                return r;
+        snprintf(audit->gap, sizeof(audit->gap),
+                 "%s has half a line after record %llu that could not be taken back: run "
+                 "`certbroker audit verify`",
+                 audit->path, (unsigned long long)audit->head.seq);
+        audit->n_torn = 0;
+        return 0;
+}
 
-        if (written > 0 && ftruncate(audit->fd, (off_t)audit->size) < 0)
-                snprintf(audit->gap, sizeof(audit->gap),
-                         "%s ends within a line that could not be taken back", audit->path);
-        return r < 0 ? r : -ENOSPC;
+/* All or nothing. */
+static int write_line(Audit *audit, char *line, size_t n)
+{
+        int r = mend_torn(audit);
+
+        if (r < 0)
+                return r;
+        line[n] = '\n'; /* in place of the NUL: one write, one line */
+        r = write_all(audit->fd, line, n + 1, &audit->n_torn);
+        line[n] = '\0';
+        if (r == 0)
+                audit->n_torn = 0;
+        else if (audit->n_torn > 0)
+                (void)take_back(audit); /* else before the next line */
+        return r;
 }
 
 int audit_append_line(Audit *audit, const AuditRecord *record)
@@ -96,8 +149,37 @@ static void plan_sync(Audit *audit, uint64_t in_usec)
 static int sync_on_lane(void *userdata)
 {
         Sync *sync = userdata;
+        int r = fdatasync(sync->fd) < 0 ? -errno : 0;
 
-        return fdatasync(sync->fd) < 0 ? -errno : 0;
+        if (r == 0 && sync->path)
+                r = directory_sync_of(sync->path);
+        return r == -EACCES ? 0 : r; /* a directory that one may write to and not list */
+}
+
+static Sync *sync_free(Sync *sync)
+{
+        if (!sync)
+                return NULL;
+        close_fd(sync->fd);
+        free(sync->path);
+        free(sync);
+        return NULL;
+}
+DEFINE_CLEANUP(Sync, sync_free)
+
+static int sync_new(Audit *audit, Sync **ret_sync)
+{
+        CLEANUP(sync_freep) Sync *sync = calloc(1, sizeof(*sync));
+
+        if (!sync)
+                return -ENOMEM;
+        *sync = (Sync){ audit, fcntl(audit->fd, F_DUPFD_CLOEXEC, 3), audit->head, NULL, audit->n_files };
+        if (sync->fd < 0)
+                return -errno;
+        if (audit->is_name_unsynced && string_set(&sync->path, audit->path) < 0)
+                return -ENOMEM;
+        *ret_sync = TAKE(sync);
+        return 0;
 }
 
 static void answer_waiters(Audit *audit, uint64_t seq, int r)
@@ -154,17 +236,17 @@ static void note_sync_failed(Audit *audit, const AuditHead *head, int r)
 
 static void on_synced(void *userdata, int r)
 {
-        Sync *sync = userdata;
+        CLEANUP(sync_freep) Sync *sync = userdata;
         Audit *audit = sync->audit;
 
         audit->is_syncing = false;
+        if (r == 0 && sync->path && sync->n_file == audit->n_files)
+                audit->is_name_unsynced = false;
         if (r == 0)
                 note_synced(audit, &sync->head);
         else
                 note_sync_failed(audit, &sync->head, r);
         answer_waiters(audit, sync->head.seq, r);
-        close_fd(sync->fd);
-        free(sync);
 
         if (audit->sync_again) {
                 audit->sync_again = false;
@@ -175,17 +257,16 @@ static void on_synced(void *userdata, int r)
 /* The lane has one worker, which takes what it is given in order: more than one may be on its way. */
 static int submit_sync(Audit *audit)
 {
-        Sync *sync = calloc(1, sizeof(*sync));
+        CLEANUP(sync_freep) Sync *sync = NULL;
+        int r = sync_new(audit, &sync);
 
-        if (sync)
-                *sync = (Sync){ audit, fcntl(audit->fd, F_DUPFD_CLOEXEC, 3), audit->head };
-        if (!sync || sync->fd < 0 || lane_submit(audit->lane, sync_on_lane, on_synced, sync) < 0) {
-                if (sync)
-                        close_fd(sync->fd);
-                free(sync);
+        if (r == 0)
+                r = lane_submit(audit->lane, sync_on_lane, on_synced, sync);
+        if (r < 0) {
                 plan_sync(audit, SYNC_MEMORY_USEC);
-                return -ENOMEM;
+                return r;
         }
+        (void)TAKE(sync);
         audit->is_syncing = true;
         return 0;
 }
@@ -213,11 +294,18 @@ static void wait_for_disk(Audit *audit, Waiter *waiter)
         start_sync(audit);
 }
 
-/* What is in the old file yet: another sync on its way began before it, and later ones are of the new file. */
+/*
+ * What is in the old file yet: another sync on its way began before it, and later ones are of the new file. Where there is
+ * no room for one more it is not waited for here: a disk that stalls is what makes that so.
+ */
 void audit_leave_file(Audit *audit)
 {
-        if (submit_sync(audit) < 0 && fdatasync(audit->fd) < 0)
-                note_sync_failed(audit, &audit->head, -errno);
+        int r = submit_sync(audit);
+
+        if (r < 0) {
+                note_sync_failed(audit, &audit->head, r);
+                answer_waiters(audit, audit->head.seq, r);
+        }
         audit->fd = close_fd(audit->fd);
 }
 
@@ -261,11 +349,11 @@ static void count_lost(Audit *audit)
 /* record NULL: nothing but what has to be said of those before. */
 static int append(Audit *audit, const AuditRecord *record)
 {
-        int r = 0;
+        int r = mend_torn(audit);
 
-        if (!files_is_at(audit))
+        if (r == 0 && !files_is_at(audit))
                 r = files_begin_anew(audit);
-        else if (audit->size >= audit->max_size)
+        else if (r == 0 && audit->size >= audit->max_size)
                 r = files_rotate(audit);
         if (r == 0)
                 r = files_append_moved(audit);
@@ -330,70 +418,6 @@ void audit_configure(Audit *audit, const AuditSettings *settings)
                 oldest_check(audit);
 }
 
-static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail *tail)
-{
-        char object[160];
-
-        snprintf(audit->gap, sizeof(audit->gap),
-                 "%s does not go on from record %llu, which the store has as its last: it was %s; "
-                 "run `certbroker audit verify`",
-                 audit->path, (unsigned long long)expected->seq,
-                 tail->torn ? "torn by a crash or edited" : "cut, replaced or edited");
-        snprintf(object, sizeof(object), "expected %llu %s", (unsigned long long)expected->seq,
-                 expected->hash);
-        audit_append(
-                audit,
-                &(AuditRecord){ .event = AUDIT_EVENT_GAP, .object = object, .result = "Failed" },
-                audit_ignore, NULL);
-}
-
-/* A torn line is ended, so that the next one begins on a line of its own. */
-static int end_torn_line(Audit *audit)
-{
-        if (write(audit->fd, "\n", 1) != 1)
-                return -errno;
-        audit->size++;
-        return 0;
-}
-
-static int take_up(Audit *audit, const AuditHead *expected)
-{
-        AuditTail tail;
-        int r;
-
-        r = audit_tail_read(audit->fd, expected, &tail);
-        if (r < 0)
-                return r;
-
-        /* Rotated just before a crash: an empty file goes on from what the store has. */
-        if (tail.head.seq == 0 && audit->size == 0) {
-                CLEANUP(freep) char *first = NULL;
-
-                if (rotated_path(audit->path, 1, &first) < 0)
-                        return -ENOMEM;
-                audit->head = *expected;
-                if (expected->seq > 0 && access(first, F_OK) < 0)
-                        report_gap(audit, expected, &tail);
-                return 0;
-        }
-
-        if (tail.torn) {
-                r = end_torn_line(audit);
-                if (r < 0)
-                        return r;
-        }
-        audit->head = tail.head;
-        audit->seq_synced = tail.head.seq;
-        if (tail.head.seq == 0)
-                audit->head = *expected;
-        if (tail.has_expected && !tail.torn)
-                return 0;
-
-        audit->head.seq = MAX(tail.head.seq, expected->seq); /* no number is used twice */
-        report_gap(audit, expected, &tail);
-        return 0;
-}
-
 int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *lane,
                const AuditEvents *events, void *userdata, Audit **ret_audit, Failure *failure)
 {
@@ -420,13 +444,16 @@ int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *l
 
         r = files_open(audit);
         if (r == 0)
-                r = take_up(audit, expected);
+                r = begin_take_up(audit, expected);
         if (r < 0)
                 return fail(
                         failure, CB_FAILED,
                         "audit log %s cannot be opened: %s; check `audit-log` and its directory",
                         settings->path, strerror(-r));
 
+        /* What was found there may be in the page cache alone. */
+        if (audit->seq_synced < audit->head.seq)
+                plan_sync(audit, MAX(audit->sync_usec, SYNC_MEMORY_USEC));
         *ret_audit = TAKE(audit);
         return 0;
 }
@@ -437,7 +464,9 @@ Audit *audit_free(Audit *audit)
                 return NULL;
 
         if (audit->fd >= 0)
-                fdatasync(audit->fd);
+                (void)fdatasync(audit->fd);
+        if (audit->fd >= 0 && audit->is_name_unsynced)
+                (void)directory_sync_of(audit->path);
         close_fd(audit->fd);
         journal_free(audit->journal);
         free(audit->path);

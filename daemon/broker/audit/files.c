@@ -55,6 +55,22 @@ static void take(Audit *audit, int fd, const struct stat *status)
         audit->dev = status->st_dev;
         audit->ino = status->st_ino;
         audit->size = (uint64_t)status->st_size;
+        audit->n_files++;
+        audit->is_name_unsynced = true;
+        audit->n_torn = 0;
+}
+
+int audit_end_line(Audit *audit)
+{
+        struct stat status;
+        int r;
+
+        if (fstat(audit->fd, &status) < 0)
+                return -errno;
+        r = end_line(audit->fd, &status.st_size);
+        if (r == 0)
+                audit->size = (uint64_t)status.st_size;
+        return r;
 }
 
 int files_open(Audit *audit)
@@ -121,12 +137,16 @@ int files_rotate(Audit *audit)
 
         if (rotated_path(audit->path, 1, &first) < 0)
                 return -ENOMEM;
-        if (rename(audit->path, first) < 0)
-                return -errno;
+        if (rename(audit->path, first) < 0) {
+                r = -errno;
+                (void)rotated_close_hole(audit->path);
+                return r;
+        }
 
         r = files_open(audit);
         if (r < 0) {
                 (void)rename(first, audit->path); /* else the next try finds nothing to rename */
+                (void)rotated_close_hole(audit->path);
                 return r;
         }
         if (audit->oldest.seq != 0)

@@ -17,7 +17,6 @@
 /* Of the oldest file there is; where there is nothing yet, what the next record will be. */
 static int find_oldest(const Audit *audit, AuditHead *ret_oldest)
 {
-        CLEANUP(freep) char *path = NULL;
         CLEANUP(closep) int fd = -1;
         int last = rotated_last(audit->path);
 
@@ -26,10 +25,10 @@ static int find_oldest(const Audit *audit, AuditHead *ret_oldest)
                 memcpy(ret_oldest->hash, audit->head.hash, sizeof(ret_oldest->hash));
                 return 0;
         }
-        if (last < 0 || (last > 0 && rotated_path(audit->path, (unsigned)last, &path) < 0))
-                return -ENOMEM;
-        fd = open(path ? path : audit->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        return fd < 0 ? -errno : audit_first_read(fd, ret_oldest);
+        if (last < 0)
+                return last;
+        fd = rotated_open(audit->path, last);
+        return fd < 0 ? fd : audit_first_read(fd, ret_oldest);
 }
 
 static void keep_oldest(Audit *audit, const AuditHead *oldest, bool is_loss)

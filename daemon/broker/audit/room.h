@@ -33,6 +33,9 @@ struct Audit {
         dev_t dev; /* which file that is */
         ino_t ino;
         uint64_t size;
+        uint64_t n_files;      /* begun or taken up by us */
+        bool is_name_unsynced; /* the present one's */
+        size_t n_torn;         /* of a line that could not be written, the bytes that could, at the file's end */
         AuditHead head;
         AuditHead oldest; /* as audit_watch_oldest() has it; seq 0: not watched yet */
         Journal *journal; /* NULL: there is none to tell */
@@ -51,6 +54,8 @@ struct Audit {
 
 /* A line with the hash of the one before it; of what has to be said before it nothing. */
 int audit_append_line(Audit *audit, const AuditRecord *record);
+/* Ends a line that has no end, so that the next one begins on a line of its own. */
+int audit_end_line(Audit *audit);
 /* Syncs what is in the file yet, and closes it. */
 void audit_leave_file(Audit *audit);
 

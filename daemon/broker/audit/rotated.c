@@ -6,6 +6,8 @@
 #include "broker/audit/rotated.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -18,42 +20,73 @@ int rotated_path(const char *path, unsigned number, char **ret_path)
         return asprintf(ret_path, "%s.%u", path, number) < 0 ? -ENOMEM : 0;
 }
 
+int rotated_open(const char *path, int number)
+{
+        CLEANUP(freep) char *rotated = NULL;
+        int fd;
+
+        if (number > 0 && rotated_path(path, (unsigned)number, &rotated) < 0)
+                return -ENOMEM;
+        fd = open(rotated ? rotated : path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        return fd < 0 ? -errno : fd;
+}
+
+static int is_there(const char *path, unsigned number)
+{
+        CLEANUP(freep) char *rotated = NULL;
+
+        if (rotated_path(path, number, &rotated) < 0)
+                return -ENOMEM;
+        return access(rotated, F_OK) == 0;
+}
+
 int rotated_last(const char *path)
 {
         unsigned last = 0;
+        int r = 1;
 
-        for (unsigned i = 1; i <= ROTATED_MAX; i++) {
-                CLEANUP(freep) char *rotated = NULL;
-
-                if (rotated_path(path, i, &rotated) < 0)
-                        return -ENOMEM;
-                if (access(rotated, F_OK) < 0)
-                        break;
-                last = i;
+        while (r == 1 && last < ROTATED_MAX) {
+                r = is_there(path, last + 1);
+                if (r == 1)
+                        last++;
         }
-        return (int)last;
+        return r < 0 ? r : (int)last;
 }
 
-static int rename_up(const char *path, unsigned from)
+static int rename_to(const char *path, unsigned from, unsigned to)
 {
         CLEANUP(freep) char *old = NULL;
         CLEANUP(freep) char *new = NULL;
 
-        if (rotated_path(path, from, &old) < 0 || rotated_path(path, from + 1, &new) < 0)
+        if (rotated_path(path, from, &old) < 0 || rotated_path(path, to, &new) < 0)
                 return -ENOMEM;
         return rename(old, new) < 0 ? -errno : 0;
+}
+
+int rotated_close_hole(const char *path)
+{
+        int last = rotated_last(path), r = MIN(last, 0);
+
+        for (unsigned i = (unsigned)MAX(last, 0) + 2; r == 0; i++) {
+                r = is_there(path, i);
+                if (r <= 0)
+                        return r;
+                r = rename_to(path, i, i - 1);
+        }
+        return r;
 }
 
 /* The oldest first. */
 int rotated_make_room(const char *path)
 {
-        int last = rotated_last(path);
+        int r = rotated_close_hole(path), last;
 
-        for (int i = last; i >= 1; i--) {
-                int r = rename_up(path, (unsigned)i);
-
-                if (r < 0)
-                        return r;
-        }
-        return last < 0 ? last : 0;
+        if (r < 0)
+                return r;
+        last = rotated_last(path);
+        for (int i = last; r == 0 && i >= 1; i--)
+                r = rename_to(path, (unsigned)i, (unsigned)i + 1);
+        if (r < 0)
+                (void)rotated_close_hole(path);
+        return last < 0 ? last : r;
 }

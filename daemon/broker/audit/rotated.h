@@ -5,5 +5,9 @@
 /* The last of those that are there without a hole; 0: none. -ENOMEM. */
 int rotated_last(const char *path);
 int rotated_path(const char *path, unsigned number, char **ret_path);
-/* All move up by one, so that there is no .1. */
+/* Number 0 is PATH itself. A descriptor for reading, the caller's, or -errno. */
+int rotated_open(const char *path, int number);
+/* All move up by one, so that there is no .1; where that fails, all are where they were, as far as can be. */
 int rotated_make_room(const char *path);
+/* What was broken off on its way there leaves one number free, and the older files unseen: they move down again. */
+int rotated_close_hole(const char *path);

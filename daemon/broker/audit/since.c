@@ -165,43 +165,19 @@ static int read_file(Since *since, int fd)
         return at < status.st_size ? -EFBIG : 0;
 }
 
-static int open_number(const char *path, int number)
-{
-        CLEANUP(freep) char *rotated = NULL;
-        int fd;
-
-        if (number > 0 && rotated_path(path, (unsigned)number, &rotated) < 0)
-                return -ENOMEM;
-        fd = open(rotated ? rotated : path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        return fd < 0 ? -errno : fd;
-}
-
-/* The number of the file in which the first record after that one is: the newest that begins before it. */
-static int find_file(const Audit *audit, uint64_t seq)
-{
-        int last = rotated_last(audit->path);
-
-        for (int i = 0; i < last; i++) {
-                CLEANUP(closep) int fd = open_number(audit->path, i);
-                AuditHead first;
-
-                if (fd >= 0 && audit_first_read(fd, &first) == 0 && first.seq <= seq + 1)
-                        return i;
-        }
-        return last;
-}
-
 int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit_past tell_past,
                      void (*goes_on)(void), void *userdata)
 {
         CLEANUP(freep) char *buffer = malloc(BUFFER);
         Since since = { seq, max_bytes, tell_past, goes_on, userdata, buffer };
-        int r = 0;
+        int first = audit_find_file(audit->path, seq + 1), r = 0;
 
         if (!buffer)
                 return -ENOMEM;
-        for (int i = find_file(audit, seq); r == 0 && i >= 0; i--) {
-                CLEANUP(closep) int fd = open_number(audit->path, i);
+        if (first < 0)
+                first = rotated_last(audit->path);
+        for (int i = first; r == 0 && i >= 0; i--) {
+                CLEANUP(closep) int fd = rotated_open(audit->path, i);
 
                 r = fd < 0 ? fd : since.left == 0 ? -EFBIG : read_file(&since, fd);
         }
@@ -212,9 +188,10 @@ int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit
 bool audit_has(const Audit *audit, const AuditHead *record)
 {
         for (int i = 0; i <= 1; i++) {
-                CLEANUP(closep) int fd = open_number(audit->path, i);
+                CLEANUP(closep) int fd = rotated_open(audit->path, i);
                 AuditTail tail;
 
+                audit_tail_init(&tail, record);
                 if (fd >= 0 && audit_tail_read(fd, record, &tail) == 0 && tail.has_expected)
                         return true;
         }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/hex.h"
+#include "broker/audit/rotated.h"
 
 #define TAIL_MAX  (16 * 1024 * 1024)
 #define FIRST_MAX 8192
@@ -95,6 +96,20 @@ int audit_first_read(int fd, AuditHead *ret_first)
         return 0;
 }
 
+int audit_find_file(const char *path, uint64_t seq)
+{
+        int last = rotated_last(path);
+
+        for (int i = 0; i <= last; i++) {
+                CLEANUP(closep) int fd = rotated_open(path, i);
+                AuditHead first;
+
+                if (fd >= 0 && audit_first_read(fd, &first) == 0 && first.seq <= seq)
+                        return i;
+        }
+        return -ENOENT;
+}
+
 static int take_line(AuditTail *tail, const AuditHead *expected, const char *line, size_t n)
 {
         char prev[2 * SHA256_LENGTH + 1];
@@ -120,10 +135,15 @@ static int take_line(AuditTail *tail, const AuditHead *expected, const char *lin
         return 0;
 }
 
-int audit_tail_read(int fd, const AuditHead *expected, AuditTail *ret_tail)
+void audit_tail_init(AuditTail *tail, const AuditHead *expected)
+{
+        *tail = (AuditTail){ .has_expected = expected->seq == 0 };
+        memset(tail->head.hash, '0', sizeof(tail->head.hash) - 1);
+}
+
+int audit_tail_read(int fd, const AuditHead *expected, AuditTail *tail)
 {
         CLEANUP(freep) char *data = NULL;
-        AuditTail tail = { 0 };
         const char *line, *end;
         bool whole = false;
         size_t n = 0;
@@ -133,27 +153,28 @@ int audit_tail_read(int fd, const AuditHead *expected, AuditTail *ret_tail)
         if (r < 0)
                 return r;
 
+        if (tail->torn)
+                tail->has_expected = false; /* an older file that ends within a line */
+        tail->torn = false;
         line = data;
         end = data + n;
         if (!whole) { /* most likely it begins within a line */
                 line = memchr(data, '\n', n);
                 line = line ? line + 1 : end;
+                tail->has_expected = false;
         }
-        memset(tail.head.hash, '0', sizeof(tail.head.hash) - 1);
-        tail.has_expected = whole && expected->seq == 0;
 
         while (line < end) {
                 const char *newline = memchr(line, '\n', (size_t)(end - line));
 
                 if (!newline) {
-                        tail.torn = true;
+                        tail->torn = true;
                         break;
                 }
-                r = take_line(&tail, expected, line, (size_t)(newline - line));
+                r = take_line(tail, expected, line, (size_t)(newline - line));
                 if (r < 0)
                         return r;
                 line = newline + 1;
         }
-        *ret_tail = tail;
         return 0;
 }

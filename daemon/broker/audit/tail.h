@@ -12,11 +12,15 @@ typedef struct AuditTail {
         bool torn;         /* bytes after the last newline */
 } AuditTail;
 
-/* The last 16 MiB at most. */
-int audit_tail_read(int fd, const AuditHead *expected, AuditTail *ret_tail);
+void audit_tail_init(AuditTail *tail, const AuditHead *expected);
+/* Of a file the last 16 MiB at most; of several the older one first. What was found before an error stays. */
+int audit_tail_read(int fd, const AuditHead *expected, AuditTail *tail);
 
 /* The number of the first record, and what it holds of the one before it. -EBADMSG: it begins with no record. */
 int audit_first_read(int fd, AuditHead *ret_first);
+
+/* The number of the youngest file that begins with this record or before it; -ENOENT. */
+int audit_find_file(const char *path, uint64_t seq);
 
 /* SHA-256 of a line without its newline, in lower-case hex. ret_hash holds 2 * SHA256_LENGTH + 1. */
 int audit_hash_line(const char *line, size_t n, char *ret_hash);
