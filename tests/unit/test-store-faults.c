@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -276,6 +277,77 @@ static void test_commit_that_fails_is_no_reading(void **state)
         bench_close(&bench);
 }
 
+static int fsync_errno; /* not 0: a disk that fails */
+
+/* In place of the C library's, for SQLite, too. */
+#define PUBLIC __attribute__((visibility("default")))
+
+PUBLIC int fdatasync(int fd)
+{
+        errno = fsync_errno;
+        return fsync_errno ? -1 : (int)syscall(SYS_fdatasync, fd);
+}
+
+PUBLIC int fsync(int fd)
+{
+        errno = fsync_errno;
+        return fsync_errno ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+/* Somebody else's copy of the store and its log: what a start would find. */
+static void assert_note_in_copy(const Bench *bench, const char *value)
+{
+        char command[768], copy[160];
+        sqlite3_stmt *statement = NULL;
+        sqlite3 *handle = NULL;
+
+        snprintf(copy, sizeof(copy), "%s-copy", bench->directory);
+        snprintf(command, sizeof(command), "cp %s %s && cp %s-wal %s-wal", bench->path, copy, bench->path, copy);
+        assert_int_equal(system(command), 0);
+        assert_int_equal(sqlite3_open(copy, &handle), SQLITE_OK);
+        assert_int_equal(sqlite3_prepare_v2(handle, "SELECT value FROM note WHERE key = 'k'", -1,
+                                            &statement, NULL),
+                         SQLITE_OK);
+        assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+        assert_string_equal((const char *)sqlite3_column_text(statement, 0), value);
+        sqlite3_finalize(statement);
+        sqlite3_close(handle);
+        snprintf(command, sizeof(command), "rm -f %s %s-wal %s-shm", copy, copy, copy);
+        assert_int_equal(system(command), 0);
+}
+
+static int commit_note(Bench *bench, const char *value)
+{
+        StoreChange *change = change_new(bench);
+
+        assert_int_equal(store_change_put_note(change, "k", value), 0);
+        return commit(bench, change);
+}
+
+/* Written, and not known to be on the disk: it is refused, and no start finds it, however often that happens. */
+static void test_a_sync_that_fails(void **state)
+{
+        Bench bench;
+
+        (void)state;
+        bench_open(&bench);
+        assert_int_equal(bench_try(&bench), 0);
+        assert_int_equal(commit_note(&bench, "before"), 0);
+        fsync_errno = EDQUOT;
+        for (unsigned i = 0; i < 3; i++) {
+                assert_int_equal(commit_note(&bench, "refused"), CB_FAILED);
+                assert_non_null(strstr(bench.failure.text, bench.path));
+                assert_non_null(strstr(bench.failure.text, "Disk quota exceeded"));
+                assert_non_null(strstr(bench.failure.text, "a restart may find it"));
+                assert_note_in_copy(&bench, "before");
+        }
+        fsync_errno = 0;
+        assert_note_in_copy(&bench, "before");
+        assert_int_equal(commit_note(&bench, "after"), 0);
+        assert_note_in_copy(&bench, "after");
+        bench_close(&bench);
+}
+
 /* Tables that are not there, names that are there twice: what to do about it is said, and not where to look for it. */
 static void test_says_that_it_is_damaged(void **state)
 {
@@ -448,6 +520,7 @@ int main(int argc, char **argv)
                 cmocka_unit_test(test_wrong_places),
                 cmocka_unit_test(test_disk_full),
                 cmocka_unit_test(test_commit_that_fails_is_no_reading),
+                cmocka_unit_test(test_a_sync_that_fails),
                 cmocka_unit_test(test_says_that_it_is_damaged),
                 cmocka_unit_test(test_queue_full),
                 cmocka_unit_test(test_kill),

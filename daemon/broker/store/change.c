@@ -182,6 +182,31 @@ static int put_note_worker(Database *database, const Step *step, Failure *failur
                 failure);
 }
 
+static void roll_back_worker(Database *database)
+{
+        Failure ignored = { 0 };
+
+        /* Some errors have rolled back already; then this one fails, and that is fine. */
+        (void)database_run(database, database_bind(database, STATEMENT_ROLLBACK, ""), &ignored);
+}
+
+/* One that fails may have been written whole, and only not be known to be on the disk. */
+static int commit_worker(Database *database, Failure *failure)
+{
+        int r = database_run(database, database_bind(database, STATEMENT_COMMIT, ""), failure);
+        size_t n = strlen(failure->text);
+        bool is_unsure;
+
+        if (r == 0)
+                return 0;
+        is_unsure = database_is_unsure(database);
+        roll_back_worker(database);
+        if (is_unsure && database_overwrite(database) < 0)
+                snprintf(failure->text + n, sizeof(failure->text) - n,
+                         ". It is not in force; a restart may find it stored all the same");
+        return r;
+}
+
 static int run_transaction_worker(StoreChange *change)
 {
         Database *database = change->store->database;
@@ -193,15 +218,8 @@ static int run_transaction_worker(StoreChange *change)
         for (size_t i = 0; r == 0 && i < change->n; i++)
                 r = change->steps[i].run_worker(database, &change->steps[i], &change->failure);
         if (r == 0)
-                r = database_run(database, database_bind(database, STATEMENT_COMMIT, ""),
-                                 &change->failure);
-        if (r != 0) {
-                Failure ignored = { 0 };
-
-                /* Some errors have rolled back already; then this one fails, and that is fine. */
-                (void)database_run(database, database_bind(database, STATEMENT_ROLLBACK, ""),
-                                   &ignored);
-        }
+                return commit_worker(database, &change->failure);
+        roll_back_worker(database);
         return r;
 }
 

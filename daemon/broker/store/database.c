@@ -157,19 +157,58 @@ static const char *const statement_texts[_STATEMENT_N] = {
 
 /* --- errors --- */
 
-/* SQLite's codes are translated here and nowhere else. */
-static const char *advice_for(int code)
+/* What the system has said of the write-ahead log, which all is written to, for the last time. */
+static int errno_of_log(Database *database)
+{
+        sqlite3_file *file = NULL;
+        int error = 0;
+
+        (void)sqlite3_file_control(database->handle, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file);
+        if (file && file->pMethods)
+                (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+        return error;
+}
+
+/* SQLite keeps that of errors of these two kinds, but not of a COMMIT's; a full disk has one word. */
+static int errno_of(Database *database, int code)
 {
         switch (code & 0xff) {
         case SQLITE_FULL:
+                return ENOSPC;
+        case SQLITE_IOERR:
+        case SQLITE_CANTOPEN:
+                return sqlite3_system_errno(database->handle) ?: errno_of_log(database);
+        default:
+                return 0;
+        }
+}
+
+static const char *advice_for_disk(int error)
+{
+        switch (error) {
+        case ENOSPC:
                 return "free space on its file system and try again";
+        case EDQUOT:
+                return "free space, or raise the quota of certbrokerd's user, and try again";
+        case EROFS:
+                return "its file system is read-only: see the system's log, and make it writable again";
+        default:
+                return "its disk or file system fails; see the system's log";
+        }
+}
+
+/* SQLite's codes are translated here and nowhere else. */
+static const char *advice_for(int code, int error)
+{
+        switch (code & 0xff) {
+        case SQLITE_FULL:
+        case SQLITE_IOERR:
+                return advice_for_disk(error);
         case SQLITE_READONLY:
         case SQLITE_PERM:
         case SQLITE_CANTOPEN:
         case SQLITE_AUTH:
                 return "make it and its directory writable for certbrokerd";
-        case SQLITE_IOERR:
-                return "its disk or file system fails; see the system's log";
         case SQLITE_BUSY:
         case SQLITE_LOCKED:
                 return "another program holds it; end that and try again";
@@ -187,12 +226,14 @@ static const char *advice_for(int code)
 
 int database_fail(Database *database, const char *doing, Failure *failure)
 {
-        int code = sqlite3_extended_errcode(database->handle);
+        int code = sqlite3_extended_errcode(database->handle), error = errno_of(database, code);
+        const char *said = error ? strerrordesc_np(error) : NULL;
 
         if ((code & 0xff) == SQLITE_NOMEM)
                 return fail(failure, -ENOMEM, "%s the store %s: no memory", doing, database->path);
-        return fail(failure, CB_FAILED, "%s the store %s failed: %s (SQLite %d); %s", doing,
-                    database->path, sqlite3_errmsg(database->handle), code, advice_for(code));
+        return fail(failure, CB_FAILED, "%s the store %s failed: %s%s%s (SQLite %d); %s", doing,
+                    database->path, sqlite3_errmsg(database->handle), said ? ": " : "",
+                    string_or_empty(said), code, advice_for(code, error));
 }
 
 /* --- statements --- */
@@ -281,6 +322,23 @@ int database_run(Database *database, sqlite3_stmt *bound, Failure *failure)
         if (r == 0 && row)
                 sqlite3_reset(bound);
         return r;
+}
+
+/* Of what could not be written no COMMIT is in the log. */
+bool database_is_unsure(Database *database)
+{
+        int code = sqlite3_extended_errcode(database->handle);
+
+        return code != SQLITE_FULL && code != SQLITE_IOERR_WRITE;
+}
+
+int database_overwrite(Database *database)
+{
+        char text[64];
+
+        /* Of all that can be set to what it is, this is written nevertheless. */
+        snprintf(text, sizeof(text), "PRAGMA user_version = %zu", ELEMENTSOF(migrations));
+        return sqlite3_exec(database->handle, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : -EIO;
 }
 
 void database_reset(sqlite3_stmt **bound)
@@ -410,7 +468,7 @@ static int check_file(Database *database, long *ret_version, Failure *failure)
                 return r;
         if (strcmp(check, "ok") != 0)
                 return fail(failure, CB_FAILED, "the store %s: %s; %s", database->path, check,
-                            advice_for(SQLITE_CORRUPT));
+                            advice_for(SQLITE_CORRUPT, 0));
         *ret_version = version;
         return 0;
 }
@@ -456,6 +514,16 @@ static int migrate(Database *database, long version, Failure *failure)
         return 0;
 }
 
+static int sync_names(const char *path, Failure *failure)
+{
+        int r = directory_sync_of(path);
+
+        if (r < 0)
+                return fail(failure, CB_FAILED, "the directory of the store %s cannot be made durable: %s",
+                            path, strerrordesc_np(-r));
+        return 0;
+}
+
 int database_open(const char *path, Database **ret_database, Failure *failure)
 {
         CLEANUP(database_freep) Database *database = NULL;
@@ -479,10 +547,11 @@ int database_open(const char *path, Database **ret_database, Failure *failure)
         if (r == 0)
                 r = prepare_all(database, failure);
         if (r == 0)
-                r = directory_sync_of(path);
+                r = sync_names(path, failure);
+        if (r == 0)
+                r = place_mark(&database->place, path, failure);
         if (r != 0)
                 return r;
-        place_mark(&database->place, path);
         database->is_new = version == 0;
         *ret_database = TAKE(database);
         return 0;

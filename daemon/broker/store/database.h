@@ -67,6 +67,13 @@ sqlite3_stmt *database_bind(Database *database, Statement statement, const char 
 int database_run(Database *database, sqlite3_stmt *bound, Failure *failure);
 /* 1: a row; 0: no more (and reset); else as database_fail(). */
 int database_step(Database *database, sqlite3_stmt *bound, int *ret_row, Failure *failure);
+/* Right after a COMMIT that failed: may it be in the log all the same? */
+bool database_is_unsure(Database *database);
+/*
+ * Writes a transaction that changes nothing, and so over what one before has left behind the end of the log: whose COMMIT
+ * failed when all was written, and that would be found at the next start. -EIO: that may still be.
+ */
+int database_overwrite(Database *database);
 void database_reset(sqlite3_stmt **bound); /* CLEANUP(database_reset) */
 
 /* Columns of the present row. Text is borrowed until the next step; NULL where it is NULL. */

@@ -3,11 +3,13 @@
  * Whoever removes, replaces, empties or overwrites the store under us leaves SQLite with a file that nobody will ever open
  * again, or with pages that are not its own; it does not notice, and what it commits is lost. So before each
  * transaction the files are held against what the last one left, and after it their names once more, before anybody is told.
- * What was moved away and comes back is the store again.
+ * What was moved away and comes back is the store again. What cannot be looked at is neither here nor gone.
  */
 #include "broker/store/place.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "base/macro.h"
@@ -17,18 +19,20 @@ static const char *const suffixes[PLACE_FILES] = { "", "-wal", "-shm" };
 /* The index of the log is mapped into memory and may change at any time. */
 #define PLACE_SHM 2
 
-static PlaceMark mark_of(const char *path, size_t i)
+/* Below 0 where it cannot be told what is there. */
+static int look_at(const char *path, size_t i, PlaceMark *ret_mark)
 {
         CLEANUP(freep) char *name = NULL;
-        struct stat st;
+        struct stat st = { 0 };
 
         if (asprintf(&name, "%s%s", path, suffixes[i]) < 0) {
                 name = NULL;
-                return (PlaceMark){ 0 };
+                return -ENOMEM;
         }
-        if (stat(name, &st) < 0)
-                return (PlaceMark){ 0 };
-        return (PlaceMark){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
+        if (stat(name, &st) < 0 && errno != ENOENT && errno != ENOTDIR)
+                return -errno;
+        *ret_mark = (PlaceMark){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
+        return 0;
 }
 
 static bool is_same_file(const PlaceMark *a, const PlaceMark *b)
@@ -51,17 +55,28 @@ static int fail_place(const char *path, size_t i, const char *what, Failure *fai
                     path, suffixes[i], what);
 }
 
-void place_mark(Place *place, const char *path)
+int place_mark(Place *place, const char *path, Failure *failure)
 {
-        for (size_t i = 0; i < PLACE_FILES; i++)
-                place->marks[i] = mark_of(path, i);
+        for (size_t i = 0; i < PLACE_FILES; i++) {
+                int r = look_at(path, i, &place->marks[i]);
+
+                if (r < 0)
+                        return fail(failure, CB_FAILED, "%s%s cannot be looked at: %s", path,
+                                    suffixes[i], strerrordesc_np(-r));
+        }
+        return 0;
 }
 
 int place_check(const Place *place, const char *path, Failure *failure)
 {
+        Place here;
+        int r = place_mark(&here, path, failure);
+
+        if (r != 0)
+                return r;
         for (size_t i = 0; i < PLACE_FILES; i++) {
                 const PlaceMark *then = &place->marks[i];
-                PlaceMark now = mark_of(path, i);
+                PlaceMark now = here.marks[i];
 
                 if (then->ino == 0)
                         continue;
@@ -69,7 +84,7 @@ int place_check(const Place *place, const char *path, Failure *failure)
                         return fail_place(path, i, "removed", failure);
                 if (!is_same_file(then, &now))
                         return fail_place(path, i, "replaced", failure);
-                if (i != PLACE_SHM && !is_unchanged(then, &now))
+                if (i != PLACE_SHM && !place->is_behind && !is_unchanged(then, &now))
                         return fail_place(path, i, now.size == 0 ? "emptied" : "written by another",
                                           failure);
         }
@@ -79,8 +94,11 @@ int place_check(const Place *place, const char *path, Failure *failure)
 int place_check_after(Place *place, const char *path, Failure *failure)
 {
         Place now;
+        int r = place_mark(&now, path, failure);
 
-        place_mark(&now, path);
+        place->is_behind = r != 0;
+        if (r != 0)
+                return r;
         for (size_t i = 0; i < PLACE_FILES; i++) {
                 if (place->marks[i].ino == 0 || is_same_file(&place->marks[i], &now.marks[i]))
                         continue;
@@ -98,7 +116,7 @@ int place_check_after(Place *place, const char *path, Failure *failure)
 
 bool place_is_lost(const Place *place, const char *path)
 {
-        PlaceMark now = mark_of(path, 0);
+        PlaceMark now;
 
-        return !is_same_file(&place->marks[0], &now);
+        return look_at(path, 0, &now) == 0 && !is_same_file(&place->marks[0], &now);
 }

@@ -20,10 +20,11 @@ typedef struct PlaceMark {
 
 typedef struct Place {
         PlaceMark marks[PLACE_FILES];
+        bool is_behind; /* the last transaction's size and time could not be looked at */
 } Place;
 
-/* Takes the files as they are: nobody else can have changed them since SQLite did. */
-void place_mark(Place *place, const char *path);
+/* Takes the files as they are: nobody else can have changed them since SQLite did. CB_FAILED. */
+int place_mark(Place *place, const char *path, Failure *failure);
 /* Before a transaction: are they the ones that were marked, as they were then? CB_FAILED. */
 int place_check(const Place *place, const char *path, Failure *failure);
 /* After it: have they still their names? Marks them. CB_FAILED. */
