@@ -440,13 +440,16 @@ static int choose_aside(const char *store, char **ret_aside)
         return -EEXIST;
 }
 
+/* What is not known to be on the disk is not in its place either. */
 static int replace(NewFile *file, const char *store, const char *aside)
 {
         int r = move_aside(store, aside);
 
         if (r == 0)
                 r = newfile_place(file);
-        if (r < 0 && file->temporary)
+        if (r < 0 && !file->temporary)
+                (void)unlink(store);
+        if (r < 0)
                 move_back(store, aside);
         return r;
 }

@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import sqlite3
@@ -13,7 +14,8 @@ import threading
 import pki
 import pytest
 
-from broker import BUILD, CLI, SANITIZED, memfd, wait_until
+from broker import CLI, memfd, wait_until
+from illdisk import IllDisk
 
 
 def run(broker, *arguments, status=0):
@@ -235,15 +237,17 @@ def test_restore_that_fails_changes_nothing(broker):
     broker.kill()  # a write-ahead log is there, which has the latter
     before = sorted(path.name for path in broker.state.iterdir())
     assert "certbroker.sqlite-wal" in before
-    fault = str(BUILD / "tests/integration/rename-fault.so")
-    if SANITIZED:
-        fault = f"{os.environ['CERTBROKER_PRELOAD']}:{fault}"
-    for nth in range(1, 5):  # the store's three files, and the new one
+    disk = IllDisk(broker.folder)
+    # the store's three files, and the new one; the latter's data, and then the names
+    calls = [("rename", "certbroker.sqlite", nth) for nth in range(1, 5)] + [("sync", "/state", nth) for nth in (1, 2)]
+    for operation, path, nth in calls:
+        disk.rule(operation, path, errno.EIO, first=nth, times=1)
         done = subprocess.run([str(CLI), "restore", str(file), "--config", str(broker.config)],
-                              env=broker.environment(LD_PRELOAD=fault, RENAME_FAULT=str(nth)), capture_output=True,
-                              check=False, timeout=60)
-        assert done.returncode == 1 and b"cannot be replaced" in done.stderr, done
+                              env=broker.environment(**disk.environment()), capture_output=True, check=False, timeout=60)
+        assert disk.n_hit() == 1
+        assert done.returncode == 1 and b"cannot be replaced: Input/output error" in done.stderr, done
         assert sorted(path.name for path in broker.state.iterdir()) == before
+    disk.close()
     broker.start()
     assert broker.list_ids() == ["client", "later"]
 
