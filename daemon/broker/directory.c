@@ -12,7 +12,16 @@
 #include <unistd.h>
 
 #include "base/aside.h"
+#include "base/directory.h"
 #include "base/strings.h"
+
+/* What is to stay in it is on the disk when the directory itself is. */
+static int make(const char *path, mode_t mode)
+{
+        if (mkdir(path, mode) < 0)
+                return errno == EEXIST ? 0 : -errno;
+        return directory_sync_of(path);
+}
 
 /* 0755 for what is above: only the last one is ours. */
 static int make_parents(char *path)
@@ -23,7 +32,7 @@ static int make_parents(char *path)
                 if (*p != '/')
                         continue;
                 *p = '\0';
-                r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+                r = make(path, 0755);
                 *p = '/';
                 if (r < 0)
                         return r;
@@ -44,12 +53,11 @@ int directory_prepare(const char *path, mode_t mode, Failure *failure)
         r = string_set(&copy, path);
         if (r == 0)
                 r = make_parents(copy);
+        if (r == 0)
+                r = make(path, mode);
         if (r < 0)
                 return fail(failure, r, "directory %s cannot be made: %s", path,
                             strerrordesc_np(-r));
-        if (mkdir(path, mode) < 0 && errno != EEXIST)
-                return fail(failure, -errno, "directory %s cannot be made: %s", path,
-                            strerrordesc_np(errno));
 
         fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)

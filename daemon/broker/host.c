@@ -174,6 +174,13 @@ static int host_may_record(void *userdata, Failure *failure)
         return ledger_may_record(broker->ledger, failure);
 }
 
+static const char *host_record_problem(void *userdata)
+{
+        Broker *broker = userdata;
+
+        return ledger_problem(broker->ledger);
+}
+
 static int host_open_audit(void *userdata, int *ret_fd, uint64_t *ret_seq,
                            char ret_hash[THUMBPRINT_TEXT])
 {
@@ -203,6 +210,7 @@ const BusHost broker_bus_host = {
         .report = host_report,
         .record = host_record,
         .may_record = host_may_record,
+        .record_problem = host_record_problem,
         .open_audit = host_open_audit,
         .reload = broker_reload,
         .wake_at = host_wake_at,

@@ -20,6 +20,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/directory.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "source/driver.h"
@@ -91,6 +92,7 @@ static void make_own_folder(char *const *settings)
         CLEANUP(freep) char *before = NULL;
         CLEANUP(freep) char *record = NULL;
         const char *name = driver_setting(settings, "name");
+        int r;
 
         if (!state || !name)
                 return;
@@ -98,8 +100,9 @@ static void make_own_folder(char *const *settings)
             asprintf(&before, "%s.pin-refused", folder) < 0 ||
             asprintf(&record, "%s/pin-refused", folder) < 0)
                 return;
-        if (mkdir(folder, 0700) < 0 && errno != EEXIST)
-                log_warning("%s cannot be made: %s", folder, strerror(errno));
+        r = mkdir(folder, 0700) < 0 ? -errno : directory_sync_of(folder);
+        if (r < 0 && r != -EEXIST)
+                log_warning("%s cannot be made, and made durable: %s", folder, strerror(-r));
         (void)rename(before, record);
 }
 

@@ -63,6 +63,8 @@ typedef struct BusHost {
         void (*record)(void *userdata, const BusRecord *record, bus_recorded done, void *call);
         /* May something be done that has to be recorded? The failure says why not. */
         int (*may_record)(void *userdata, Failure *failure);
+        /* Why a record could not be kept; "" where that is not known. Borrowed until the loop's next turn. */
+        const char *(*record_problem)(void *userdata);
         /* The audit log, read-only: a descriptor of the caller's, and where its chain stands. */
         int (*open_audit)(void *userdata, int *ret_fd, uint64_t *ret_seq,
                           char ret_hash[THUMBPRINT_TEXT]);

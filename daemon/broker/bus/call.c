@@ -115,6 +115,19 @@ static void call_deliver(Call *call)
         call_free(call);
 }
 
+static DBusMessage *new_error_not_recorded(const Call *call)
+{
+        const BusHost *host = &call->bus->host;
+        const char *problem = host->record_problem ? host->record_problem(call->bus->userdata) : "";
+        Failure failure = { 0 };
+
+        fail(&failure, CB_FAILED,
+             "%s, and no success is answered that it does not hold; a change may have been made all "
+             "the same: free its disk, or set audit-failure = \"continue\"",
+             problem[0] ? problem : "the audit log cannot be written");
+        return new_error(call->peer, call->serial, status_error_name(CB_FAILED), failure.text);
+}
+
 /* A success that could not be recorded is not answered as one; what failed anyway is answered as it is. */
 static void on_recorded(void *userdata, int r)
 {
@@ -129,10 +142,7 @@ static void on_recorded(void *userdata, int r)
                 if (call->answer)
                         dbus_message_unref(call->answer);
                 call->result = status_error_name(CB_FAILED) + strlen(CB_ERROR_PREFIX);
-                call->answer = new_error(call->peer, call->serial, status_error_name(CB_FAILED),
-                                         "the audit log cannot be written, and nothing is answered "
-                                         "that it does not hold: "
-                                         "free its disk, or set audit-failure = \"continue\"");
+                call->answer = new_error_not_recorded(call);
         }
         call_deliver(call);
 }
