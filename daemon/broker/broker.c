@@ -72,7 +72,10 @@ static int make_loop(Broker *broker)
         if (r >= 0)
                 r = sd_event_add_signal(broker->event, NULL, SIGHUP, on_reload_signal, broker);
         if (r >= 0)
-                r = wake_new(broker->event, broker_on_tick, broker, &broker->tick);
+                r = wake_new(broker->event, CLOCK_REALTIME, broker_on_tick, broker, &broker->tick);
+        if (r >= 0)
+                r = wake_new(broker->event, CLOCK_MONOTONIC, broker_on_retry, broker,
+                             &broker->retry);
         if (r >= 0)
                 r = clock_watch_new(broker->event, &broker->clock);
         if (r >= 0)
@@ -238,6 +241,7 @@ Broker *broker_free(Broker *broker)
         lane_free(broker->lane);
         shutdown_deinit(&broker->shutdown);
         clock_watch_free(broker->clock);
+        wake_free(broker->retry);
         wake_free(broker->tick);
         sd_event_unref(broker->event);
         config_free(broker->config);

@@ -67,6 +67,13 @@ void broker_on_tick(void *userdata)
         manage_tick(broker->manage);
 }
 
+void broker_on_retry(void *userdata)
+{
+        Broker *broker = userdata;
+
+        manage_retry(broker->manage);
+}
+
 void broker_on_key_used(void *userdata, const char *id, uint64_t generation, int status)
 {
         Broker *broker = userdata;
@@ -85,7 +92,14 @@ static void host_wake_at(void *userdata, uint64_t realtime_sec)
 {
         Broker *broker = userdata;
 
-        wake_at(broker->tick, realtime_sec);
+        wake_at(broker->tick, MIN(realtime_sec, UINT64_MAX / USEC_PER_SEC - 1) * USEC_PER_SEC);
+}
+
+static void host_retry_at(void *userdata, uint64_t monotonic_usec)
+{
+        Broker *broker = userdata;
+
+        wake_at(broker->retry, monotonic_usec);
 }
 
 /* --- configuration --- */
@@ -214,6 +228,7 @@ const BusHost broker_bus_host = {
         .open_audit = host_open_audit,
         .reload = broker_reload,
         .wake_at = host_wake_at,
+        .retry_at = host_retry_at,
         .ready = host_ready,
         .ended = host_ended,
 };

@@ -31,7 +31,8 @@ struct Broker {
         Ledger *ledger;
         Metrics *metrics;
         Bus *bus;
-        Wake *tick; /* when manage wants to be woken */
+        Wake *tick;  /* when manage wants to be woken: at a date, */
+        Wake *retry; /* and when it has waited long enough */
         ClockWatch *clock;
         Shutdown shutdown;
         DirectoryLocks locks; /* one broker to each */
@@ -41,6 +42,7 @@ extern const SourcesEvents broker_sources_events;
 extern const BusHost broker_bus_host;
 
 void broker_on_tick(void *userdata);
+void broker_on_retry(void *userdata);
 void broker_on_key_used(void *userdata, const char *id, uint64_t generation, int status);
 void broker_on_held_back(void *userdata, const char *id, uint64_t generation, Algorithm algorithm);
 /* ask.c: a source's process needs a signature of another source's key. */

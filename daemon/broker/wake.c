@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A timer on CLOCK_REALTIME: it comes with the date, also when someone sets the clock. It keeps one date
- * and does not know what it is for.
+ * A timer that keeps one time and does not know what it is for. On CLOCK_REALTIME it comes with the
+ * date, also when someone sets the clock; on another it comes when that long has passed.
  */
 #include "broker/wake.h"
 
@@ -26,7 +26,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
         return 0;
 }
 
-int wake_new(sd_event *event, wake_call call, void *userdata, Wake **ret_wake)
+int wake_new(sd_event *event, clockid_t clock, wake_call call, void *userdata, Wake **ret_wake)
 {
         Wake *wake = calloc(1, sizeof(*wake));
         int r;
@@ -35,7 +35,7 @@ int wake_new(sd_event *event, wake_call call, void *userdata, Wake **ret_wake)
                 return -ENOMEM;
         wake->call = call;
         wake->userdata = userdata;
-        r = sd_event_add_time(event, &wake->timer, CLOCK_REALTIME, 0, USEC_PER_SEC, on_time, wake);
+        r = sd_event_add_time(event, &wake->timer, clock, 0, USEC_PER_SEC, on_time, wake);
         if (r >= 0)
                 r = sd_event_source_set_enabled(wake->timer, SD_EVENT_OFF);
         if (r < 0) {
@@ -55,13 +55,12 @@ Wake *wake_free(Wake *wake)
         return NULL;
 }
 
-void wake_at(Wake *wake, uint64_t realtime_sec)
+void wake_at(Wake *wake, uint64_t usec)
 {
-        if (realtime_sec == 0) {
+        if (usec == 0) {
                 (void)sd_event_source_set_enabled(wake->timer, SD_EVENT_OFF);
                 return;
         }
-        realtime_sec = MIN(realtime_sec, UINT64_MAX / USEC_PER_SEC - 1);
-        (void)sd_event_source_set_time(wake->timer, realtime_sec * USEC_PER_SEC);
+        (void)sd_event_source_set_time(wake->timer, usec);
         (void)sd_event_source_set_enabled(wake->timer, SD_EVENT_ONESHOT);
 }

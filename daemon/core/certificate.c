@@ -66,7 +66,9 @@ int generation_copy(const Generation *generation, Generation **ret_copy)
         copy->usable_until_sec = generation->usable_until_sec;
         copy->retired = generation->retired;
         copy->extractable = generation->extractable;
-        copy->trial_sec = generation->trial_sec;
+        copy->trial_usec = generation->trial_usec;
+        copy->n_wrong = generation->n_wrong;
+        copy->spread_usec = generation->spread_usec;
         if (string_set(&copy->key_uri, generation->key_uri) < 0 ||
             bytes_set(&copy->spki, generation->spki.data, generation->spki.n) < 0 ||
             bytes_list_copy(&generation->chain, &copy->chain) < 0 ||
@@ -291,7 +293,7 @@ CertificateState certificate_state(const Certificate *certificate, uint64_t now_
         state = generation_state(current, now_sec);
         if (state == CERTIFICATE_ACTIVE)
                 state = verdicts[certificate->verdict].state;
-        if (state == CERTIFICATE_ACTIVE && current->trial_sec != 0)
+        if (state == CERTIFICATE_ACTIVE && current->trial_usec != 0)
                 state = CERTIFICATE_UNAVAILABLE;
         return state;
 }

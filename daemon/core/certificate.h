@@ -43,10 +43,11 @@ typedef struct Generation {
         bool retired;
         bool extractable; /* its key may be exported */
         /*
-         * A signature of its key was wrong: until a trial at this time is passed it is not handed out. 0: it is not
-         * suspected. Not stored: a wrong signature is found again as soon as there is one.
+         * A signature of its key was wrong: until a trial at this time (monotonic) is passed it is not handed
+         * out. 0: it is not suspected. n_wrong: how many were; spread_usec: when other ids with this key
+         * were last told. Not stored: a wrong signature is found again as soon as there is one.
          */
-        uint64_t trial_sec;
+        uint64_t trial_usec, n_wrong, spread_usec;
 } Generation;
 
 Generation *generation_free(Generation *generation);

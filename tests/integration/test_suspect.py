@@ -9,7 +9,9 @@ import time
 import pytest
 
 from broker import SOFTHSM, Failure, wait_until
+from test_expiry import jumping  # noqa: F401: a fixture
 from test_metrics import value
+from test_register import register
 
 ALGORITHM = "rsa-pss-sha256"
 
@@ -19,8 +21,8 @@ def faulty(stopped):
     """A token of ours; break_it() has it flip a bit of each signature, mend_it() has it sign well."""
     rules = stopped.faults / "rules"
     rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
+    stopped.extra_environment |= {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
+                                  "P11FAULT_LOG": str(stopped.faults / "calls")}
     stopped.break_it = lambda: rules.write_text("C_Sign flipbit\n")
     stopped.mend_it = lambda: rules.write_text("")
 
@@ -57,7 +59,7 @@ def test_everybody_is_told(faulty, refused):
     shown = broker.certificate_properties("client")
     assert shown["State"] == "unavailable" and f"wrong signature ({ALGORITHM})" in shown["LastError"]
     refused("SourceUnavailable", broker.backend, "orders", "GetCredential")
-    assert "certificate 'client': generation 1 made a wrong signature" in broker.log_text()
+    assert "certificate 'client': the key of generation 1 made a wrong signature" in broker.log_text()
     assert "wrong signature" in attention(broker)["certificate/client"]
     assert value(broker, "certbroker_signatures_held_back_total", certificate="client") == 1
     told, = records(broker, "KeySuspected")
@@ -96,6 +98,40 @@ def test_is_tried_by_itself(faulty):
     broker.backend("orders", "GetCredential")
 
 
+def test_a_clock_that_is_set_puts_no_trial_off(jumping, faulty):  # noqa: F811
+    """Trials are so long after a wrong signature, whatever the date is by then."""
+    jumping.extra_environment["DONT_FAKE_MONOTONIC"] = "1"
+    broker = faulty()
+    spoil(broker)
+    broker.clock("-1h")
+    broker.mend_it()
+    wait_until(lambda: broker.certificate_properties("client")["State"] == "active", "a trial", 20)
+
+
+def test_whoever_holds_the_key_is_told(faulty, refused):
+    """Other ids with the same key, registered or imported, and other generations: nobody is given it by these either."""
+    broker = faulty()
+    broker.import_new("copy")  # tests have one key of each type
+    broker.import_new("copy", "rsa-2048", replace=True)
+    broker.import_new("other", "rsa-3072")
+    register(broker, "alias", broker.certificate_properties("client")["KeyUri"])
+    broker.create_backend("by-copy", "copy")
+    spoil(broker)
+    holders = ("alias", "client", "copy")
+    for id in holders:
+        assert broker.certificate_properties(id)["State"] == "unavailable", id
+        assert "wrong signature" in broker.certificate_properties(id)["LastError"]
+    assert broker.certificate_properties("other")["State"] == "active"
+    refused("SourceUnavailable", broker.backend, "by-copy", "GetCredential")
+    assert sorted(record["object"].rpartition("/")[2] for record in records(broker, "KeySuspected")) == list(holders)
+    broker.mend_it()
+    for id in holders:
+        broker.certificate(id, "Refresh")
+        assert broker.certificate_properties(id)["State"] == "active", id
+    broker.backend("by-copy", "GetCredential")
+    assert value(broker, "certbroker_signatures_held_back_total", certificate="client") == 1
+
+
 def test_a_rotation_ends_it(faulty):
     broker = faulty()
     spoil(broker)
@@ -108,7 +144,7 @@ def test_a_rotation_ends_it(faulty):
 def test_an_older_generation(faulty):
     """Its alarm is told; the current one is handed out as ever."""
     broker = faulty()
-    broker.import_new("client", "rsa-2048", replace=True)
+    broker.import_new("client", "rsa-3072", replace=True)
     broker.break_it()
     with pytest.raises(Failure):
         broker.sign("client", ALGORITHM, bytes(32), generation=1)

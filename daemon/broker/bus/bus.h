@@ -75,6 +75,8 @@ typedef struct BusHost {
         int (*reload)(void *userdata, Failure *failure);
         /* Call manage_tick() then: see ManageEvents. */
         void (*wake_at)(void *userdata, uint64_t realtime_sec);
+        /* And manage_retry() then. */
+        void (*retry_at)(void *userdata, uint64_t monotonic_usec);
         /* The name is ours: the first time, and after each reconnection. */
         void (*ready)(void *userdata);
         /* It cannot go on. */

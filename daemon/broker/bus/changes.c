@@ -208,6 +208,13 @@ static void on_wake_at(void *userdata, uint64_t realtime_sec)
         bus->host.wake_at(bus->userdata, realtime_sec);
 }
 
+static void on_retry_at(void *userdata, uint64_t monotonic_usec)
+{
+        Bus *bus = userdata;
+
+        bus->host.retry_at(bus->userdata, monotonic_usec);
+}
+
 const ManageEvents changes_of_manage = {
         .certificate_changed = on_certificate_changed,
         .certificate_state_changed = on_certificate_state_changed,
@@ -223,6 +230,7 @@ const ManageEvents changes_of_manage = {
         .may_manage = on_may_manage,
         .uid_of = on_uid_of,
         .wake_at = on_wake_at,
+        .retry_at = on_retry_at,
 };
 
 /* --- what the channel says --- */

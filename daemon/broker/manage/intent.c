@@ -31,8 +31,8 @@ struct Intent {
         char *source;
         bool busy;          /* a job is at it, or it is being taken back */
         bool stored;        /* its certificate is, and the note is gone: not to be taken back */
-        uint64_t pause_sec; /* before it is tried again, */
-        uint64_t retry_sec; /* which is due then, unless busy */
+        uint64_t pause_sec;  /* before it is tried again, */
+        uint64_t retry_usec; /* which is due then, unless busy */
 };
 
 static Intent *intent_free(Intent *intent)
@@ -146,8 +146,8 @@ static void wait_a_little(Intent *intent)
 {
         intent->busy = false;
         intent->pause_sec = MIN(MAX(2 * intent->pause_sec, RETRY_FIRST_SEC), RETRY_MAX_SEC);
-        intent->retry_sec = clock_realtime_sec() + intent->pause_sec;
-        notice_rearm_at(intent->manage, intent->retry_sec);
+        intent->retry_usec = clock_monotonic_usec() + intent->pause_sec * USEC_PER_SEC;
+        retry_at(intent->manage, intent->retry_usec);
 }
 
 static void on_taken_back(void *userdata, WireReply *reply)
@@ -204,14 +204,14 @@ static bool can_be_tried(const Intent *intent)
         return !intent->busy && source && source_state_serves(source_state(source));
 }
 
-void intents_retry(Manage *manage, uint64_t now_sec)
+void intents_retry(Manage *manage, uint64_t now_usec)
 {
         Map *intents = &manage->intents;
 
         for (size_t i = intents->n; i-- > 0;) {
                 Intent *intent = intents->entries[i].value;
 
-                if (intent->retry_sec <= now_sec && can_be_tried(intent))
+                if (intent->retry_usec <= now_usec && can_be_tried(intent))
                         recover(intent);
         }
 }
@@ -223,8 +223,8 @@ uint64_t intents_next(const Manage *manage)
         MAP_FOREACH (&manage->intents, entry) {
                 const Intent *intent = entry->value;
 
-                if (can_be_tried(intent) && (next == 0 || intent->retry_sec < next))
-                        next = intent->retry_sec;
+                if (can_be_tried(intent) && (next == 0 || intent->retry_usec < next))
+                        next = intent->retry_usec;
         }
         return next;
 }

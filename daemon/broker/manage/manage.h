@@ -52,6 +52,8 @@ typedef struct ManageEvents {
         uint32_t (*uid_of)(void *userdata, void *caller);
         /* Call manage_tick() at this time (Unix seconds; 0: no need any more). Replaces an earlier wish. */
         void (*wake_at)(void *userdata, uint64_t realtime_sec);
+        /* Call manage_retry() at this time (monotonic; never 0). Replaces an earlier wish. */
+        void (*retry_at)(void *userdata, uint64_t monotonic_usec);
 } ManageEvents;
 
 int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage);
@@ -63,6 +65,8 @@ void manage_observe(Manage *manage, const ManageEvents *events, void *userdata);
 int manage_load(Manage *manage, void (*goes_on)(void), Failure *failure);
 /* The clock has moved: states that follow from it are told, and wake_at is called with the next time. */
 void manage_tick(Manage *manage);
+/* What is to be tried again has waited for long enough, whatever the date is meanwhile. */
+void manage_retry(Manage *manage);
 /*
  * A source is there: what was noted of it in an earlier
  * life is told to it. Call it for each SourcesEvents.added.

@@ -123,7 +123,6 @@ static uint64_t next_of_certificate(Manage *manage, const Certificate *certifica
         uint64_t next = certificate_next_change(certificate, now_sec);
 
         next = sooner(next, expiry_next(manage, certificate, now_sec));
-        next = sooner(next, suspect_next(certificate, now_sec));
         return sooner(next, refresh_next(manage, certificate, now_sec));
 }
 
@@ -137,16 +136,15 @@ static uint64_t next_of_backend(const Backend *backend, uint64_t now_sec)
 
 static uint64_t next_change(Manage *manage, uint64_t now_sec)
 {
-        uint64_t next = sweep_next(manage, now_sec);
+        uint64_t next = served_next(manage);
 
         MAP_FOREACH (catalog_certificates(manage->catalog), entry)
                 next = sooner(next, next_of_certificate(manage, entry->value, now_sec));
 
         MAP_FOREACH (catalog_backends(manage->catalog), entry)
                 next = sooner(next, next_of_backend(entry->value, now_sec));
-        next = sooner(next, intents_next(manage));
-        next = sooner(next, withholding_next(manage));
-        return sooner(next, served_next(manage));
+
+        return next;
 }
 
 void notice_certificate(Manage *manage, const char *id)
@@ -178,6 +176,7 @@ void notice_rearm_at(Manage *manage, uint64_t realtime_sec)
 void notice_rearm_certificate(Manage *manage, const Certificate *certificate)
 {
         notice_rearm_at(manage, next_of_certificate(manage, certificate, clock_realtime_sec()));
+        retry_at(manage, suspect_next(certificate, clock_monotonic_usec()));
 }
 
 void notice_rearm_backend(Manage *manage, const Backend *backend)
@@ -212,10 +211,6 @@ void manage_tick(Manage *manage)
         backend_end_exceptions(manage, now_sec);
         expiry_check(manage, now_sec);
         refresh_due(manage, now_sec);
-        suspects_try_due(manage, now_sec);
         served_check(manage);
-        intents_retry(manage, now_sec);
-        withholding_retry(manage, now_sec);
         notice_rearm(manage);
-        sweep_resume(manage);
 }

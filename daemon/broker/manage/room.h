@@ -27,7 +27,7 @@ typedef struct Claim {
 typedef struct Withholding {
         StoreChange *change; /* all of it, at start */
         char **ids;          /* those of it */
-        uint64_t retry_sec;  /* when they are stored again, one by one; 0: never, or they are being */
+        uint64_t retry_usec; /* when they are stored again, one by one; 0: never, or they are being */
         void (*stored)(void *userdata);
         void *userdata;
 } Withholding;
@@ -39,7 +39,8 @@ struct Manage {
         Tickets tickets;
         uint64_t grace_usec;
         uint64_t timeout_usec;
-        uint64_t wake_sec; /* as last wished for; 0: never */
+        uint64_t wake_sec;   /* as last wished for; 0: never */
+        uint64_t retry_usec; /* likewise, by the monotonic clock */
         ManageEvents events;
         void *events_userdata;
         Map credentials; /* backend → what its credential was when it was last told, as text */
@@ -91,6 +92,11 @@ void notice_rearm_backend(Manage *manage, const Backend *backend);
 void notice_rearm_at(Manage *manage, uint64_t realtime_sec); /* then at the latest; 0: need not be */
 void notice_forget(Map *map, const char *key);
 void notice_deinit(Map *map);
+
+/* --- retry.c --- */
+
+/* manage_retry() then at the latest; 0: need not be. */
+void retry_at(Manage *manage, uint64_t monotonic_usec);
 
 /* --- backend.c --- */
 
@@ -176,8 +182,8 @@ bool suspect_is_current(const Certificate *certificate);
 /* Its trial, now; then, unless it fails that, it is looked up as by refresh_certificate(). */
 void suspect_try(Manage *manage, const char *id, uint64_t generation, manage_done done,
                  void *userdata);
-void suspects_try_due(Manage *manage, uint64_t now_sec);
-uint64_t suspect_next(const Certificate *certificate, uint64_t now_sec); /* when; 0: never */
+void suspects_try_due(Manage *manage, uint64_t now_usec);
+uint64_t suspect_next(const Certificate *certificate, uint64_t now_usec); /* when; 0: never */
 
 /* --- refresh.c and sweep.c --- */
 
@@ -192,7 +198,7 @@ void refresh_due(Manage *manage, uint64_t now_sec);
 /* When that is; 0: never, or when its source serves again, which looks up all that it has. */
 uint64_t refresh_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec);
 /* When to call sweep_resume(); 0: never. */
-uint64_t sweep_next(const Manage *manage, uint64_t now_sec);
+uint64_t sweep_next(const Manage *manage, uint64_t now_usec);
 /* Goes on with those that their source had no room for. */
 void sweep_resume(Manage *manage);
 void sweep_deinit(Map *sweeps);
@@ -200,7 +206,7 @@ void sweep_deinit(Map *sweeps);
 /* --- withhold.c --- */
 
 void withholding_deinit(Withholding *withholding);
-void withholding_retry(Manage *manage, uint64_t now_sec);
+void withholding_retry(Manage *manage, uint64_t now_usec);
 uint64_t withholding_next(const Manage *manage); /* when that is; 0: never */
 
 /* --- intent.c: keys that a source is about to make --- */
@@ -213,7 +219,7 @@ void intents_deinit(Map *intents);
 /* The source serves: what was begun there and never became a generation is taken back. */
 void intents_recover(Manage *manage, const char *source);
 /* The same for what a source that serves did not take back yet, where its time has come. */
-void intents_retry(Manage *manage, uint64_t now_sec);
+void intents_retry(Manage *manage, uint64_t now_usec);
 uint64_t intents_next(const Manage *manage); /* when that is; 0: never */
 /* Stores what the job is about to have made, then calls submit(); answers every failure itself. */
 void intent_begin(Job *job, int (*submit)(Job *job, Failure *failure));
@@ -284,7 +290,7 @@ struct Job {
         WireReply found;     /* what it said */
         Failure missed;      /* the most telling one of those that have it not; a look-up's verdict */
         Failure denied;      /* of a source that the caller may read, but not manage: register.c */
-        uint64_t n_held_back; /* of the certificate, when its trial began: suspect.c */
+        uint64_t n_wrong;    /* of its key, when its trial began: suspect.c */
         size_t i_generation; /* the next one whose key is to be destroyed */
         Intent *intent;      /* the key that it has made; NULL: none */
         Claim claim;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys under suspicion. The invariant: from a wrong signature on, until its key has passed a trial, nobody is given the
- * key (credential.c), and all that it signs is checked (sign.c). Who has it goes on: what is right leaves. Nothing of
- * it is stored, for a key that is still broken shows that again with its next signature.
+ * Keys under suspicion. The invariant: from a wrong signature on, until its key has passed a trial, nobody
+ * is given the key (credential.c), by whatever id, and all that it signs is checked (sign.c). Who has it
+ * goes on: what is right leaves. Nothing of it is stored, for a key that is still broken shows that again
+ * with its next signature. Each id has trials of its own.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,31 +15,32 @@
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
-#define FIRST_TRIAL_SEC 5
-#define NEXT_TRIAL_SEC  60
+#define FIRST_TRIAL_USEC (5 * USEC_PER_SEC)
+#define NEXT_TRIAL_USEC  (60 * USEC_PER_SEC)
+#define SPREAD_USEC      USEC_PER_SEC
 
 /* Its trials are over where it may not be used any more. */
 static bool is_tried(const Certificate *certificate, const Generation *generation)
 {
-        return generation->trial_sec != 0 && certificate_may_use_key(certificate, generation) == 0;
+        return generation->trial_usec != 0 && certificate_may_use_key(certificate, generation) == 0;
 }
 
 bool suspect_is_current(const Certificate *certificate)
 {
         const Generation *current = certificate_find_generation(certificate, 0);
 
-        return current && current->trial_sec != 0;
+        return current && current->trial_usec != 0;
 }
 
-uint64_t suspect_next(const Certificate *certificate, uint64_t now_sec)
+uint64_t suspect_next(const Certificate *certificate, uint64_t now_usec)
 {
-        uint64_t next_sec = UINT64_MAX;
+        uint64_t next_usec = UINT64_MAX;
 
         for (size_t i = 0; i < certificate->n_generations; i++)
                 if (is_tried(certificate, certificate->generations[i]))
-                        next_sec = MIN(next_sec,
-                                       MAX(certificate->generations[i]->trial_sec, now_sec + 1));
-        return next_sec == UINT64_MAX ? 0 : next_sec;
+                        next_usec = MIN(next_usec, MAX(certificate->generations[i]->trial_usec,
+                                                       now_usec + USEC_PER_SEC));
+        return next_usec == UINT64_MAX ? 0 : next_usec;
 }
 
 /* A copy of the certificate to be changed, and its generation in it; false: it is gone, or there is no memory. */
@@ -78,31 +80,80 @@ static void raise_alarm(Manage *manage, const Certificate *present, uint64_t num
         CLEANUP(certificate_freep) Certificate *next = NULL;
         Generation *generation;
 
-        log_error("certificate '%s': generation %" PRIu64 " made a wrong signature (%s), which was "
-                  "held back; check source '%s'",
+        log_error("certificate '%s': the key of generation %" PRIu64 " made a wrong signature (%s), "
+                  "which was held back; check source '%s'",
                   present->id, number, algorithm_name(algorithm), present->source);
         if (!begin(manage, present->id, number, &next, &generation) ||
             note(next, generation, algorithm) < 0)
                 return;
-        generation->trial_sec = clock_realtime_sec() + FIRST_TRIAL_SEC;
+        generation->trial_usec = clock_monotonic_usec() + FIRST_TRIAL_USEC;
         (void)change_apply_certificate(manage, TAKE(next));
+}
+
+static void suspect(Manage *manage, const char *id, uint64_t number, Algorithm algorithm)
+{
+        const Certificate *present = catalog_find_certificate(manage->catalog, id);
+        Generation *generation = present ? certificate_find_generation(present, number) : NULL;
+
+        if (!generation)
+                return;
+        generation->n_wrong++;
+        if (generation->trial_usec != 0)
+                return;
+        raise_alarm(manage, present, number, algorithm);
+        if (manage->events.suspected)
+                manage->events.suspected(manage->events_userdata, id, number, algorithm);
+}
+
+/*
+ * The same key under other ids and numbers; a copy that the source holds as another object, too, for it is
+ * the source that signs wrongly. One takes the place of the other under its id, so the map stays as it is.
+ */
+static void suspect_others(Manage *manage, const Generation *generation, const Certificate *of,
+                           Algorithm algorithm)
+{
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
+                const Certificate *certificate = entry->value;
+
+                for (size_t i = 0; i < certificate->n_generations; i++) {
+                        const Generation *other = certificate->generations[i];
+
+                        if (!string_equal(certificate->source, of->source) ||
+                            !bytes_equal(&other->spki, &generation->spki) ||
+                            (other->number == generation->number &&
+                             string_equal(certificate->id, of->id)))
+                                continue;
+                        suspect(manage, entry->key, other->number, algorithm);
+                        certificate = entry->value;
+                }
+        }
+}
+
+/* A key that signs wrongly all the time has everything looked through only now and then. */
+static void spread(Manage *manage, const char *id, uint64_t number, Algorithm algorithm)
+{
+        CLEANUP(certificate_freep) Certificate *copy = NULL;
+        const Certificate *present = catalog_find_certificate(manage->catalog, id);
+        Generation *generation = certificate_find_generation(present, number), *copied;
+        uint64_t now_usec = clock_monotonic_usec();
+
+        if (generation->spread_usec != 0 && now_usec < generation->spread_usec + SPREAD_USEC)
+                return;
+        generation->spread_usec = now_usec;
+        if (begin(manage, id, number, &copy, &copied))
+                suspect_others(manage, copied, copy, algorithm);
 }
 
 void manage_key_suspected(Manage *manage, const char *id, uint64_t number, Algorithm algorithm)
 {
         Certificate *present = catalog_find_certificate(manage->catalog, id);
-        const Generation *generation =
-                present ? certificate_find_generation(present, number) : NULL;
 
-        if (!generation)
+        if (!present || !certificate_find_generation(present, number))
                 return;
         present->n_held_back++;
         present->held_back_sec = clock_realtime_sec();
-        if (generation->trial_sec != 0)
-                return;
-        raise_alarm(manage, present, number, algorithm);
-        if (manage->events.suspected)
-                manage->events.suspected(manage->events_userdata, id, number, algorithm);
+        suspect(manage, id, number, algorithm);
+        spread(manage, id, number, algorithm);
 }
 
 /* --- its trials --- */
@@ -115,8 +166,8 @@ static void conclude(Job *job, bool passed)
 
         if (!begin(job->manage, job->id, job->generation, &next, &generation))
                 return;
-        passed = passed && next->n_held_back == job->n_held_back;
-        generation->trial_sec = passed ? 0 : clock_realtime_sec() + NEXT_TRIAL_SEC;
+        passed = passed && generation->n_wrong == job->n_wrong;
+        generation->trial_usec = passed ? 0 : clock_monotonic_usec() + NEXT_TRIAL_USEC;
         if (passed && generation->number == next->current)
                 (void)string_set(&next->last_error, NULL);
         if (passed)
@@ -146,7 +197,7 @@ static void run(void *userdata)
                 job_finish(job, &failure);
                 return;
         }
-        job->n_held_back = present->n_held_back;
+        job->n_wrong = generation->n_wrong;
         r = trial_submit(job->manage, present, generation, job->owner, on_trial, job, &failure);
         if (r == 0)
                 return;
@@ -224,20 +275,20 @@ static void on_nobody(void *userdata, const Failure *failure)
 }
 
 /* Its next trial is put off at once: a clock that ticks meanwhile does not ask again. */
-static void try_due(Manage *manage, Certificate *certificate, uint64_t now_sec)
+static void try_due(Manage *manage, Certificate *certificate, uint64_t now_usec)
 {
         for (size_t i = 0; i < certificate->n_generations; i++) {
                 Generation *generation = certificate->generations[i];
 
-                if (!is_tried(certificate, generation) || generation->trial_sec > now_sec)
+                if (!is_tried(certificate, generation) || generation->trial_usec > now_usec)
                         continue;
-                generation->trial_sec = now_sec + NEXT_TRIAL_SEC;
+                generation->trial_usec = now_usec + NEXT_TRIAL_USEC;
                 suspect_try(manage, certificate->id, generation->number, on_nobody, NULL);
                 return; /* the certificate may be another now */
         }
 }
 
-void suspects_try_due(Manage *manage, uint64_t now_sec)
+void suspects_try_due(Manage *manage, uint64_t now_usec)
 {
         CLEANUP(strv_freep) char **due = NULL;
 
@@ -248,6 +299,6 @@ void suspects_try_due(Manage *manage, uint64_t now_sec)
                 Certificate *certificate = catalog_find_certificate(manage->catalog, *id);
 
                 if (certificate)
-                        try_due(manage, certificate, now_sec);
+                        try_due(manage, certificate, now_usec);
         }
 }

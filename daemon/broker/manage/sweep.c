@@ -12,7 +12,7 @@
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
-#define RESUME_SEC   1
+#define RESUME_USEC  USEC_PER_SEC
 #define TIMEOUTS_MAX 5
 
 typedef struct Sweep {
@@ -114,7 +114,7 @@ static void on_refreshed(void *userdata, const Failure *failure)
         sweep->refused = was_refused(sweep, failure);
         sweep->running = false;
         if (sweep->refused)
-                notice_rearm_at(sweep->manage, clock_realtime_sec() + RESUME_SEC);
+                retry_at(sweep->manage, clock_monotonic_usec() + RESUME_USEC);
         else
                 step(sweep);
 }
@@ -151,13 +151,13 @@ static void step(Sweep *sweep)
         sweep->stepping = false;
 }
 
-uint64_t sweep_next(const Manage *manage, uint64_t now_sec)
+uint64_t sweep_next(const Manage *manage, uint64_t now_usec)
 {
         MAP_FOREACH (&manage->sweeps, entry) {
                 const Sweep *sweep = entry->value;
 
                 if (sweep->refused)
-                        return now_sec + RESUME_SEC;
+                        return now_usec + RESUME_USEC;
         }
         return 0;
 }

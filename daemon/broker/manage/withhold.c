@@ -31,8 +31,8 @@ static void end(Manage *manage)
 
 static void retry_later(Manage *manage)
 {
-        manage->withholding.retry_sec = clock_realtime_sec() + RETRY_SEC;
-        notice_rearm_at(manage, manage->withholding.retry_sec);
+        manage->withholding.retry_usec = clock_monotonic_usec() + RETRY_SEC * USEC_PER_SEC;
+        retry_at(manage, manage->withholding.retry_usec);
 }
 
 static void on_stored(void *userdata, const Failure *failure)
@@ -108,19 +108,19 @@ static void store_next(Manage *manage)
         job_start(job, run);
 }
 
-void withholding_retry(Manage *manage, uint64_t now_sec)
+void withholding_retry(Manage *manage, uint64_t now_usec)
 {
-        uint64_t *retry_sec = &manage->withholding.retry_sec;
+        uint64_t *retry_usec = &manage->withholding.retry_usec;
 
-        if (*retry_sec == 0 || *retry_sec > now_sec)
+        if (*retry_usec == 0 || *retry_usec > now_usec)
                 return;
-        *retry_sec = 0;
+        *retry_usec = 0;
         store_next(manage);
 }
 
 uint64_t withholding_next(const Manage *manage)
 {
-        return manage->withholding.retry_sec;
+        return manage->withholding.retry_usec;
 }
 
 /* --- at start --- */

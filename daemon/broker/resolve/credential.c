@@ -72,7 +72,7 @@ int credential_resolve(const Catalog *catalog, const Sources *sources, const Bac
         if (r != 0)
                 return certificate_refusal(certificate, generation, r, failure);
 
-        if (generation->trial_sec != 0)
+        if (generation->trial_usec != 0)
                 return fail(failure, CB_SOURCE_UNAVAILABLE,
                             "certificate '%s' is not handed out for now: %s", certificate->id,
                             string_or_empty(certificate->last_error));

@@ -80,7 +80,7 @@ void signer_configure(Signer *signer, const Config *config)
  */
 static bool is_verified(const Signer *signer, const Generation *generation)
 {
-        if (generation->trial_sec != 0)
+        if (generation->trial_usec != 0)
                 return true;
         switch (signer->verify) {
         case VERIFY_ALWAYS:
