@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * All certificates and backends, and two indexes of pairs "THUMBPRINT/ID" and "ID/BACKEND": since they are
- * sorted, everything with one left half lies together, and no left half holds a slash. Invariant: a pair
- * is there exactly if a certificate or backend of the catalog says so; the change of an object adds the
- * new pairs, swaps the object, then drops the old ones, so that what fails for want of memory leaves
- * everything as it was.
+ * All certificates and backends, and three indexes of pairs "THUMBPRINT/ID", "SUBJECT/ID" and "ID/BACKEND",
+ * with a line break in place of the slash: since they are sorted, everything with one left half lies
+ * together. Invariant: a pair is there exactly if a certificate or backend of the catalog says so; the
+ * change of an object adds the new pairs, swaps the object, then drops the old ones, so that what fails
+ * for want of memory leaves everything as it was. Of a subject, the pair has the beginning: what is found
+ * by it is compared.
  */
 #include "core/catalog.h"
 
@@ -16,15 +17,17 @@
 #include "base/strings.h"
 #include "core/identifier.h"
 
-#define PAIR_MAX         (THUMBPRINT_TEXT + 2 * (IDENTIFIER_LENGTH_MAX + 1) + 1)
+#define SUBJECT_KEY_MAX  512
+#define PAIR_MAX         (SUBJECT_KEY_MAX + IDENTIFIER_LENGTH_MAX + 2)
+#define BETWEEN          '\n' /* in no id, no thumbprint and no subject of RFC 4514 */
 #define SUBJECT_SELECTOR "subject="
-#define CANDIDATES_NAMED 8 /* in a message */
 
 struct Catalog {
         Map certificates;
         Map backends;
-        Map thumbprints; /* "THUMBPRINT/ID" → nothing */
-        Map users;       /* "ID/BACKEND" → nothing */
+        Map thumbprints; /* THUMBPRINT, ID → nothing */
+        Map subjects;    /* SUBJECT, ID → nothing: of current generations */
+        Map users;       /* ID, BACKEND → nothing */
         uint64_t n_lives;
 };
 
@@ -49,6 +52,7 @@ Catalog *catalog_free(Catalog *catalog)
         map_deinit(&catalog->certificates);
         map_deinit(&catalog->backends);
         map_deinit(&catalog->thumbprints);
+        map_deinit(&catalog->subjects);
         map_deinit(&catalog->users);
         free(catalog);
         return NULL;
@@ -74,14 +78,14 @@ Backend *catalog_find_backend(const Catalog *catalog, const char *name)
         return map_find(&catalog->backends, name);
 }
 
-/* "left/right"; right may be empty, for the place before all pairs of left. */
+/* Both halves; right may be empty, for the place before all pairs of left. */
 static void pair_make(const char *left, const char *right, char ret_pair[PAIR_MAX])
 {
         size_t n_left = strlen(left), n_right = strlen(right);
 
         assert_always(n_left + n_right + 2 <= PAIR_MAX);
         memcpy(ret_pair, left, n_left);
-        ret_pair[n_left] = '/';
+        ret_pair[n_left] = BETWEEN;
         memcpy(ret_pair + n_left + 1, right, n_right + 1);
 }
 
@@ -94,7 +98,7 @@ static const char *pair_right(const Map *pairs, size_t index, const char *left)
         if (index >= pairs->n)
                 return NULL;
         key = pairs->entries[index].key;
-        return strncmp(key, left, n_left) == 0 && key[n_left] == '/' ? key + n_left + 1 : NULL;
+        return strncmp(key, left, n_left) == 0 && key[n_left] == BETWEEN ? key + n_left + 1 : NULL;
 }
 
 /* The place of the first pair of left whose right half is greater, if there is one. */
@@ -139,7 +143,49 @@ static void unindex_thumbprint(Catalog *catalog, const char *thumbprint, const c
         map_remove(&catalog->thumbprints, pair);
 }
 
-/* Drops the thumbprints of `certificate` that `except` (NULL: none) does not have as well. */
+/* "": there is none. */
+static void subject_key(const char *subject, char ret_key[SUBJECT_KEY_MAX + 1])
+{
+        size_t n = strnlen(subject, SUBJECT_KEY_MAX);
+
+        memcpy(ret_key, subject, n);
+        ret_key[n] = '\0';
+}
+
+static const char *subject_of(const Certificate *certificate)
+{
+        const Generation *current =
+                certificate ? certificate_find_generation(certificate, 0) : NULL;
+
+        return current ? current->facts.subject : NULL;
+}
+
+static int index_subject(Catalog *catalog, const Certificate *certificate)
+{
+        const char *subject = subject_of(certificate);
+        char key[SUBJECT_KEY_MAX + 1], pair[PAIR_MAX];
+
+        if (!subject)
+                return 0;
+        subject_key(subject, key);
+        pair_make(key, certificate->id, pair);
+        return map_set(&catalog->subjects, pair, NULL);
+}
+
+static void unindex_subject(Catalog *catalog, const Certificate *certificate,
+                            const Certificate *except)
+{
+        const char *subject = subject_of(certificate), *kept = subject_of(except);
+        char key[SUBJECT_KEY_MAX + 1], pair[PAIR_MAX];
+
+        if (!subject || (kept && strncmp(subject, kept, SUBJECT_KEY_MAX) == 0))
+                return;
+        subject_key(subject, key);
+        pair_make(key, certificate->id, pair);
+        map_remove(&catalog->subjects, pair);
+}
+
+/* Drops the pairs of `certificate` that `except` (NULL: none) does not have as well. */
 static void unindex_certificate(Catalog *catalog, const Certificate *certificate,
                                 const Certificate *except)
 {
@@ -149,6 +195,7 @@ static void unindex_certificate(Catalog *catalog, const Certificate *certificate
                 unindex_thumbprint(catalog, facts->thumbprint, certificate->id, except);
                 unindex_thumbprint(catalog, facts->thumbprint_sha256, certificate->id, except);
         }
+        unindex_subject(catalog, certificate, except);
 }
 
 static int index_certificate(Catalog *catalog, const Certificate *certificate)
@@ -164,7 +211,7 @@ static int index_certificate(Catalog *catalog, const Certificate *certificate)
                 if (r < 0)
                         return r;
         }
-        return 0;
+        return index_subject(catalog, certificate);
 }
 
 /* What was begun in one life of a certificate is not handed out in the next: an end is an end. */
@@ -250,94 +297,126 @@ void catalog_remove_backend(Catalog *catalog, const char *name)
                 unindex_backend(catalog, backend);
 }
 
-/* What a selector has matched so far. */
-typedef struct Candidates {
-        catalog_visible visible;
-        void *userdata;
-        Certificate *first;
-        size_t n;
-        char names[CANDIDATES_NAMED * (IDENTIFIER_LENGTH_MAX + 3)];
-} Candidates;
+/* --- finding --- */
 
-static bool is_visible(const Candidates *candidates, const char *id)
+static bool is_a_subject(const char *selector)
 {
-        return !candidates->visible || candidates->visible(candidates->userdata, id);
+        return strncmp(selector, SUBJECT_SELECTOR, strlen(SUBJECT_SELECTOR)) == 0;
 }
 
-static void candidates_add(Candidates *candidates, Certificate *certificate)
+int catalog_search_begin(CatalogSearch *search, const Catalog *catalog, const char *selector)
 {
-        size_t n_used = strlen(candidates->names);
+        CatalogSearch begun = { .catalog = catalog };
+        uint8_t digest[DIGEST_LENGTH_MAX];
+        size_t n_digest;
 
-        if (candidates->n++ == 0)
-                candidates->first = certificate;
-        if (candidates->n <= CANDIDATES_NAMED) {
-                char *p = candidates->names + n_used;
-
-                if (n_used > 0)
-                        p = mempcpy(p, ", ", 2);
-                memcpy(p, certificate->id, strlen(certificate->id) + 1);
+        begun.selector = strdup(selector);
+        begun.key = malloc(SUBJECT_KEY_MAX + 1);
+        if (!begun.selector || !begun.key) {
+                catalog_search_deinit(&begun);
+                return -ENOMEM;
         }
-}
-
-static void select_by_id(const Catalog *catalog, const char *id, Candidates *candidates)
-{
-        bool visible = is_visible(candidates, id);
-        Certificate *certificate = catalog_find_certificate(catalog, id);
-
-        if (certificate && visible)
-                candidates_add(candidates, certificate);
-}
-
-/* Where there is none, one that is none is looked at. */
-static void select_by_thumbprint(const Catalog *catalog, const uint8_t *digest, size_t n_digest,
-                                 Candidates *candidates)
-{
-        char thumbprint[THUMBPRINT_TEXT];
-        const char *id;
-        size_t i;
-
-        hex_encode_upper(digest, n_digest, thumbprint);
-        i = pair_after(&catalog->thumbprints, thumbprint, "");
-        id = pair_right(&catalog->thumbprints, i, thumbprint);
-        do
-                select_by_id(catalog, id ? id : thumbprint, candidates);
-        while (id && (id = pair_right(&catalog->thumbprints, ++i, thumbprint)));
-}
-
-static void select_by_subject(const Catalog *catalog, const char *subject, Candidates *candidates)
-{
-        MAP_FOREACH (&catalog->certificates, entry) {
-                Generation *current = certificate_find_generation(entry->value, 0);
-
-                if (is_visible(candidates, entry->key) && current &&
-                    string_equal(current->facts.subject, subject))
-                        candidates_add(candidates, entry->value);
+        *begun.key = '\0';
+        if (thumbprint_parse(selector, digest, &n_digest)) {
+                begun.pairs = &catalog->thumbprints;
+                hex_encode_upper(digest, n_digest, begun.key);
+        } else if (is_a_subject(selector)) {
+                begun.pairs = &catalog->subjects;
+                begun.subject = begun.selector + strlen(SUBJECT_SELECTOR);
+                subject_key(begun.subject, begun.key);
+        } else if (identifier_is_valid(selector)) {
+                subject_key(selector, begun.key);
+        } else {
+                begun.is_over = true;
         }
+        *search = begun;
+        return 0;
+}
+
+void catalog_search_deinit(CatalogSearch *search)
+{
+        free(search->selector);
+        free(search->key);
+        *search = (CatalogSearch){ 0 };
+}
+
+static void found(CatalogSearch *search, const char *id)
+{
+        size_t n_used = strlen(search->names);
+        char *p = search->names + n_used;
+
+        if (++search->n > CATALOG_NAMED_MAX) {
+                search->is_over = true;
+                return;
+        }
+        if (n_used > 0)
+                p = mempcpy(p, ", ", 2);
+        memcpy(p, id, strlen(id) + 1);
+}
+
+/* Of the certificate alone: whether it may be seen is asked first, also of what is none. */
+static void look_at(CatalogSearch *search, const char *id, catalog_visible visible, void *userdata)
+{
+        bool may_see = !visible || visible(userdata, id);
+        const Certificate *certificate = catalog_find_certificate(search->catalog, id);
+
+        if (certificate && may_see &&
+            (!search->subject || string_equal(subject_of(certificate), search->subject)))
+                found(search, id);
+}
+
+/* The next of its pairs; where there is none, one that is none is looked at. */
+bool catalog_search_step(CatalogSearch *search, catalog_visible visible, void *userdata)
+{
+        const char *id = NULL;
+
+        if (search->is_over)
+                return false;
+        if (search->pairs)
+                id = pair_right(search->pairs,
+                                pair_after(search->pairs, search->key, search->after), search->key);
+        if (!id || strlen(id) > IDENTIFIER_LENGTH_MAX) {
+                search->is_over = true;
+                if (*search->after == '\0')
+                        look_at(search, search->key, visible, userdata);
+                return false;
+        }
+        memcpy(search->after, id, strlen(id) + 1);
+        look_at(search, id, visible, userdata);
+        return !search->is_over;
+}
+
+int catalog_search_end(const CatalogSearch *search, Certificate **ret_certificate, Failure *failure)
+{
+        Certificate *certificate = NULL;
+
+        if (search->n == 1)
+                certificate = catalog_find_certificate(search->catalog, search->names);
+        if (search->n > CATALOG_NAMED_MAX)
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "more than %d certificates have it: %.300s, …; ask for one of them by "
+                            "its id",
+                            CATALOG_NAMED_MAX, search->names);
+        if (search->n > 1)
+                return fail(failure, CB_INVALID_ARGUMENT,
+                            "%zu certificates have it: %.300s; ask for one of them by its id",
+                            search->n, search->names);
+        if (!certificate)
+                return object_not_found(failure, OBJECT_CERTIFICATE, search->selector);
+        *ret_certificate = certificate;
+        return 0;
 }
 
 int catalog_select(const Catalog *catalog, const char *selector, catalog_visible visible,
                    void *userdata, Certificate **ret_certificate, Failure *failure)
 {
-        Candidates candidates = { .visible = visible, .userdata = userdata };
-        uint8_t digest[DIGEST_LENGTH_MAX];
-        size_t n_digest;
+        CLEANUP(catalog_search_deinit) CatalogSearch search = { 0 };
 
-        if (identifier_is_valid(selector))
-                select_by_id(catalog, selector, &candidates);
-        else if (thumbprint_parse(selector, digest, &n_digest))
-                select_by_thumbprint(catalog, digest, n_digest, &candidates);
-        else if (strncmp(selector, SUBJECT_SELECTOR, strlen(SUBJECT_SELECTOR)) == 0)
-                select_by_subject(catalog, selector + strlen(SUBJECT_SELECTOR), &candidates);
-
-        if (candidates.n == 0)
-                return object_not_found(failure, OBJECT_CERTIFICATE, selector);
-        if (candidates.n > 1)
-                return fail(failure, CB_INVALID_ARGUMENT,
-                            "%zu certificates have it: %.300s%s; ask for one of them by its id",
-                            candidates.n, candidates.names,
-                            candidates.n > CANDIDATES_NAMED ? ", …" : "");
-        *ret_certificate = candidates.first;
-        return 0;
+        if (catalog_search_begin(&search, catalog, selector) < 0)
+                return fail(failure, -ENOMEM, "no memory to look for a certificate");
+        while (catalog_search_step(&search, visible, userdata))
+                ;
+        return catalog_search_end(&search, ret_certificate, failure);
 }
 
 const char *catalog_next_user(const Catalog *catalog, const char *id, const char *after)

@@ -8,7 +8,8 @@
  *   crowd SOCKET UID N unread PATH IFACE MEMBER  call again and again, and read nothing
  *   crowd SOCKET UID N unfinished SIZE           all of a message of this size but its last byte
  *   crowd SOCKET UID N descriptors K             messages with K descriptors, the last one unfinished
- *   crowd SOCKET UID N flood PATH IFACE MEMBER   call as fast as it goes, and read
+ *   crowd SOCKET UID N flood PATH IFACE MEMBER [TEXT]
+ *                                                call as fast as it goes, with a string or nothing, and read
  *   crowd SOCKET UID N toggle PATH               disable and enable this certificate as fast as it goes, and listen
  *   crowd SOCKET UID N connects                  connect and close as fast as it goes
  *   crowd SOCKET UID N sign PATH                 N signatures, one after the other: prints p50 p99 max in microseconds
@@ -139,6 +140,15 @@ static Blob marshal(DBusMessage *message, uint32_t serial)
 static DBusMessage *new_call(const char *path, const char *interface, const char *member)
 {
         return dbus_message_new_method_call(NULL, path, interface, member);
+}
+
+static Blob call_with_text(char **words, const char *text)
+{
+        DBusMessage *message = new_call(words[0], words[1], words[2]);
+
+        if (text)
+                dbus_message_append_args(message, DBUS_TYPE_STRING, &text, DBUS_TYPE_INVALID);
+        return marshal(message, 7);
 }
 
 static Blob ping(void)
@@ -534,9 +544,9 @@ static int run(size_t n, char **words, int n_words)
         } else if (strcmp(what, "descriptors") == 0 && n_words == 2) {
                 connect_all(n, true);
                 do_descriptors(strtoul(words[1], NULL, 10));
-        } else if (strcmp(what, "flood") == 0 && n_words == 4) {
+        } else if (strcmp(what, "flood") == 0 && (n_words == 4 || n_words == 5)) {
                 connect_all(n, true);
-                blob = marshal(new_call(words[1], words[2], words[3]), 7);
+                blob = call_with_text(words + 1, n_words == 5 ? words[4] : NULL);
                 do_flood(&blob);
         } else if (strcmp(what, "toggle") == 0 && n_words == 2) {
                 connect_all(n, true);

@@ -16,6 +16,7 @@ import dbus.lowlevel
 import pytest
 
 import crowds
+import many
 from broker import BUS_CONFIG, GRANT_ALL, INTROSPECTABLE, ME, NAME, PEER, ROOT, SANITIZED, certificate_path, memfd, wait_until
 from crowds import INTROSPECT, PINGS, bus_of, one_by_one, resident, signatures, socket_of
 from test_grants import words
@@ -34,6 +35,22 @@ SUBORDINATE = 100000  # a login's own uids, 65,536 of them
 def house(stopped, root):
     stopped.configure(grants=GRANTS)
     return stopped
+
+
+def test_a_search_among_thousands_goes_on(house):
+    """Thousands have one subject, more than one turn looks at: who may read one of them finds it, and who may read
+    many is told so."""
+    house.start()
+    house.import_new("client")
+    house.import_new("own-0")
+    many.copy_certificate(house, "own-0", [f"own-{i}" for i in range(1, 3000)])
+    call = [ROOT, "org.certbroker1.Manager", "GetCertificate", "s", "subject=CN=client.example"]
+    [found] = house.as_user("www-data", call)
+    assert found == {"value": certificate_path("client")}
+    [found] = house.as_user("games", call)
+    assert found["error"].endswith("InvalidArgument") and "more than 8 certificates" in found["message"]
+    [found] = house.as_user("nobody", call)
+    assert found["error"].endswith("NotFound")
 
 
 # memory

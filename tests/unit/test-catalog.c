@@ -218,8 +218,40 @@ static void several_are_named(void **state)
         }
         assert_int_equal(catalog_select(catalog, sha1, not_hidden, NULL, &certificate, &failure),
                          CB_INVALID_ARGUMENT);
-        assert_non_null(strstr(failure.text, "501 certificates"));
+        assert_non_null(strstr(failure.text, "more than 8 certificates"));
         assert_non_null(strstr(failure.text, "…"));
+}
+
+/* Only what has it is looked at, however many there are; and by the whole of it, though the index has the beginning. */
+static void a_subject_is_found_by_its_index(void **state)
+{
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+        char id[16], subject[700], selector[720];
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        for (unsigned i = 0; i < 1000; i++) {
+                snprintf(id, sizeof(id), "c%u", i);
+                snprintf(subject, sizeof(subject), "CN=c%u", i);
+                put(catalog, id, "1", subject);
+        }
+        n_looked_at = 0;
+        assert_string_equal(selected(catalog, "subject=CN=c500"), "c500");
+        assert_int_equal(n_looked_at, 1);
+        put(catalog, "c500", "12", "CN=other");
+        assert_string_equal(selected(catalog, "subject=CN=c500"), "");
+        assert_string_equal(selected(catalog, "subject=CN=other"), "c500");
+        catalog_remove_certificate(catalog, "c500");
+        assert_string_equal(selected(catalog, "subject=CN=other"), "");
+        for (unsigned i = 0; i < 2; i++) {
+                snprintf(subject, sizeof(subject), "CN=%0600u", i);
+                snprintf(id, sizeof(id), "long-%u", i);
+                put(catalog, id, "1", subject);
+        }
+        snprintf(selector, sizeof(selector), "subject=%s", subject);
+        assert_string_equal(selected(catalog, selector), "long-1");
+        put(catalog, "long-1", "1", "CN=short");
+        snprintf(selector, sizeof(selector), "subject=CN=%0600u", 0U);
+        assert_string_equal(selected(catalog, selector), "long-0");
 }
 
 static void users_are_walked(void **state)
@@ -341,6 +373,7 @@ int main(void)
                 cmocka_unit_test(hidden_is_as_absent),
                 cmocka_unit_test(hidden_costs_what_absent_does),
                 cmocka_unit_test(several_are_named),
+                cmocka_unit_test(a_subject_is_found_by_its_index),
                 cmocka_unit_test(users_are_walked),
                 cmocka_unit_test(refuses_what_would_break_an_index),
                 cmocka_unit_test(index_agrees_with_a_search),

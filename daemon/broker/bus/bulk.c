@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Answers that grow with what there is: GetManagedObjects, ListCertificates, the introspection of a folder. They are
+ * Answers that grow with what there is: GetManagedObjects, ListCertificates, the introspection of a folder; and searches
+ * that do (GetCertificate, where thousands have a subject). They are
  * made in the caller's turns, a part at a time, one after the other, and are on its account from the first part on. So
  * an object that changes meanwhile is in the answer as it was in its moment, and one that comes or goes is in it or
  * not. Invariant: the caller is told of no change before its answer has gone out (teller.c), so what it is told then is
@@ -23,16 +24,23 @@ static void bulk_free(Bulk *bulk)
         if (bulk->text)
                 (void)fclose(bulk->text);
         free(bulk->written);
+        catalog_search_deinit(&bulk->search);
         free(bulk);
 }
 
 /* What it holds is on the account of its answer from here on. */
 static void end(Bulk *bulk)
 {
-        DBusMessage *answer = bulk->form->end(bulk);
         size_t size = bulk->size;
         Call *call = bulk->call;
+        DBusMessage *answer;
 
+        if (bulk->form->finish) {
+                bulk->form->finish(bulk);
+                bulk_free(bulk);
+                return;
+        }
+        answer = bulk->form->end(bulk);
         bulk_free(bulk);
         if (answer)
                 call_answer_sized(call, answer, size);
@@ -94,17 +102,24 @@ static int add(Bulk *bulk, Failure *failure)
         return charge(bulk, failure);
 }
 
+static bool next(Bulk *bulk)
+{
+        return bulk->form->next ? bulk->form->next(bulk)
+                                : objects_next(bulk->call->bus, &bulk->cursor);
+}
+
 /* false: there is more. */
 static bool make(Bulk *bulk, uint64_t until_usec)
 {
         Failure failure = { 0 };
         int r = 0;
 
-        if (!bulk->has_begun && !bulk->form->begin(bulk))
+        if (!bulk->has_begun && bulk->form->begin && !bulk->form->begin(bulk))
                 r = no_memory(&failure);
         bulk->has_begun = true;
-        while (r == 0 && bulk->n_left > 0 && objects_next(bulk->call->bus, &bulk->cursor)) {
-                r = add(bulk, &failure);
+        while (r == 0 && bulk->n_left > 0 && next(bulk)) {
+                if (bulk->form->add)
+                        r = add(bulk, &failure);
                 if (r == 0 && clock_monotonic_usec() >= until_usec)
                         return false;
         }
@@ -136,6 +151,20 @@ void bulk_answer(Call *call, const BulkForm *form, const ObjectCursor *cursor, s
                 return;
         TAILQ_INSERT_TAIL(&peer->bulks, bulk, entry);
         teller_wake(peer);
+}
+
+void bulk_search(Call *call, const BulkForm *form, CatalogSearch *search)
+{
+        Bulk *bulk = calloc(1, sizeof(*bulk));
+
+        if (!bulk) {
+                call_fail_memory(call);
+                return;
+        }
+        *bulk = (Bulk){ .call = call, .form = form, .search = *search, .n_left = SIZE_MAX };
+        *search = (CatalogSearch){ 0 };
+        TAILQ_INSERT_TAIL(&call->peer->bulks, bulk, entry);
+        teller_wake(call->peer);
 }
 
 void bulk_go_on(Peer *peer, uint64_t until_usec)

@@ -83,6 +83,7 @@ Bus *bus_free(Bus *bus)
                 log_error("%zu calls have not been answered", bus->n_calls);
         quota_free(bus->quota);
         refusals_free(bus->refusals);
+        stock_forget(bus);
         grants_unref(bus->grants);
         map_deinit(&bus->names);
         free(bus->channel_address);
@@ -96,6 +97,7 @@ void bus_configure(Bus *bus, Grants *grants, unsigned n_in_flight_max)
         QuotaLimits limits;
 
         bus->grants = grants_ref(grants);
+        stock_forget(bus);
         if (before)
                 views_follow(bus, before);
         grants_unref(before);

@@ -100,6 +100,8 @@ static void on_certificate_changed(void *userdata, const char *id, const Certifi
         Bus *bus = userdata;
         Object new = object_of(bus, OBJECT_CERTIFICATE, id), old = new;
 
+        stock_add(bus, OBJECT_CERTIFICATE, id, before ? 0 : 1,
+                  (int64_t)after->n_generations - (before ? (int64_t)before->n_generations : 0));
         new.certificate = after;
         old.certificate = before;
         if (before)
@@ -114,8 +116,9 @@ static void on_certificate_state_changed(void *userdata, const char *id)
         note_properties(userdata, OBJECT_CERTIFICATE, id, property_bit(PROPERTY_CERTIFICATE_STATE));
 }
 
-static void on_certificate_removed(void *userdata, const char *id)
+static void on_certificate_removed(void *userdata, const char *id, size_t n_generations)
 {
+        stock_add(userdata, OBJECT_CERTIFICATE, id, -1, -(int64_t)n_generations);
         note_type(userdata, NOTICE_REMOVED, OBJECT_CERTIFICATE, id);
 }
 
@@ -125,6 +128,7 @@ static void on_backend_changed(void *userdata, const char *name, const Backend *
         Bus *bus = userdata;
         Object new = object_of(bus, OBJECT_BACKEND, name), old = new;
 
+        stock_add(bus, OBJECT_BACKEND, name, before ? 0 : 1, 0);
         new.backend = after;
         old.backend = before;
         if (before)
@@ -140,6 +144,7 @@ static void on_backend_changed(void *userdata, const char *name, const Backend *
 
 static void on_backend_removed(void *userdata, const char *name, const char *certificate)
 {
+        stock_add(userdata, OBJECT_BACKEND, name, -1, 0);
         note_type(userdata, NOTICE_REMOVED, OBJECT_BACKEND, name);
         note_used(userdata, certificate, name);
 }

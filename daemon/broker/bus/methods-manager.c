@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 
 #define PAGE_MAX 1000
@@ -131,27 +132,64 @@ static bool is_visible(void *userdata, const char *id)
 int select_certificate(Call *call, const char *selector, Certificate **ret_certificate,
                        Failure *failure)
 {
-        return manage_select(call->bus->rooms.manage, selector, is_visible, call, ret_certificate,
-                             failure);
+        return catalog_select(call->bus->rooms.catalog, selector, is_visible, call, ret_certificate,
+                              failure);
 }
 
-void manager_get_certificate(Call *call, DBusMessage *message)
+static void answer_search(Call *call, const CatalogSearch *search)
 {
         char path[OBJECT_PATH_MAX];
         Certificate *certificate;
         Failure failure = { 0 };
-        const char *selector;
         Value value;
 
-        if (!get_args(call, message, DBUS_TYPE_STRING, &selector, DBUS_TYPE_INVALID))
-                return;
-        if (select_certificate(call, selector, &certificate, &failure) != 0) {
+        if (catalog_search_end(search, &certificate, &failure) != 0) {
                 call_fail(call, &failure);
                 return;
         }
         object_path_encode(OBJECT_CERTIFICATE, certificate->id, path);
         value = value_path(path);
         call_answer_value(call, &value);
+}
+
+static bool next_of_search(Bulk *bulk)
+{
+        return catalog_search_step(&bulk->search, is_visible, bulk->call);
+}
+
+static void end_search(Bulk *bulk)
+{
+        answer_search(bulk->call, &bulk->search);
+}
+
+/* Thousands may have one subject, or one leaf: what one turn is not enough for is found as lists are made. */
+static void search(Call *call, CatalogSearch *search)
+{
+        static const BulkForm form = { .next = next_of_search, .finish = end_search };
+        uint64_t until_usec = clock_monotonic_usec() + TURN_USEC;
+
+        while (catalog_search_step(search, is_visible, call)) {
+                if (clock_monotonic_usec() < until_usec)
+                        continue;
+                bulk_search(call, &form, search);
+                return;
+        }
+        answer_search(call, search);
+}
+
+void manager_get_certificate(Call *call, DBusMessage *message)
+{
+        CLEANUP(catalog_search_deinit) CatalogSearch begun = { 0 };
+        CLEANUP(freep) char *normal = NULL;
+        const char *selector;
+
+        if (!get_args(call, message, DBUS_TYPE_STRING, &selector, DBUS_TYPE_INVALID))
+                return;
+        if (manage_selector(selector, &normal) < 0 ||
+            catalog_search_begin(&begun, call->bus->rooms.catalog, normal) < 0)
+                call_fail_memory(call);
+        else
+                search(call, &begun);
 }
 
 /* --- lists --- */
@@ -185,7 +223,7 @@ static bool add_row(Bulk *bulk, const Object *object)
 
 void manager_list_certificates(Call *call, DBusMessage *message)
 {
-        static const BulkForm form = { begin_page, add_row, end_list };
+        static const BulkForm form = { .begin = begin_page, .add = add_row, .end = end_list };
         ObjectCursor cursor = { .kind = OBJECT_CERTIFICATE, .last_kind = OBJECT_CERTIFICATE };
         dbus_uint32_t n_max;
         const char *after;
@@ -222,7 +260,7 @@ static bool add_object(Bulk *bulk, const Object *object)
 
 void manager_get_managed_objects(Call *call, DBusMessage *message)
 {
-        static const BulkForm form = { begin_objects, add_object, end_list };
+        static const BulkForm form = { .begin = begin_objects, .add = add_object, .end = end_list };
         const ObjectCursor cursor = { .kind = OBJECT_MANAGER + 1,
                                       .last_kind = _OBJECT_KIND_N - 1 };
 

@@ -4,6 +4,6 @@
 
 #include "broker/bus/room.h"
 
-/* By id, thumbprint or subject, among those that the caller may read. */
+/* By id or thumbprint, among those that the caller may read. */
 int select_certificate(Call *call, const char *selector, Certificate **ret_certificate,
                        Failure *failure);

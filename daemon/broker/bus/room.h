@@ -39,6 +39,11 @@ typedef struct Book {
         bool is_silent;         /* the bus does not tell */
 } Book;
 
+/* stock.c: of what a grant lets somebody manage. */
+typedef struct Stock {
+        uint64_t certificates, generations, backends;
+} Stock;
+
 /* A log line that a client could have written again and again: with how many there were. */
 typedef struct Complaint {
         uint64_t logged_usec;
@@ -56,6 +61,7 @@ struct Bus {
         BusHost host;
         void *userdata;
         Grants *grants; /* in force; a reference */
+        Stock *stocks;  /* one for each of these; NULL: not counted yet */
         Quota *quota;
         uint64_t n_files; /* descriptors that we may have */
         Link *link; /* to the message bus */
@@ -364,6 +370,9 @@ int check_method(const Bus *bus, const Subject *subject, const Node *node, Metho
 int check_source(const Bus *bus, const Subject *subject, const char *source, Failure *failure);
 /* stock.c: how much of it there may be, and how fast it may be made. `argument` as above. 0 or CB_LIMIT_EXCEEDED. */
 int check_stock(const Call *call, const char *argument, Failure *failure);
+/* There are so many more, or fewer, under this name. */
+void stock_add(Bus *bus, ObjectKind kind, const char *name, int n_objects, int64_t n_generations);
+void stock_forget(Bus *bus); /* other grants are in force */
 /* The same for a call that knows it now; it is asked about again with call_decide_again(). */
 int call_needs_source(Call *call, const char *source, Failure *failure);
 
@@ -422,13 +431,17 @@ typedef struct BulkForm {
         bool (*begin)(Bulk *bulk);                     /* false, of both of these: no memory */
         bool (*add)(Bulk *bulk, const Object *object); /* one that the caller may read */
         DBusMessage *(*end)(Bulk *bulk);               /* NULL: no memory */
+        /* Of a search, these alone: one step, false after the last; and the answer. */
+        bool (*next)(Bulk *bulk);
+        void (*finish)(Bulk *bulk);
 } BulkForm;
 
 struct Bulk {
         Call *call;
         const BulkForm *form;
         ObjectCursor cursor;
-        size_t n_left; /* objects that are still wanted */
+        CatalogSearch search; /* or that */
+        size_t n_left;        /* objects that are still wanted */
         size_t size;   /* of the answer's body, as far as there is one; of a text, its children's part */
         Charge bytes;  /* for that */
         bool has_begun;
@@ -443,6 +456,7 @@ struct Bulk {
 /* Answers the call, now or in the peer's turns. Objects of the cursor's kinds, after its name, n_max at most. */
 void bulk_answer(Call *call, const BulkForm *form, const ObjectCursor *cursor, size_t n_max);
 /* Some of the first one of its bulks; no more objects after this time. */
+void bulk_search(Call *call, const BulkForm *form, CatalogSearch *search); /* goes on with it */
 void bulk_go_on(Peer *peer, uint64_t until_usec);
 void bulks_drop(Peer *peer);
 

@@ -2,20 +2,19 @@
 /*
  * How much a manager of some ids may make, and how fast: certificates, their generations, backends. Asked after the
  * grants have allowed it and before anything is done. The invariant is that what one grant covers stays bounded,
- * whoever makes it; who may manage everything is not bound.
+ * whoever makes it; who may manage everything is not bound. What is there is counted once for each reading of the
+ * grants; from then on each change is added.
  */
 #include "broker/bus/room.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "broker/bus/bounds.h"
 
 #define MAKING "/making" /* the bucket: no grant has this name */
-
-typedef struct Stock {
-        uint64_t certificates, generations, backends;
-} Stock;
 
 /* What a call makes; false: nothing that stays. */
 static bool makes(const Call *call, const char *argument, Request *ret_request)
@@ -47,6 +46,11 @@ static bool makes(const Call *call, const char *argument, Request *ret_request)
         return false;
 }
 
+static bool counts(const Grant *grant, ObjectKind kind, const char *name)
+{
+        return (grant->operations & OPERATION_MANAGE) && grant_names(grant, kind, name);
+}
+
 static Stock stock_of(const Catalog *catalog, const Grant *grant)
 {
         Stock stock = { 0 };
@@ -54,26 +58,62 @@ static Stock stock_of(const Catalog *catalog, const Grant *grant)
         MAP_FOREACH (catalog_certificates(catalog), entry) {
                 const Certificate *certificate = entry->value;
 
-                if (!grant_names(grant, OBJECT_CERTIFICATE, entry->key))
+                if (!counts(grant, OBJECT_CERTIFICATE, entry->key))
                         continue;
                 stock.certificates++;
                 stock.generations += certificate->n_generations;
         }
         MAP_FOREACH (catalog_backends(catalog), entry)
-                stock.backends += grant_names(grant, OBJECT_BACKEND, entry->key);
+                stock.backends += counts(grant, OBJECT_BACKEND, entry->key);
         return stock;
 }
 
-/* A certificate that is there already gets no more than another generation. */
-static bool has_room(const Catalog *catalog, const Grant *grant, const Request *request)
+static int take_stock(Bus *bus)
 {
-        const Stock stock = stock_of(catalog, grant);
+        const Grants *grants = bus->grants;
 
+        if (bus->stocks)
+                return 0;
+        bus->stocks = calloc(grants->n + 1, sizeof(*bus->stocks));
+        if (!bus->stocks)
+                return -ENOMEM;
+        for (size_t i = 0; i < grants->n; i++)
+                bus->stocks[i] = stock_of(bus->rooms.catalog, grants->items[i]);
+        return 0;
+}
+
+void stock_forget(Bus *bus)
+{
+        free(TAKE(bus->stocks));
+}
+
+void stock_add(Bus *bus, ObjectKind kind, const char *name, int n_objects, int64_t n_generations)
+{
+        for (size_t i = 0; bus->stocks && i < bus->grants->n; i++) {
+                Stock *stock = &bus->stocks[i];
+
+                if (!counts(bus->grants->items[i], kind, name))
+                        continue;
+                if (kind == OBJECT_BACKEND)
+                        stock->backends += (uint64_t)n_objects;
+                else
+                        stock->certificates += (uint64_t)n_objects;
+                stock->generations += (uint64_t)n_generations;
+        }
+}
+
+/* A certificate that is there already gets no more than another generation. */
+static bool has_room(const Bus *bus, const Grant *grant, const Request *request)
+{
+        const Stock *stock = bus->stocks;
+
+        for (size_t i = 0; bus->grants->items[i] != grant; i++)
+                stock++;
         if (request->kind == OBJECT_BACKEND)
-                return stock.backends < BACKENDS_OF_A_GRANT;
-        return stock.generations < GENERATIONS_OF_A_GRANT &&
-               (stock.certificates < CERTIFICATES_OF_A_GRANT ||
-                catalog_find_certificate(catalog, request->name));
+                return stock->backends < BACKENDS_OF_A_GRANT;
+        return stock->generations < GENERATIONS_OF_A_GRANT &&
+               (stock->certificates < CERTIFICATES_OF_A_GRANT ||
+                catalog_find_certificate(bus->rooms.catalog, request->name));
 }
 
 static bool is_bound(const Call *call)
@@ -101,7 +141,7 @@ static int check_rate(const Call *call, Failure *failure)
 
 int check_stock(const Call *call, const char *argument, Failure *failure)
 {
-        const Bus *bus = call->bus;
+        Bus *bus = call->bus;
         const Grant *grant = NULL, *full = NULL;
         Request request;
         int r;
@@ -111,8 +151,10 @@ int check_stock(const Call *call, const char *argument, Failure *failure)
         r = check_rate(call, failure);
         if (r != 0)
                 return r;
+        if (take_stock(bus) < 0)
+                return fail(failure, -ENOMEM, "no memory to see how much there is");
         while ((grant = grants_next(bus->grants, call_subject(call), &request, grant))) {
-                if (has_room(bus->rooms.catalog, grant, &request))
+                if (has_room(bus, grant, &request))
                         return 0;
                 full = grant;
         }

@@ -100,9 +100,10 @@ static void remove_backend(Manage *manage, const char *name)
         const Backend *present = catalog_find_backend(manage->catalog, name);
         CLEANUP(freep) char *certificate = NULL;
 
+        if (!present)
+                return;
         /* Without memory it is told of no certificate, rather than not removed. */
-        if (present)
-                (void)string_set(&certificate, present->certificate);
+        (void)string_set(&certificate, present->certificate);
         catalog_remove_backend(manage->catalog, name);
         notice_forget(&manage->credentials, name);
         if (manage->events.backend_removed)
@@ -110,20 +111,26 @@ static void remove_backend(Manage *manage, const char *name)
                                                string_or_empty(certificate));
 }
 
+static void remove_certificate(Manage *manage, const char *id)
+{
+        const Certificate *present = catalog_find_certificate(manage->catalog, id);
+        size_t n_generations = present ? present->n_generations : 0;
+
+        if (!present)
+                return;
+        catalog_remove_certificate(manage->catalog, id);
+        notice_forget(&manage->states, id);
+        expiry_forget(manage, id);
+        if (manage->events.certificate_removed)
+                manage->events.certificate_removed(manage->events_userdata, id, n_generations);
+}
+
 static void apply_removals(Change *change)
 {
-        Manage *manage = change->manage;
-
-        if (change->removed_certificate) {
-                catalog_remove_certificate(manage->catalog, change->removed_certificate);
-                notice_forget(&manage->states, change->removed_certificate);
-                expiry_forget(manage, change->removed_certificate);
-                if (manage->events.certificate_removed)
-                        manage->events.certificate_removed(manage->events_userdata,
-                                                           change->removed_certificate);
-        }
+        if (change->removed_certificate)
+                remove_certificate(change->manage, change->removed_certificate);
         if (change->removed_backend)
-                remove_backend(manage, change->removed_backend);
+                remove_backend(change->manage, change->removed_backend);
 }
 
 static void on_committed(void *userdata, const Failure *committed)

@@ -200,17 +200,17 @@ int manage_load(Manage *manage, void (*goes_on)(void), Failure *failure)
         return r;
 }
 
-int manage_select(const Manage *manage, const char *selector, catalog_visible visible,
-                  void *userdata, Certificate **ret_certificate, Failure *failure)
+int manage_selector(const char *selector, char **ret_normal)
 {
         static const char subject[] = "subject=";
         CLEANUP(freep) char *name = NULL;
-        CLEANUP(freep) char *normal = NULL;
 
         if (strncmp(selector, subject, strlen(subject)) == 0)
                 name = pki_name_normal(selector + strlen(subject));
-        if (name && asprintf(&normal, "%s%s", subject, name) < 0)
-                normal = NULL;
-        return catalog_select(manage->catalog, normal ? normal : selector, visible, userdata,
-                              ret_certificate, failure);
+        if (!name)
+                return string_set(ret_normal, selector);
+        if (asprintf(ret_normal, "%s%s", subject, name) >= 0)
+                return 0;
+        *ret_normal = NULL;
+        return -ENOMEM;
 }

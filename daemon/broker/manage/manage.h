@@ -21,7 +21,7 @@ typedef struct ManageEvents {
                                     const Certificate *after);
         /* State has changed by the clock alone. */
         void (*certificate_state_changed)(void *userdata, const char *id);
-        void (*certificate_removed)(void *userdata, const char *id);
+        void (*certificate_removed)(void *userdata, const char *id, size_t n_generations);
         void (*backend_changed)(void *userdata, const char *name, const Backend *before,
                                 const Backend *after);
         /* certificate: the id of the one that it used. */
@@ -120,9 +120,8 @@ void manage_set_current(Manage *manage, const char *id, uint64_t generation, man
 void manage_retire(Manage *manage, const char *id, uint64_t generation, manage_done done,
                    void *userdata);
 
-/* As catalog_select(); a DN may be written in any way of RFC 4514. */
-int manage_select(const Manage *manage, const char *selector, catalog_visible visible,
-                  void *userdata, Certificate **ret_certificate, Failure *failure);
+/* What catalog_select() takes: a DN may be written in any way of RFC 4514. Owned. */
+int manage_selector(const char *selector, char **ret_normal);
 
 /* A PKCS#10 request in DER, signed by the newest generation's key, pending or not. Strings are borrowed. */
 typedef struct RequestRequest {
