@@ -213,6 +213,7 @@ static int host_report(void *userdata, char **ret_text)
                 .ledger = broker->ledger,
                 .manage = broker->manage,
                 .store = broker->store,
+                .lane = broker->lane,
                 .bus = broker->bus,
                 .grants_hash = broker->grants_hash,
         };

@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "build-config.h"
 
 #define PROBLEM_MAX 512
+#define STALL_USEC  (3 * USEC_PER_SEC) /* no disk that is well takes that long */
 
 static void expose_build(Exposition *exposition)
 {
@@ -201,6 +203,14 @@ static void expose_audit(const ReportRooms *rooms, Exposition *exposition)
         exposition_sample(exposition, "", NULL, (double)ledger_lost(rooms->ledger));
 }
 
+static void expose_disk(const ReportRooms *rooms, Exposition *exposition)
+{
+        exposition_family(exposition, "certbroker_disk_wait_seconds", "gauge", "seconds",
+                          "For how long what is being made durable has waited for its disk.");
+        exposition_sample(exposition, "", NULL,
+                          (double)lane_busy_usec(rooms->lane) / (double)USEC_PER_SEC);
+}
+
 static void expose_store(const ReportRooms *rooms, Exposition *exposition)
 {
         size_t n_withheld = 0;
@@ -233,10 +243,25 @@ static void expose_missing(void *exposition, const char *source, const char *tex
         expose_problem(exposition, object, text);
 }
 
+static void expose_stall(const ReportRooms *rooms, Exposition *exposition)
+{
+        uint64_t busy_usec = lane_busy_usec(rooms->lane);
+        char text[192];
+
+        if (busy_usec < STALL_USEC)
+                return;
+        snprintf(text, sizeof(text),
+                 "it has not answered for %llu s: changes wait for it, and with audit-sync = "
+                 "\"always\" all that is recorded; see the system's log",
+                 (unsigned long long)(busy_usec / USEC_PER_SEC));
+        expose_problem(exposition, "disk", text);
+}
+
 static void expose_problems(const ReportRooms *rooms, Exposition *exposition)
 {
         exposition_family(exposition, "certbroker_problem", "info", NULL,
                           "What needs somebody, in words.");
+        expose_stall(rooms, exposition);
         expose_problem(exposition, "audit log", ledger_problem(rooms->ledger));
         expose_problem(exposition, "store", store_problem(rooms->store));
         expose_problem(exposition, "store", ledger_rollback(rooms->ledger));
@@ -260,6 +285,7 @@ int report_make(const ReportRooms *rooms, char **ret_text)
         expose_certificates(rooms, &exposition);
         expose_held_back(rooms, &exposition);
         expose_audit(rooms, &exposition);
+        expose_disk(rooms, &exposition);
         expose_store(rooms, &exposition);
         expose_problems(rooms, &exposition);
         return exposition_finish(&exposition, ret_text);

@@ -7,6 +7,7 @@
 #include "broker/metrics/metrics.h"
 #include "broker/sources/sources.h"
 #include "core/catalog.h"
+#include "loop/lane.h"
 
 typedef struct ReportRooms {
         const Metrics *metrics;
@@ -15,6 +16,7 @@ typedef struct ReportRooms {
         const Ledger *ledger;
         const Manage *manage;
         Store *store;
+        Lane *lane;
         const Bus *bus;
         const char *grants_hash; /* config_hash_grants() of those in force; empty: not known */
 } ReportRooms;

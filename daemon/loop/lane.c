@@ -22,6 +22,8 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 /* Completions in one turn of the loop: then others have theirs. */
 #define LANE_TURN_MAX 64
 
@@ -36,7 +38,8 @@ struct Lane {
         LaneJob *jobs;
         size_t n_max;
         uint64_t n_submitted; /* written by the loop, under the lock */
-        uint64_t n_worked;    /* written by the worker, under the lock */
+        uint64_t n_worked;    /* written by the worker, under the lock; likewise: */
+        uint64_t began_usec;  /* when the job began that is under way; 0: none is */
         uint64_t n_completed; /* the loop's own */
         bool stopping;
         bool completing; /* a `done` is running */
@@ -83,12 +86,14 @@ static void *lane_run_worker(void *userdata)
 
                 /* The loop reuses this place only after n_worked has passed it. */
                 job = lane_job(lane, lane->n_worked);
+                lane->began_usec = clock_monotonic_usec();
                 pthread_mutex_unlock(&lane->lock);
                 r = job->work(job->userdata);
                 pthread_mutex_lock(&lane->lock);
 
                 job->r = r;
                 lane->n_worked++;
+                lane->began_usec = 0;
                 pthread_cond_signal(&lane->worked);
                 lane_notify(lane);
         }
@@ -235,6 +240,16 @@ size_t lane_pending(const Lane *lane)
 {
         /* Both are written by the loop alone, which is who asks. */
         return (size_t)(lane->n_submitted - lane->n_completed);
+}
+
+uint64_t lane_busy_usec(Lane *lane)
+{
+        uint64_t began_usec;
+
+        pthread_mutex_lock(&lane->lock);
+        began_usec = lane->began_usec;
+        pthread_mutex_unlock(&lane->lock);
+        return began_usec ? clock_monotonic_usec() - began_usec : 0;
 }
 
 void lane_drain(Lane *lane)

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/macro.h"
 
@@ -23,5 +24,7 @@ typedef void (*lane_done)(void *userdata, int r); /* on the loop, with what `wor
 /* -EBUSY when the queue is full: nothing was taken. */
 int lane_submit(Lane *lane, lane_work work, lane_done done, void *userdata);
 size_t lane_pending(const Lane *lane);
+/* For how long the job under way has been; 0: none is. What makes one long is a disk that does not answer. */
+uint64_t lane_busy_usec(Lane *lane);
 /* Runs completions until all that was submitted is done: at shutdown. */
 void lane_drain(Lane *lane);

@@ -131,11 +131,15 @@ static void ignore(void *call, int r)
         (void)r;
 }
 
-/* Refused reading is answered at once: to wait for the disk would tell that there is something. */
+/*
+ * Refused reading is answered at once: to wait for the disk would tell that there is something. So is what needs no record:
+ * a disk that does not answer is what somebody asks about.
+ */
 bool call_record(Call *call, bus_recorded done)
 {
         const BusHost *host = &call->bus->host;
         bool is_reading = !method_is_recorded(call->method) && is_refused_reading(call);
+        bool waits = !is_reading && method_needs_record(call->method);
         bool has_grant = call->grant ||
                          (call->peer && grants_name(call->bus->grants, call_subject(call)));
         char object[OBJECT_PATH_MAX];
@@ -163,7 +167,9 @@ bool call_record(Call *call, bus_recorded done)
                              .is_enabled = call->is_enabled,
                              .result = call->result ? call->result : "ok",
                      },
-                     is_reading ? ignore : done, call);
+                     waits ? done : ignore, call);
+        if (!is_reading && !waits)
+                done(call, 0);
         return !is_reading;
 }
 
