@@ -161,11 +161,11 @@ static int save(const PinRecord *record)
 
         if (!record->path)
                 return 0;
-        if (record->n == 0) {
-                if (unlink(record->path) < 0)
-                        return errno == ENOENT ? 0 : -errno;
+        if (record->n == 0 && unlink(record->path) == 0)
                 return directory_sync_of(record->path);
-        }
+        if (record->n == 0 && errno == ENOENT)
+                return 0;
+        /* A file that cannot be removed may take another in its place, which says as little. */
         hex_encode_lower(record->salt, sizeof(record->salt), hex);
         n = (size_t)snprintf(text, sizeof(text), "%s%s\n", RECORD_TAG, hex);
         for (size_t i = 0; i < record->n; i++)

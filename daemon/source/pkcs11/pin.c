@@ -134,6 +134,24 @@ static void conclude(Pins *pins, PinEntry *entry)
         (void)pin_record_put(&pins->record, entry); /* else as strict as it was */
 }
 
+static int note_end(Pins *pins)
+{
+        return pins->clears ? pin_record_clear(&pins->record)
+                            : pin_record_put(&pins->record, &pins->end);
+}
+
+/* Where the last one's end could not be written, it can be by now: what is on the disk is that it has none. */
+static int load_locked(Pins *pins)
+{
+        int r = pin_record_load(&pins->record);
+
+        if (r < 0 || !pins->is_unwritten)
+                return r;
+        r = note_end(pins);
+        pins->is_unwritten = r < 0;
+        return r;
+}
+
 static int begin_locked(Pins *pins, Secret *pin, const Bytes *token, bool asked, Failure *failure)
 {
         PinEntry entry = { .fate = PIN_NEW };
@@ -142,7 +160,7 @@ static int begin_locked(Pins *pins, Secret *pin, const Bytes *token, bool asked,
 
         if (pins->ending)
                 return fail(failure, CB_SOURCE_UNAVAILABLE, "the source's process ends");
-        r = pin_record_load(&pins->record);
+        r = load_locked(pins);
         if (r == 0)
                 r = pin_record_digest(&pins->record, pin, token, entry.digest);
         if (r < 0)
@@ -175,33 +193,41 @@ int pins_begin(Pins *pins, Secret *pin, const Bytes *token, bool asked, Failure 
         return r;
 }
 
-/* Where this cannot be written, what is on the disk is stricter: PIN_TRYING. */
-unsigned pins_end(Pins *pins, PinVerdict verdict)
+static PinEntry end_of(const Pins *pins, PinVerdict verdict)
 {
         PinEntry entry = pins->before;
 
-        pthread_mutex_lock(&pins->record_lock);
         switch (verdict) {
         case PIN_IS_GOOD:
-                (void)pin_record_clear(&pins->record);
+                entry.fate = PIN_NEW;
                 break;
         case PIN_IS_WRONG:
                 entry.fate = PIN_REFUSED;
-                (void)pin_record_put(&pins->record, &entry);
                 break;
         case PIN_DOUBTFUL:
                 entry.fate = PIN_UNCLEAR;
                 entry.n_tries++;
-                (void)pin_record_put(&pins->record, &entry);
                 break;
         case PIN_NOT_NEEDED:
         case PIN_NOT_JUDGED:
-                (void)pin_record_put(&pins->record, &entry);
                 break;
         }
+        return entry;
+}
+
+/* Where this cannot be written, what is on the disk is stricter: PIN_TRYING. */
+unsigned pins_end(Pins *pins, PinVerdict verdict)
+{
+        unsigned n_tries;
+
+        pthread_mutex_lock(&pins->record_lock);
+        pins->end = end_of(pins, verdict);
+        pins->clears = verdict == PIN_IS_GOOD;
+        pins->is_unwritten = note_end(pins) < 0;
+        n_tries = pins->end.n_tries;
         atomic_store(&pins->trying, false);
         pthread_mutex_unlock(&pins->record_lock);
-        return entry.n_tries;
+        return n_tries;
 }
 
 int pins_refuse(Pins *pins, Secret *pin, const Bytes *token)

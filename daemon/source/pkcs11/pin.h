@@ -23,6 +23,9 @@ typedef struct Pins {
         pthread_mutex_t record_lock;
         PinRecord record;
         PinEntry before; /* of the PIN that is tried now, as it was; of a new one: PIN_NEW */
+        PinEntry end;      /* what the last try came to */
+        bool clears;       /* it was good, and nothing is held against any other */
+        bool is_unwritten; /* and that is not on the disk */
         bool ending; /* no further try */
         atomic_bool trying;
 } Pins;
