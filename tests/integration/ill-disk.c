@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * To be preloaded: a disk that is ill, and one that keeps a diary. $ILL_DISK names a file of Rules (illdisk.py writes
- * them, at any time): of the calls of an operation on a path that has a part in it, some fail, write less or take their
- * time. $ILL_DISK_DIARY names a file that gets an Entry for each change below $ILL_DISK_FOLDER that was made, in their
- * order. All else is the kernel's.
+ * them, at any time): of the calls of an operation on a path that has a part in it, some fail, write less or hang.
+ * $ILL_DISK_DIARY names a file that gets an Entry for each change below $ILL_DISK_FOLDER that was made, in their order. All
+ * else is the kernel's.
  *
  * A test tool: it is not installed. It comes before libc, and after a sanitizer.
  */
@@ -36,7 +36,7 @@ typedef struct Rule {
         uint32_t times;
         int32_t error;   /* 0: none */
         int32_t n_short; /* of a write: so many bytes are written, and that is no error; -1: all */
-        uint32_t delay_msec;
+        uint32_t hangs; /* until the rule is another */
         uint32_t n_seen, n_hit; /* written here, by all processes */
 } Rule;
 
@@ -78,13 +78,20 @@ typedef struct Fate {
         int n_short;
 } Fate;
 
+static void hang(const Rule *rule)
+{
+        const struct timespec moment = { 0, 5000000 };
+
+        while (__atomic_load_n(&rule->hangs, __ATOMIC_SEQ_CST))
+                (void)nanosleep(&moment, NULL);
+}
+
 static Fate fate_of(const char *operation, const char *path)
 {
         Fate fate = { 0, -1 };
 
         for (size_t i = 0; rules && i < N_RULES; i++) {
                 Rule *rule = &rules[i];
-                struct timespec delay = { rule->delay_msec / 1000, rule->delay_msec % 1000 * 1000000L };
                 uint32_t n;
 
                 if (strcmp(rule->operation, operation) != 0 || !strstr(path, rule->path))
@@ -93,9 +100,8 @@ static Fate fate_of(const char *operation, const char *path)
                 if (n < rule->first || n - rule->first >= rule->times)
                         continue;
                 __atomic_add_fetch(&rule->n_hit, 1, __ATOMIC_SEQ_CST);
-                if (rule->delay_msec)
-                        (void)nanosleep(&delay, NULL);
                 fate = (Fate){ rule->error, rule->n_short };
+                hang(rule);
         }
         return fate;
 }

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk that is ill (ill-disk.c): rules that a program it is preloaded into is under, changed at any time."""
 
-import errno
 import os
 import struct
 
@@ -24,9 +23,9 @@ class IllDisk:
         first = [os.environ["CERTBROKER_PRELOAD"]] if SANITIZED else []
         return {"LD_PRELOAD": ":".join([*first, str(LIBRARY)]), "ILL_DISK": str(self.file), **more}
 
-    def rule(self, operation, path, error=0, first=1, times=ALWAYS, n_short=-1, delay_msec=0, place=0):
+    def rule(self, operation, path, error=0, first=1, times=ALWAYS, n_short=-1, hangs=False, place=0):
         """operation: open, write, sync, truncate, rename, unlink, mkdir."""
-        rule = RULE.pack(operation.encode(), str(path).encode(), first, times, error, n_short, delay_msec, 0, 0)
+        rule = RULE.pack(operation.encode(), str(path).encode(), first, times, error, n_short, hangs, 0, 0)
         os.pwrite(self.fd, rule, place * RULE.size)
 
     def well(self):
@@ -38,10 +37,3 @@ class IllDisk:
 
     def close(self):
         os.close(self.fd)
-
-
-def words_of(error):
-    return os.strerror(error)
-
-
-ERRORS = (errno.EIO, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
