@@ -177,7 +177,7 @@ int verb_certificate_import(Cli *cli, const Arguments *arguments)
                 return cli_usage(cli, "Bundle and passphrase cannot both be on standard input.");
         r = flags_dict(cli, flags, ELEMENTSOF(flags), &options);
         if (r == 0)
-                r = file_open_believed(cli, file, &bundle);
+                r = file_copy(cli, file, &bundle);
         if (r == 0)
                 r = secret_open(cli, prompt, may_be_encrypted(bundle) ? SECRET_MAYBE : SECRET_NONE,
                                 &passphrase);
@@ -236,7 +236,7 @@ int verb_certificate_install(Cli *cli, const Arguments *arguments)
 
         r = flags_dict(cli, flags, ELEMENTSOF(flags), &options);
         if (r == 0)
-                r = file_open_believed(cli, arguments->positionals[1], &chain);
+                r = file_copy(cli, arguments->positionals[1], &chain);
         if (r)
                 return r;
         if (cb_object_path("certificate", id, &path))

@@ -8,12 +8,9 @@
 
 /* For reading; "-" is standard input. The caller closes it, standard input too. */
 int file_open(Cli *cli, const char *name, int *ret_fd);
-/*
- * The same for what decides something: where root asks, only root can have changed a file of this
- * name. What is handed on (`-`, /dev/stdin, /dev/fd/N) is taken as it is.
- */
-int file_open_believed(Cli *cli, const char *name, int *ret_fd);
-/* No judgement is waived, and whoever asks: it is theirs, root's or `owner`'s. */
+/* A copy of it for the broker (handover.h). The caller closes it. */
+int file_copy(Cli *cli, const char *name, int *ret_fd);
+/* For reading, if nobody but root and `owner` can have changed it, whoever asks. */
 int file_open_of(Cli *cli, const char *name, uid_t owner, int *ret_fd);
 
 /*

@@ -17,42 +17,10 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "handover.h"
+#include "newfile.h"
 
 #define SECRET_MAX 4096
-
-static int write_all(int fd, const char *data, size_t n)
-{
-        while (n > 0) {
-                ssize_t written = write(fd, data, n);
-
-                if (written < 0 && errno == EINTR)
-                        continue;
-                if (written <= 0)
-                        return written < 0 ? -errno : -EIO;
-                data += written;
-                n -= (size_t)written;
-        }
-        return 0;
-}
-
-static int seal(const char *data, size_t n, int *ret_fd)
-{
-        int fd = memfd_create("certbroker-secret", MFD_CLOEXEC | MFD_ALLOW_SEALING), r;
-
-        if (fd < 0)
-                return -errno;
-        r = write_all(fd, data, n);
-        if (r == 0 &&
-            (lseek(fd, 0, SEEK_SET) < 0 ||
-             fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
-                r = -errno;
-        if (r) {
-                (void)close(fd);
-                return r;
-        }
-        *ret_fd = fd;
-        return 0;
-}
 
 /* Up to SECRET_MAX bytes; -E2BIG for more. */
 static int read_file(int fd, char *buffer, size_t *ret_n)
@@ -79,7 +47,7 @@ static int read_file(int fd, char *buffer, size_t *ret_n)
 static int from_file(Cli *cli, const char *name, char *buffer, size_t *ret_n)
 {
         CLEANUP(close_fd) int fd = -1;
-        int r = file_open_believed(cli, name, &fd);
+        int r = file_open(cli, name, &fd);
 
         if (r)
                 return r;
@@ -140,11 +108,11 @@ static int ask_line(int terminal, const char *prompt, char *buffer, size_t *ret_
         catch_signals(true);
         r = tcsetattr(terminal, TCSAFLUSH, &silent) < 0 ? -errno : 0;
         if (r == 0)
-                r = write_all(terminal, prompt, strlen(prompt));
+                r = newfile_write_fd(terminal, prompt, strlen(prompt));
         if (r == 0)
                 r = read_line(terminal, buffer, ret_n);
         (void)tcsetattr(terminal, TCSAFLUSH, &before);
-        (void)write_all(terminal, "\n", 1);
+        (void)newfile_write_fd(terminal, "\n", 1);
         catch_signals(false);
         if (signal_caught)
                 (void)raise(signal_caught);
@@ -215,7 +183,7 @@ int secret_open(Cli *cli, const char *what, SecretNeed need, int *ret_fd)
 
         r = get_secret(cli, what, need, buffer, &n);
         if (r == 0) {
-                r = seal(buffer, n, ret_fd);
+                r = handover_new(buffer, n, ret_fd);
                 if (r)
                         (void)cli_fail(cli, r, "The secret cannot be handed on: %s", strerror(-r));
         }

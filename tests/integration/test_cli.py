@@ -65,32 +65,6 @@ def test_import_bundle_from_standard_input_file(files):
     assert files.certificate_properties("client")["Generation"] == 2
 
 
-def test_files_of_root_that_others_could_change(files, root):
-    """A bundle, its passphrase and a chain decide: what others may write is not taken by its name, only as what is
-    handed on, which somebody has looked at."""
-    imported = ("certificate", "import", "client", files.bundle, "--source", "hsm", "--passphrase-file", files.passphrase)
-    for file in (files.bundle, files.passphrase):
-        file.chmod(0o666)
-        done = files.cli(*map(str, imported))
-        assert done.returncode == 1 and f"chmod go-w {file}".encode() in done.stderr, done
-        file.chmod(0o644)
-    chain = files.folder / "chain.pem"
-    chain.write_bytes(pki.pem(files.cert))
-    os.chown(chain, 65534, 65534)
-    done = files.cli("certificate", "install", "client", str(chain))
-    assert done.returncode == 1 and f"chown root {chain}".encode() in done.stderr, done
-    assert files.list_ids() == []
-    files.bundle.chmod(0o666)
-    files.passphrase.chmod(0o666)
-    line = (f"{CLI} --bus '{files.bus_address}' certificate import client - --source hsm --passphrase-file /dev/fd/3"
-            f" <{files.bundle} 3<{files.passphrase}")
-    done = subprocess.run(["sh", "-c", line], env=files.environment(), capture_output=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    run(files, *imported, "--replace", status=1)
-    run(files, "certificate", "import", "client", "/dev/stdin", "--source", "hsm", "--passphrase-file", "/dev/null",
-        "--replace", "--force", input=pki.p12(pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")), passphrase=b""))
-
-
 def test_import_failures(files):
     files.passphrase.write_text("wrong")
     common = ("certificate", "import", "client", files.bundle, "--source")
