@@ -509,13 +509,11 @@ static void ignore(void *userdata, int r)
         (void)r;
 }
 
-int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell,
-                      void (*goes_on)(void), void *userdata)
+int ledger_read_since(const Ledger *ledger, audit_past tell, void (*goes_on)(void), void *userdata)
 {
         if (audit_head(ledger->audit)->seq <= ledger->seq_stored)
                 return 0;
-        return audit_read_since(ledger->audit, ledger->seq_stored, max_bytes, tell, goes_on,
-                                userdata);
+        return audit_read_since(ledger->audit, ledger->seq_stored, tell, goes_on, userdata);
 }
 
 void ledger_hold(Ledger *ledger)

@@ -26,8 +26,7 @@ DEFINE_CLEANUP(Ledger, ledger_free)
 void ledger_flush(Ledger *ledger);
 
 /* The changes that the log has and the store did not know of at start: see audit_read_since(). */
-int ledger_read_since(const Ledger *ledger, uint64_t max_bytes, audit_past tell,
-                      void (*goes_on)(void), void *userdata);
+int ledger_read_since(const Ledger *ledger, audit_past tell, void (*goes_on)(void), void *userdata);
 /*
  * What follows from them is not in the store yet: until it is, the store goes on not to know of them, so that the next
  * start finds them again.

@@ -22,9 +22,6 @@
 #include "base/strings.h"
 #include "core/identifier.h"
 
-/* What is read of a log at most, which takes some seconds. */
-#define READ_MAX ((uint64_t)4 * 1024 * 1024 * 1024)
-
 /* What the log has of one object since. */
 typedef struct Past {
         ObjectKind kind;
@@ -235,7 +232,7 @@ int rollback_check(Ledger *ledger, Store *store, const Catalog *catalog, Manage 
                 return 0;
         }
         map_init(&rollback.pasts);
-        r = ledger_read_since(ledger, READ_MAX, on_past, goes_on, &rollback);
+        r = ledger_read_since(ledger, on_past, goes_on, &rollback);
         if (rollback.r < 0 || check_all(&rollback) < 0)
                 return fail(failure, -ENOMEM, "no memory to hold the store against the audit log");
         if (describe(&rollback, r == 0, text, sizeof(text)))

@@ -121,9 +121,12 @@ typedef struct AuditPast {
         bool is_disabled, is_enabled; /* of SetEnabled: which of them; neither: not told */
 } AuditPast;
 typedef void (*audit_past)(void *userdata, const AuditPast *past);
-/* The changes after this record, oldest first; goes_on: every few MiB. -EFBIG: after so many bytes there are more. */
-int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit_past tell,
-                     void (*goes_on)(void), void *userdata);
+/*
+ * The changes after this record, oldest first; goes_on: every few MiB. -ENODATA: only those that are kept,
+ * for the oldest file begins later.
+ */
+int audit_read_since(const Audit *audit, uint64_t seq, audit_past tell, void (*goes_on)(void),
+                     void *userdata);
 /* Is this record, by its line's hash, near the end of the log? Not on the loop, for it may read some MiB. */
 bool audit_has(const Audit *audit, const AuditHead *record);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the log tells of the time after a record: at start, where the store may be older than the log. Of a log of many GiB
- * it reads what comes after that record alone, found by halving, and of that no more than a bound; memory is that of a
- * buffer. Whether the chain holds is not its business: a line that it does not understand is passed over.
+ * What the log tells of the time after a record: at start, where the store may be older than the log. Of a
+ * log of many GiB it reads what comes after that record alone, found by halving, and all of that, however
+ * long it takes: an end that is not known of is a key that signs again. Memory is that of a buffer.
+ * Whether the chain holds is not its business: a line that it does not understand is passed over.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,7 @@ static const char *const changes[] = {
 
 typedef struct Since {
         uint64_t seq;
-        uint64_t left; /* bytes that may still be read */
+        uint64_t n_read; /* bytes */
         audit_past tell;
         void (*goes_on)(void);
         void *userdata;
@@ -151,37 +152,48 @@ static int read_file(Since *since, int fd)
 
         if (fstat(fd, &status) < 0)
                 return -errno;
-        for (at = find_start(since, fd, status.st_size); since->left > 0;) {
+        for (at = find_start(since, fd, status.st_size);;) {
                 ssize_t n = read_at(fd, since->buffer + n_kept, BUFFER - n_kept, at);
 
                 if (n <= 0)
                         return (int)n;
                 at += n;
-                if (since->left / GOES_ON != (since->left - MIN(since->left, (uint64_t)n)) / GOES_ON)
+                since->n_read += (uint64_t)n;
+                if (since->n_read / GOES_ON != (since->n_read - (uint64_t)n) / GOES_ON)
                         since->goes_on();
-                since->left -= MIN(since->left, (uint64_t)n);
                 n_kept = tell_lines(since, n_kept + (size_t)n);
         }
-        return at < status.st_size ? -EFBIG : 0;
 }
 
-int audit_read_since(const Audit *audit, uint64_t seq, uint64_t max_bytes, audit_past tell_past,
-                     void (*goes_on)(void), void *userdata)
+/* Where the oldest file begins later than that, those before it were taken away. */
+static bool lacks(const Audit *audit, int oldest, uint64_t seq)
+{
+        CLEANUP(closep) int fd = rotated_open(audit->path, oldest);
+        AuditHead first;
+
+        return fd >= 0 && audit_first_read(fd, &first) == 0 && first.seq > seq;
+}
+
+int audit_read_since(const Audit *audit, uint64_t seq, audit_past tell_past, void (*goes_on)(void),
+                     void *userdata)
 {
         CLEANUP(freep) char *buffer = malloc(BUFFER);
-        Since since = { seq, max_bytes, tell_past, goes_on, userdata, buffer };
+        Since since = { seq, 0, tell_past, goes_on, userdata, buffer };
         int first = audit_find_file(audit->path, seq + 1), r = 0;
+        bool is_whole = true;
 
         if (!buffer)
                 return -ENOMEM;
-        if (first < 0)
+        if (first < 0) {
                 first = rotated_last(audit->path);
+                is_whole = seq == 0 || first < 0 || !lacks(audit, first, seq + 1);
+        }
         for (int i = first; r == 0 && i >= 0; i--) {
                 CLEANUP(closep) int fd = rotated_open(audit->path, i);
 
-                r = fd < 0 ? fd : since.left == 0 ? -EFBIG : read_file(&since, fd);
+                r = fd < 0 ? fd : read_file(&since, fd);
         }
-        return r;
+        return r == 0 && !is_whole ? -ENODATA : r;
 }
 
 /* A crash comes soon after: at most one file was begun in between. */
