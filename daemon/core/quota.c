@@ -167,19 +167,32 @@ static bool is_above(uint64_t used, uint64_t more, uint64_t limit)
         return used > limit || more > limit - used;
 }
 
+/*
+ * However many take as much as they get, each later one gets a part of what those before have left, so something is
+ * always left: of one part, n of them leave 1/(n + 1).
+ */
+static bool is_unfair(uint64_t used, uint64_t left, uint64_t share)
+{
+        return share != 0 && used / share > left;
+}
+
 /* Does it fit into what one may have, and into what is left to those of its standing, and of each above? */
 static bool fits(const Quota *quota, Client client, const Account *account, Resource resource,
                  uint64_t more)
 {
-        uint64_t used = 0;
+        uint64_t used = 0, own = account ? account->used[resource] : 0;
 
-        if (is_above(account ? account->used[resource] : 0, more,
-                     quota->limits.each[client.standing][resource]))
+        if (is_above(own, more, quota->limits.each[client.standing][resource]))
                 return false;
         for (size_t standing = 0; standing < _STANDING_N; standing++) {
                 used += quota->used[standing][resource];
-                if (standing >= client.standing &&
-                    is_above(used, more, quota->limits.together[standing][resource]))
+                if (standing < client.standing)
+                        continue;
+                if (is_above(used, more, quota->limits.together[standing][resource]))
+                        return false;
+                if (standing == client.standing &&
+                    is_unfair(own + more, quota->limits.together[standing][resource] - used - more,
+                              quota->limits.share[standing][resource]))
                         return false;
         }
         return true;

@@ -40,6 +40,8 @@ const char *resource_name(Resource resource);
 typedef struct QuotaLimits {
         uint64_t each[_STANDING_N][_RESOURCE_N];
         uint64_t together[_STANDING_N][_RESOURCE_N];
+        /* One has at most so many times what it leaves to those of its standing; 0: all that there is. */
+        uint64_t share[_STANDING_N][_RESOURCE_N];
 } QuotaLimits;
 
 /* The quota outlives every charge that it gave. */

@@ -94,6 +94,50 @@ static void small_answers_have_room(void **state)
         assert_true(BUS_ROOM_TO_CALL >= 64 * (SMALL_ANSWER_SIZE + MESSAGE_COST));
 }
 
+/* What one user gets on the bus who takes all that there is and reads nothing. */
+static uint64_t take_all(Quota *quota, Client client, Charge *charge)
+{
+        uint64_t n = 0;
+
+        assert_int_equal(quota_charge(quota, client, RESOURCE_BUS_BYTES, 0, charge), 0);
+        while (charge_resize(charge, n + 16 * KIB) == 0)
+                n += 16 * KIB;
+        return n;
+}
+
+/* However many of one standing do not read: the next one can be answered, and the first one had room for any answer. */
+static void who_does_not_read_leaves_something_to_the_next(void **state)
+{
+        static const struct {
+                Standing standing;
+                size_t n_unread;
+                uint64_t left;
+        } rows[] = {
+                { STANDING_GROUP, 3, 256 * KIB },
+                { STANDING_NAMED, 3, 4 * MIB },
+                { STANDING_NAMED, 6, 512 * KIB },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                CLEANUP(quota_freep) Quota *quota = NULL;
+                Charge charges[8] = { 0 };
+                QuotaLimits limits;
+
+                limits_make(64, 16384, &limits);
+                assert_int_equal(quota_new(&limits, &quota), 0);
+                for (uint32_t uid = 0; uid < rows[i].n_unread; uid++) {
+                        uint64_t n = take_all(quota, (Client){ rows[i].standing, uid },
+                                              &charges[uid]);
+
+                        assert_true(uid > 0 || n >= ANSWER_SIZE_MAX + MIB);
+                }
+                assert_true(take_all(quota, (Client){ rows[i].standing, 99 }, &charges[7]) >=
+                            rows[i].left);
+                for (size_t k = 0; k < ELEMENTSOF(charges); k++)
+                        charge_deinit(&charges[k]);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -102,6 +146,7 @@ int main(void)
                 cmocka_unit_test(bytes_hold_all_places),
                 cmocka_unit_test(a_bus_never_has_enough_of_us),
                 cmocka_unit_test(small_answers_have_room),
+                cmocka_unit_test(who_does_not_read_leaves_something_to_the_next),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ static Client named(uint32_t uid)
 /* So much for each uid, without a limit for all together. */
 static QuotaLimits each(uint64_t n)
 {
-        QuotaLimits limits;
+        QuotaLimits limits = { 0 };
 
         for (size_t i = 0; i < _STANDING_N; i++)
                 for (size_t k = 0; k < _RESOURCE_N; k++) {

@@ -66,6 +66,10 @@ static const QuotaLimits fixed = {
                                      [RESOURCE_GIVEN] = GIVEN_TO_ALL,
                                      [RESOURCE_BUS_BYTES] = BUS_BYTES_OF_ALL },
         },
+        .share = {
+                [STANDING_GROUP] = { [RESOURCE_BUS_BYTES] = BUS_SHARE_OF_GROUPS },
+                [STANDING_NAMED] = { [RESOURCE_BUS_BYTES] = BUS_SHARE_OF_CLIENTS },
+        },
 };
 
 /* Every place with all the descriptors that it can pin: then none of them is ever missing elsewhere. */

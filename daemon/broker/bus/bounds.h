@@ -168,12 +168,18 @@
 #define BUS_PATIENCE           (UINT64_C(133169152))
 #define BUS_BYTES_OF_A_STRANGER (2 * MIB)
 #define BUS_BYTES_OF_STRANGERS  (4 * MIB)
-/* The largest answer fits, and two who do not read leave something to a third. */
+/* The largest answer fits where nobody else leaves anything unread. */
 #define BUS_BYTES_OF_A_CLIENT (32 * MIB)
 #define BUS_BYTES_OF_GROUPS   (40 * MIB)
 #define BUS_BYTES_OF_CLIENTS  (76 * MIB)
 #define BUS_BYTES_OF_AN_OWNER (64 * MIB)
 #define BUS_BYTES_OF_ALL      (108 * MIB)
+/*
+ * And what it has is at most so many times what it leaves to others of its standing: however many do not
+ * read, the next one finds something.
+ */
+#define BUS_SHARE_OF_GROUPS  4
+#define BUS_SHARE_OF_CLIENTS 1
 /* Where there is less room than this, a call is refused before anything is done: it is for small answers to what is. */
 #define BUS_ROOM_TO_CALL (512 * KIB)
 /* Sent to a connection since the bus was asked what it has for it: then it is asked at once. */
