@@ -112,6 +112,20 @@ def test_module_of_p11_kit_that_others_may_write(stopped, root):
     wait_until(lambda: stopped.source_properties("hsm")["State"] == "ready", "the module is taken", 30)
 
 
+def test_module_that_others_may_write_by_now(stopped):
+    """Its configuration was read when that was good: it is looked at whenever it is loaded."""
+    module = stopped.folder / "p11fault.so"
+    stopped.extra_environment["P11FAULT_MODULE"] = SOFTHSM
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
+    stopped.start()
+    module.chmod(0o666)
+    os.kill(stopped.helper_pids()[0], signal.SIGKILL)
+    wait_until(lambda: f"chmod go-w {module}" in stopped.source_properties("hsm")["LastError"], "it is refused", 20)
+    assert stopped.source_properties("hsm")["State"] == "unavailable"
+    module.chmod(0o755)
+    wait_until(lambda: stopped.source_properties("hsm")["State"] == "ready", "the module is taken", 30)
+
+
 def test_empty_pin_file(stopped, refused):
     stopped.pin_file.write_text("\n")
     stopped.start(ready=None)

@@ -59,22 +59,26 @@ static int modules_append(Modules *modules, CK_FUNCTION_LIST *f)
         return 0;
 }
 
+static int check_path(const char *what, const char *path, Failure *failure)
+{
+        Failure why = { 0 };
+        int r = trusted_check(path, TRUSTED_FILE, NULL, &why);
+
+        if (r < 0)
+                return fail(failure, CB_SOURCE_UNAVAILABLE, "%s '%s' cannot be loaded: %s", what,
+                            path, strerror(-r));
+        return r > 0 ? fail(failure, CB_SOURCE_UNAVAILABLE, "%s is not used: %s", what, why.text) : 0;
+}
+
 /*
- * p11-kit asks nobody whose files its modules are. It has loaded them when it tells their names; what others can
- * change is not called, at least, and the source does not serve until that is mended.
+ * p11-kit asks nobody whose files its modules are. It has loaded them when it tells their names; what
+ * others can change is not called, at least, and the source does not serve until that is mended.
  */
 static int check_file(CK_FUNCTION_LIST *f, Failure *failure)
 {
-        char *file = p11_kit_module_get_filename(f);
-        Failure why = { 0 };
-        int r = 0;
+        CLEANUP(freep) char *file = p11_kit_module_get_filename(f);
 
-        if (file && *file == '/')
-                r = trusted_check(file, TRUSTED_FILE, NULL, &why);
-        free(file);
-        return r > 0 ? fail(failure, CB_SOURCE_UNAVAILABLE,
-                            "a module of p11-kit's is not used: %s", why.text)
-                     : 0;
+        return file && *file == '/' ? check_path("a module of p11-kit's", file, failure) : 0;
 }
 
 static int load_configured(Modules *modules, Failure *failure)
@@ -103,7 +107,12 @@ static int load_configured(Modules *modules, Failure *failure)
 static int load_one(Modules *modules, const char *path, Failure *failure)
 {
         CK_FUNCTION_LIST *f;
+        int r;
 
+        /* At each start of a source: the configuration may have been read long ago. */
+        r = check_path("the PKCS#11 module", path, failure);
+        if (r != 0)
+                return r;
         f = p11_kit_module_load(path, P11_KIT_MODULE_UNMANAGED);
         if (!f)
                 return fail(failure, CB_SOURCE_UNAVAILABLE,
