@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/directory.h"
 #include "base/strings.h"
+#include "base/write.h"
 #include "broker/audit/begin.h"
 #include "broker/audit/files.h"
 #include "broker/audit/journal.h"
@@ -38,25 +39,6 @@ typedef struct Sync {
         char *path;      /* NULL: its name is on the disk */
         uint64_t n_file; /* which file that is */
 } Sync;
-
-/* How much of it was written: all of it, where 0 is returned. */
-static int write_all(int fd, const char *data, size_t n, size_t *ret_n_written)
-{
-        size_t at = 0;
-
-        while (at < n) {
-                ssize_t written = write(fd, data + at, n - at);
-
-                if (written > 0)
-                        at += (size_t)written;
-                else if (written == 0 || errno != EINTR) {
-                        *ret_n_written = at;
-                        return written == 0 ? -EIO : -errno;
-                }
-        }
-        *ret_n_written = n;
-        return 0;
-}
 
 /* What was written of a line that did not fit. Others may have written to the file, too: nothing of theirs. */
 static int take_back(Audit *audit)

@@ -19,6 +19,7 @@
 #include "base/directory.h"
 #include "base/hex.h"
 #include "base/strings.h"
+#include "base/write.h"
 
 #define RECORD_TAG "certbroker-pin-refused 1 "
 #define RECORD_MAX 8192
@@ -95,21 +96,6 @@ int pin_record_load(PinRecord *record)
 
 /* Writing */
 
-static int write_all(int fd, const char *text, size_t n)
-{
-        while (n > 0) {
-                ssize_t n_written = write(fd, text, n);
-
-                if (n_written < 0 && errno == EINTR)
-                        continue;
-                if (n_written <= 0)
-                        return n_written < 0 ? -errno : -EIO;
-                text += n_written;
-                n -= (size_t)n_written;
-        }
-        return 0;
-}
-
 static int write_file(const char *path, const char *text)
 {
         CLEANUP(freep) char *temporary = NULL;
@@ -124,7 +110,7 @@ static int write_file(const char *path, const char *text)
         fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
                 return -errno;
-        r = write_all(fd, text, strlen(text));
+        r = write_all(fd, text, strlen(text), NULL);
         if (r == 0 && fsync(fd) < 0)
                 r = -errno;
         if (r == 0 && rename(temporary, path) < 0)
