@@ -3,8 +3,9 @@
  * The audit log's place in the broker. The invariant: with audit-failure = "refuse", nothing that has to be recorded is
  * begun while the last record could not be written. With "continue" it is: then the store has a note that records are being
  * lost before the first answer without one goes out, so that no crash hides that. Where the chain stands is a note as
- * well, written after each sync of the file: the store may be behind the file, never before it. After each deletion
- * it is another note, before anything can be made under that id: so a store that lacks the one lacks the other.
+ * well, written after each sync of the file: the store may be behind the file, never before it. Where it stood when a
+ * change was begun is another note, in the transaction of that change: whoever has the change has all those before it, so a
+ * change that was stored and that a crash kept from the log is not taken for something that the store has forgotten.
  */
 #include "broker/ledger.h"
 
@@ -22,7 +23,7 @@
 #define HEAD_NOTE     "audit/head"
 #define OLDEST_NOTE   "audit/oldest"
 #define LOST_NOTE     "audit/lost"
-#define DELETED_NOTE  "audit/deleted"
+#define KNOWN_NOTE    "audit/known"
 #define ACCURACY_USEC (10 * USEC_PER_MSEC)
 
 /* A record on its way to the disk, and who waits for it. */
@@ -103,11 +104,16 @@ static int put_note(Ledger *ledger, const char *key, const char *value, store_do
         return r;
 }
 
+static int format_head(const AuditHead *head, char *value, size_t n)
+{
+        return snprintf(value, n, "%" PRIu64 " %s", head->seq, head->hash);
+}
+
 static void note(Ledger *ledger, const char *key, const AuditHead *head)
 {
         char value[THUMBPRINT_TEXT + 32];
 
-        snprintf(value, sizeof(value), "%" PRIu64 " %s", head->seq, head->hash);
+        (void)format_head(head, value, sizeof(value));
         (void)put_note(ledger, key, value, on_noted);
 }
 
@@ -263,7 +269,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 /* What the store remembers of the log. */
 typedef struct Remembered {
-        AuditHead head, oldest, deleted;
+        AuditHead head, oldest, known;
         AuditLost lost;
 } Remembered;
 
@@ -280,9 +286,22 @@ static int on_note(void *userdata, const char *key, const char *value)
                 remembered->head = read;
         else if (string_equal(key, OLDEST_NOTE))
                 remembered->oldest = read;
-        else if (string_equal(key, DELETED_NOTE))
-                remembered->deleted = read;
+        else if (string_equal(key, KNOWN_NOTE))
+                remembered->known = read;
         return 0;
+}
+
+static bool tell_known(void *userdata, char *value, size_t n)
+{
+        const Ledger *ledger = userdata;
+
+        return !ledger->is_held && format_head(audit_head(ledger->audit), value, n) < (int)n;
+}
+
+/* It is in the log, or after what a power failure left of it. */
+static bool fits(const Audit *audit, const AuditHead *known)
+{
+        return known->seq > audit_head(audit)->seq || audit_has(audit, known);
 }
 
 static AuditSettings settings_of(const Config *config)
@@ -315,8 +334,9 @@ static int open_audit(Ledger *ledger, Lane *lane, const Config *config, Failure 
         ledger->oldest = remembered.oldest;
         ledger->lost = remembered.lost;
         ledger->seq_stored = remembered.head.seq;
-        if (remembered.deleted.seq > ledger->seq_stored && audit_has(ledger->audit, &remembered.deleted))
-                ledger->seq_stored = remembered.deleted.seq;
+        if (remembered.known.seq > ledger->seq_stored && fits(ledger->audit, &remembered.known))
+                ledger->seq_stored = remembered.known.seq;
+        store_accompany(ledger->store, KNOWN_NOTE, tell_known, ledger);
         return 0;
 }
 
@@ -354,6 +374,7 @@ Ledger *ledger_free(Ledger *ledger)
         if (!ledger)
                 return NULL;
 
+        store_accompany(ledger->store, NULL, NULL, NULL);
         audit_free(ledger->audit);
         sd_event_source_unref(ledger->timer);
         free(ledger->path);
@@ -449,9 +470,6 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
                              .sum = record->sum,
                      },
                      on_written, entry);
-        if (string_equal(record->event, "Delete") && string_equal(record->result, "ok") &&
-            !ledger->is_held)
-                note(ledger, DELETED_NOTE, audit_head(ledger->audit));
 }
 
 /* After a failure the log is tried with a record of its own, before anything is begun that needs one. */

@@ -242,6 +242,34 @@ def test_what_is_lost_anew_takes_the_place_of_what_was(losing):
     assert [r["object"].split(" lost")[0] for r in records_of(broker) if r["event"] == "resume"] == ["8", "at least 1"]
 
 
+def without_last(broker, n):
+    """The log as it is where certbrokerd was killed before it wrote so many records."""
+    log = broker.state / "audit.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:-n]))
+    return [json.loads(line)["event"] for line in lines[-n:]]
+
+
+def test_a_crash_between_store_and_log_is_no_older_store(stopped):
+    """A change is stored, and then recorded: where only the first was done, the store is ahead, and nobody is alarmed."""
+    broker = stopped
+    broker.configure(broker='  audit-sync = "60s";')
+    broker.start()
+    for id in ("client", "ended"):
+        broker.import_new(id)
+    broker.create_backend("orders", "client")
+    broker.certificate(*CHANGE)
+    broker.certificate("client", "SetEnabled", "b", True)
+    broker.backend("orders", "Delete")
+    broker.delete_certificate("ended")
+    broker.kill()
+    assert without_last(broker, 3) == ["SetEnabled", "Delete", "Delete"]
+    broker.start()
+    assert not [r for r in records_of(broker) if r["event"] in ("gap", "rollback")], records_of(broker)[-1]
+    assert broker.certificate_properties("client")["State"] == "active" and sign(broker)
+    assert broker.list_ids() == ["client"] and "store" not in attention(broker)
+
+
 # sources
 
 def test_a_source_that_certificates_use_and_that_is_not_configured(stopped):

@@ -349,8 +349,33 @@ int store_change_put_note(StoreChange *change, const char *key, const char *valu
         return add_step(change, &step, r);
 }
 
+void store_accompany(Store *store, const char *key, store_companion companion, void *userdata)
+{
+        store->companion_key = key;
+        store->companion = companion;
+        store->companion_userdata = userdata;
+}
+
+static int accompany(StoreChange *change)
+{
+        const Store *store = change->store;
+        bool is_of_object = false;
+        char value[128];
+
+        for (size_t i = 0; i < change->n; i++)
+                is_of_object = is_of_object || change->steps[i].run_worker != put_note_worker;
+        if (!is_of_object || !store->companion ||
+            !store->companion(store->companion_userdata, value, sizeof(value)))
+                return 0;
+        return store_change_put_note(change, store->companion_key, value);
+}
+
 int store_commit(StoreChange *change, store_done done, void *userdata)
 {
+        int r = accompany(change);
+
+        if (r < 0)
+                return r;
         change->done = done;
         change->userdata = userdata;
         return lane_submit(change->store->lane, change_work, change_on_done, change);

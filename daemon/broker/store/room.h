@@ -9,6 +9,9 @@ struct Store {
         Lane *lane;
         Database *database;
         int lock_fd;
+        const char *companion_key;
+        store_companion companion; /* NULL: none */
+        void *companion_userdata;
         char problem[512]; /* the loop's; "": the last transaction was stored */
 };
 

@@ -59,6 +59,13 @@ int store_change_put_note(StoreChange *change, const char *key, const char *valu
 DEFINE_CLEANUP(StoreChange, store_change_free)
 
 /*
+ * A note that goes with each change of a certificate or backend, in its transaction: asked for when that is committed.
+ * False: there is none now.
+ */
+typedef bool (*store_companion)(void *userdata, char *value, size_t n);
+void store_accompany(Store *store, const char *key, store_companion companion, void *userdata);
+
+/*
  * failure->status 0: committed. Takes the change in every case, unless it returns < 0 (queue full,
  * memory).
  */
