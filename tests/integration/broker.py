@@ -171,6 +171,7 @@ class Broker:
         # not what comes to be on the way to the broker's state.
         self.faults = self.folder / "faults"
         self.faults.mkdir()
+        self.calls = self.faults / "calls"  # of p11fault's functions, in their order
         self.softhsm_conf = self.folder / "softhsm2.conf"
         self.softhsm_conf.write_text(
             f"directories.tokendir = {self.tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
@@ -188,6 +189,12 @@ class Broker:
         if not path.exists():
             shutil.copy(BUILD / f"tests/integration/{name}.so", path)
         return f'"{path}"'
+
+    def fault_rules(self, text):
+        """What p11fault does wrong from here on, in the words of p11fault.c; for the first time before the start."""
+        rules = self.faults / "rules"
+        rules.write_text(text)
+        self.extra_environment.update(P11FAULT_MODULE=SOFTHSM, P11FAULT_RULES=str(rules), P11FAULT_LOG=str(self.calls))
 
     def secret(self, name, text):
         """A file in etc/ that nobody else can read; its path."""
@@ -256,18 +263,18 @@ class Broker:
                         "--so-pin", "12345678"], check=True, env=self.environment(),
                        stdout=subprocess.DEVNULL)
 
-    def pkcs11_tool(self, *arguments, pin=PIN, token="test", check=True):
+    def pkcs11_tool(self, *arguments, pin=PIN, token="test", check=True, stderr=subprocess.STDOUT):
         """pkcs11-tool on the token, as a judge that knows nothing of the broker; its output."""
         command = ["pkcs11-tool", "--module", SOFTHSM, "--token-label", token, "--login", "--pin", pin]
         done = subprocess.run(command + list(arguments), env=self.environment(), stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+                              stderr=stderr, text=True, errors="replace", check=False)
         assert not check or done.returncode == 0, done.stdout
         return done.stdout
 
     def token_objects(self, kind=None, token="test"):
         """What is in the token: a list of dicts, of pkcs11-tool's listing."""
         objects = []
-        for line in self.pkcs11_tool("--list-objects", token=token).splitlines():
+        for line in self.pkcs11_tool("--list-objects", token=token, stderr=subprocess.DEVNULL).splitlines():
             if line.startswith(" ") and objects and ":" in line:
                 field, value = [part.strip() for part in line.split(":", 1)]
                 if value != "<empty>":
@@ -464,10 +471,10 @@ class Broker:
         values = dbus.Dictionary({"Url": url, "Certificate": certificate, **settings}, signature="sv")
         return self.manager("CreateBackend", "sa{sv}", name, values)
 
-    def delete_certificate(self, id, **options):
+    def delete_certificate(self, id, connection=None, **options):
         values = dbus.Dictionary({k.replace("_", "-"): dbus.Boolean(v) for k, v in options.items()},
                                  signature="sv")
-        return self.certificate(id, "Delete", "a{sv}", values)
+        return self.certificate(id, "Delete", "a{sv}", values, connection=connection)
 
     def list_ids(self):
         return [str(row["Id"]) for row in self.manager("ListCertificates", "su", "", dbus.UInt32(1000))]

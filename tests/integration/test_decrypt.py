@@ -8,7 +8,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import ME, SOFTHSM, Failure, wait_until
+from broker import ME, Failure, wait_until
 from cryptography.hazmat.primitives.asymmetric import padding
 
 ALGORITHMS = ("rsa-oaep-sha1", "rsa-oaep-sha256")
@@ -114,14 +114,10 @@ def test_not_supported(decrypter, refused):
 
 @pytest.fixture
 def faulty(stopped):
-    rules = stopped.faults / "rules"
-    rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()),
                       grants=lifecycle.GRANT_EVERYTHING)
     stopped.start()
-    stopped.rules = rules.write_text
     return stopped
 
 
@@ -129,24 +125,24 @@ def test_tokens_that_have_less(faulty, refused):
     public = faulty.import_new("client", "rsa-2048").public_key()
     sha1, sha256 = (encrypt(public, algorithm, b"message") for algorithm in ALGORITHMS)
     no_oaep, no_raw = "C_GetMechanismInfo type=0x9 rv=0x70\n", "C_GetMechanismInfo type=0x3 rv=0x70\n"
-    faulty.rules(no_raw)
+    faulty.fault_rules(no_raw)
     assert decrypt(faulty, "client", "rsa-oaep-sha1", sha1) == b"message"
     assert "CKM_RSA_X_509" in refused("NotSupported", decrypt, faulty, "client", "rsa-oaep-sha256", sha256)
-    faulty.rules(no_oaep)
+    faulty.fault_rules(no_oaep)
     assert decrypt(faulty, "client", "rsa-oaep-sha1", sha1) == b"message"
     assert decrypt(faulty, "client", "rsa-oaep-sha256", sha256) == b"message"
-    faulty.rules(no_oaep + no_raw)
+    faulty.fault_rules(no_oaep + no_raw)
     refused("NotSupported", decrypt, faulty, "client", "rsa-oaep-sha1", sha1)
 
 
 def test_a_token_that_goes_is_no_wrong_ciphertext(faulty, refused):
     public = faulty.import_new("client", "rsa-2048").public_key()
     ciphertext = encrypt(public, "rsa-oaep-sha1", b"message")
-    faulty.rules("C_Decrypt count=1 rv=0xb3\n")  # CKR_SESSION_HANDLE_INVALID: tried once more
+    faulty.fault_rules("C_Decrypt count=1 rv=0xb3\n")  # CKR_SESSION_HANDLE_INVALID: tried once more
     assert decrypt(faulty, "client", "rsa-oaep-sha1", ciphertext) == b"message"
-    faulty.rules("C_Decrypt rv=0x5\nC_GetTokenInfo rv=0x5\n")  # CKR_GENERAL_ERROR, to everything
+    faulty.fault_rules("C_Decrypt rv=0x5\nC_GetTokenInfo rv=0x5\n")  # CKR_GENERAL_ERROR, to everything
     refused("SourceUnavailable", decrypt, faulty, "client", "rsa-oaep-sha1", ciphertext)
-    faulty.rules("")
+    faulty.fault_rules("")
 
     def works():
         try:

@@ -10,7 +10,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import ME, SANITIZED, SOFTHSM, certificate_path
+from broker import ME, SANITIZED, certificate_path
 from conftest import Signals
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -185,19 +185,16 @@ def test_the_grant_alone(stopped, refused):
 
 
 def test_a_token_that_gives_nothing_away(stopped, refused):
-    rules = stopped.faults / "rules"
-    rules.write_text("C_GetMechanismInfo type=0x210a rv=0x70\n")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
+    stopped.fault_rules("C_GetMechanismInfo type=0x210a rv=0x70\n")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()),
                       grants=lifecycle.GRANT_EVERYTHING)
     broker = stopped.start()
     lifecycle.make(broker, "client", pki.Issuer(), extractable=True)
     before = len(broker.token_objects())
     assert "CKM_AES_KEY_WRAP_PAD" in refused("NotSupported", export, broker, "client", "pem")
-    rules.write_text("C_WrapKey rv=0x6a\n")  # CKR_KEY_UNEXTRACTABLE, whatever CKA_EXTRACTABLE says
+    stopped.fault_rules("C_WrapKey rv=0x6a\n")  # CKR_KEY_UNEXTRACTABLE, whatever CKA_EXTRACTABLE says
     refused("SourceDenied", export, broker, "client", "pem")
-    rules.write_text("C_WrapKey count=1 rv=0xb3\n")  # CKR_SESSION_HANDLE_INVALID: tried once more
+    stopped.fault_rules("C_WrapKey count=1 rv=0xb3\n")  # CKR_SESSION_HANDLE_INVALID: tried once more
     assert export(broker, "client", "pem")
     assert len(broker.token_objects()) == before
 

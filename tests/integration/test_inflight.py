@@ -10,7 +10,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import ME, SOFTHSM, certificate_path
+from broker import ME, certificate_path
 from test_register import encrypted
 from test_reload import CERTIFICATE, DELAY_MSEC, Calls
 
@@ -19,15 +19,12 @@ DIGEST = dbus.ByteArray(bytes(32))
 
 @pytest.fixture
 def slow(stopped):
-    """A broker with a token that takes its time where slow.rules() says so, for many at once."""
-    rules = stopped.faults / "rules"
-    rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
+    """A broker with a token that takes its time where slow.fault_rules() says so, for many at once."""
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module(), sessions="20"),
                       grants=lifecycle.GRANT_EVERYTHING +
                       lifecycle.GRANT_EVERYTHING.replace("everything", "neighbour").replace(f'"{ME}"', '"www-data"'))
     stopped.start()
-    stopped.rules = rules.write_text
     return stopped
 
 
@@ -85,7 +82,7 @@ def test_nothing_goes_out_after_the_end(slow, root):
     lifecycle.generate(slow, "pending")
 
     # Requests and exports of one user are made one after the other: the first waits in the token, the others for it.
-    slow.rules(f"C_Sign delay={DELAY_MSEC} count=8\nC_Decrypt delay={DELAY_MSEC} count=2\n"
+    slow.fault_rules(f"C_Sign delay={DELAY_MSEC} count=8\nC_Decrypt delay={DELAY_MSEC} count=2\n"
                f"C_WrapKey delay={DELAY_MSEC} count=1\n")
     work = Work(slow)
     work.connection = connect_as(slow, "www-data")

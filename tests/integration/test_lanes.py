@@ -8,7 +8,7 @@ import dbus.lowlevel
 import pki
 import pytest
 
-from broker import NAME, PATIENCE, ROOT, SOFTHSM, Failure, certificate_path, memfd, write_all
+from broker import NAME, PATIENCE, ROOT, Failure, certificate_path, memfd, write_all
 from hangfs import READ, hanging_file
 
 MANAGER = "org.certbroker1.Manager"
@@ -44,13 +44,10 @@ class Management:
 
 @pytest.fixture
 def signing(stopped):
-    """A broker on a token whose calls are slow, or never return, as signing.rules() says; its key `orders` signs."""
-    rules = stopped.folder / "rules"
-    rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
+    """A broker on a token whose calls are slow, or never return, as signing.fault_rules() says; its key `orders` signs."""
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()), broker='  request-timeout = "2s";')
     stopped.start()
-    stopped.rules = rules.write_text
     stopped.cert = stopped.import_new("orders")
     check(stopped)
     return stopped
@@ -77,7 +74,7 @@ def test_hostile_bundles(signing):
 def test_key_generation(signing):
     """One user's many keys are made one after the other, in workers that never sign."""
     pids = signing.helper_pids()
-    signing.rules("C_GenerateKeyPair delay=400\n")
+    signing.fault_rules("C_GenerateKeyPair delay=400\n")
     manager = Management(signing)
     for i in range(8):
         manager.send(ROOT, MANAGER, "GenerateKey", "sssa{sv}", f"own-{i}", "hsm", "ec-p256", EMPTY)
@@ -91,7 +88,7 @@ def test_key_generation(signing):
 
 def test_more_than_one_user_may_queue(signing, refused):
     """What waits of one user is bounded, and signatures have places that it never takes."""
-    signing.rules("C_GenerateKeyPair delay=10\n")
+    signing.fault_rules("C_GenerateKeyPair delay=10\n")
     manager = Management(signing)
     for i in range(40):
         manager.send(ROOT, MANAGER, "GenerateKey", "sssa{sv}", f"own-{i}", "hsm", "ec-p256", EMPTY)
@@ -103,7 +100,7 @@ def test_more_than_one_user_may_queue(signing, refused):
 def test_calls_that_never_return(signing, refused):
     """A look-up hangs in the token; the process that signs is not ended for that."""
     pids = signing.helper_pids()
-    signing.rules("C_FindObjectsInit hang\n")
+    signing.fault_rules("C_FindObjectsInit hang\n")
     refused("TimedOut", signing.certificate, "orders", "Refresh")
     time.sleep(2)
     check(signing, 5)

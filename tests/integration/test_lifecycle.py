@@ -11,7 +11,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import SOFTHSM, Failure, backend_path, certificate_path, memfd, wait_until
+from broker import Failure, backend_path, certificate_path, memfd, wait_until
 from cryptography import x509
 from lifecycle import certify, generate, generations, install, issue, make, request, retire, set_current, signs
 
@@ -99,14 +99,10 @@ def test_generate_refusals(broker, refused):
 
 @pytest.fixture
 def faulty(stopped):
-    """A broker whose token fails as faulty.rules() says."""
-    rules = stopped.faults / "rules"
-    rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
+    """A broker whose token fails as faulty.fault_rules() says."""
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start()
-    stopped.rules = rules.write_text
     return stopped
 
 
@@ -114,7 +110,7 @@ def test_generate_without_mechanism(faulty, refused):
     lacking = {"rsa-2048": (0x0, "CKM_RSA_PKCS_KEY_PAIR_GEN"), "ec-p384": (0x1040, "CKM_EC_KEY_PAIR_GEN"),
                "ed25519": (0x1055, "CKM_EC_EDWARDS_KEY_PAIR_GEN")}
     for key_type, (number, name) in lacking.items():
-        faulty.rules(f"C_GetMechanismInfo type={number:#x} rv=0x70\n")
+        faulty.fault_rules(f"C_GetMechanismInfo type={number:#x} rv=0x70\n")
         message = refused("NotSupported", generate, faulty, "client", key_type)
         assert name in message and key_type in message
     assert faulty.token_objects() == []
@@ -122,24 +118,24 @@ def test_generate_without_mechanism(faulty, refused):
 
 
 def test_generate_leaves_nothing_behind(faulty, refused):
-    faulty.rules("C_GenerateKeyPair rv=0x70\n")  # CKR_MECHANISM_INVALID, in spite of what it says that it has
+    faulty.fault_rules("C_GenerateKeyPair rv=0x70\n")  # CKR_MECHANISM_INVALID, in spite of what it says that it has
     assert "CKM_EC_KEY_PAIR_GEN" in refused("NotSupported", generate, faulty, "client")
-    faulty.rules("C_Sign flipbit\n")  # the trial
+    faulty.fault_rules("C_Sign flipbit\n")  # the trial
     refused("SourceUnavailable", generate, faulty, "client")
-    faulty.rules("C_Sign rv=0x30\n")  # CKR_DEVICE_ERROR
+    faulty.fault_rules("C_Sign rv=0x30\n")  # CKR_DEVICE_ERROR
     refused("SourceUnavailable", generate, faulty, "client")
-    faulty.rules("")
+    faulty.fault_rules("")
     wait_until(lambda: faulty.source_properties()["State"] == "ready", "the token serves again")
     assert faulty.token_objects() == []
     assert faulty.list_ids() == []
-    faulty.rules("C_SignInit count=1 rv=0xb3\n")  # CKR_SESSION_HANDLE_INVALID: tried once more
+    faulty.fault_rules("C_SignInit count=1 rv=0xb3\n")  # CKR_SESSION_HANDLE_INVALID: tried once more
     generate(faulty, "client")
     assert len(faulty.token_objects()) == 2
 
 
 def test_a_second_try_leaves_nothing_of_the_first(faulty):
     """A token that refuses a curve's parameters in one form, and has made halves of a key by then."""
-    faulty.rules("C_GenerateKeyPair count=1 late rv=0x13\n")  # CKR_ATTRIBUTE_VALUE_INVALID
+    faulty.fault_rules("C_GenerateKeyPair count=1 late rv=0x13\n")  # CKR_ATTRIBUTE_VALUE_INVALID
     generate(faulty, "client", "ed25519")
     assert len(faulty.token_objects()) == 2
 

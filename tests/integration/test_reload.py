@@ -14,7 +14,7 @@ import lifecycle
 import pki
 import pytest
 
-from broker import ERROR, ME, NAME, PATIENCE, ROOT, SOFTHSM, backend_path, certificate_path, source_path, wait_until
+from broker import ERROR, ME, NAME, PATIENCE, ROOT, backend_path, certificate_path, source_path, wait_until
 from conftest import Signals
 from gi.repository import GLib
 from test_register import encrypted
@@ -28,14 +28,11 @@ NO_OPTIONS = dbus.Dictionary({}, signature="sv")
 
 @pytest.fixture
 def slow(stopped):
-    """A broker whose token takes its time where slow.rules() says so; the certificate `client` of two generations."""
-    rules = stopped.faults / "rules"
-    rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
+    """A broker whose token takes its time where slow.fault_rules() says so; the certificate `client` of two generations."""
+    stopped.fault_rules("")
     stopped.sources = stopped.source(module=stopped.fault_module(), sessions="8")
     stopped.configure(sources=stopped.sources, grants=ALL, broker='request-timeout = "60s";')
     stopped.start()
-    stopped.rules = rules.write_text
     for n in range(2):
         cert = pki.certificate(pki.key("rsa-2048"), "client.example", serial=100 + n)
         stopped.import_bundle("client", pki.p12(pki.key("rsa-2048"), cert), b"secret", extractable=True, replace=n > 0)
@@ -118,14 +115,14 @@ CREATING = {"GenerateKey", "ImportCertificate", "CreateBackend"}
 def test_what_waits_for_a_turn(slow, grants, error):
     """None of it is done; nor is what had begun published, and the key that was made for it goes again."""
     before = what_is_there(slow)
-    slow.rules(f"C_GenerateKeyPair delay={DELAY_MSEC}\n")
+    slow.fault_rules(f"C_GenerateKeyPair delay={DELAY_MSEC}\n")
     calls = Calls(slow)
     send_changes(slow, calls)
     reload(slow, grants)
     answers = calls.end()
     assert answers == {name: "AccessDenied" if name in CREATING else error for name in answers}
     assert len(answers) == 11
-    slow.rules("")
+    slow.fault_rules("")
     reload(slow, ALL)
     assert what_is_there(slow) == before
     refusals = [line for line in (slow.state / "audit.jsonl").read_text().splitlines() if '"Retire"' in line]
@@ -134,7 +131,7 @@ def test_what_waits_for_a_turn(slow, grants, error):
 
 def test_what_waits_for_a_turn_and_may(slow):
     """A reload alone changes nothing: whoever still may gets it."""
-    slow.rules(f"C_GenerateKeyPair delay={DELAY_MSEC}\n")
+    slow.fault_rules(f"C_GenerateKeyPair delay={DELAY_MSEC}\n")
     calls = Calls(slow)
     calls.send(ROOT, MANAGER, "GenerateKey", "sssa{sv}", "client", "hsm", "ec-p256", lifecycle.options({"replace": True}))
     calls.send(certificate_path("client"), CERTIFICATE, "Retire", "t", dbus.UInt64(1))
@@ -147,14 +144,14 @@ def test_what_waits_for_a_turn_and_may(slow):
 def test_who_asked_has_gone(slow):
     """Then nobody can be asked about: what waits is not done under other grants than it was asked under."""
     before = what_is_there(slow)
-    slow.rules(f"C_GenerateKeyPair delay={DELAY_MSEC}\n")
+    slow.fault_rules(f"C_GenerateKeyPair delay={DELAY_MSEC}\n")
     calls = Calls(slow)
     send_changes(slow, calls)
     calls.connection.close()
     reload(slow, READ)
     wait_until(lambda: (slow.state / "audit.jsonl").read_text().count('"result":"AccessDenied"') >= 11, "all refused",
                DELAY_MSEC / 1000 + 10)
-    slow.rules("")
+    slow.fault_rules("")
     reload(slow, ALL)
     assert what_is_there(slow) == before
 
@@ -164,7 +161,7 @@ def test_what_a_source_gives_too_late(slow, grants, error):
     client = certificate_path("client")
     before = what_is_there(slow)
     ciphertext = encrypted(slow.public)
-    slow.rules("".join(f"{name} delay={DELAY_MSEC} count=3\n" for name in ("C_Sign", "C_Decrypt", "C_WrapKey")) +
+    slow.fault_rules("".join(f"{name} delay={DELAY_MSEC} count=3\n" for name in ("C_Sign", "C_Decrypt", "C_WrapKey")) +
                f"C_CreateObject delay={DELAY_MSEC} count=1\n")
     calls = Calls(slow)
     calls.send(client, CERTIFICATE, "Sign", "tsay", dbus.UInt64(0), "rsa-pss-sha256", dbus.ByteArray(bytes(32)))
@@ -182,7 +179,7 @@ def test_what_a_source_gives_too_late(slow, grants, error):
     answers = calls.end()
     assert answers == {name: "AccessDenied" if name in CREATING else error for name in answers}
     assert len(answers) == 6
-    slow.rules("")
+    slow.fault_rules("")
     reload(slow, ALL)
     assert what_is_there(slow) == before
 

@@ -8,7 +8,7 @@ import dbus
 import pki
 import pytest
 
-from broker import SOFTHSM, Failure
+from broker import Failure
 from cryptography.exceptions import InvalidSignature
 
 
@@ -196,16 +196,14 @@ def test_more_than_the_limit_in_flight(stopped):
 
 def test_a_wrong_signature_is_held_back(stopped, refused):
     """A token that makes a mistake in one RSA signature gives the key away with it: it does not leave the broker."""
-    rules = stopped.faults / "rules"
-    rules.write_text("")
-    stopped.extra_environment.update({"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": rules})
+    stopped.fault_rules("")
     sources = stopped.source(module=stopped.fault_module())
     stopped.configure(sources=sources)
     stopped.start()
     certs = {key_type: stopped.import_new(key_type, key_type) for key_type in ("rsa-2048", "ec-p256")}
     of_rsa, of_ec = ([a for a in pki.algorithms_of(key_type) if "sha256" in a] for key_type in certs)
 
-    rules.write_text("C_Sign flipbit\n")
+    stopped.fault_rules("C_Sign flipbit\n")
     for algorithm in of_rsa:
         message = refused("Failed", stopped.sign, "rsa-2048", algorithm, pki.digest(algorithm, b"m"))
         assert "public key" in message
@@ -213,7 +211,7 @@ def test_a_wrong_signature_is_held_back(stopped, refused):
     stopped.configure(sources=sources, broker='  verify-signatures = "always";')
     stopped.manager("Reload")
     refused("Failed", stopped.sign, "ec-p256", of_ec[0], bytes(32))
-    rules.write_text("")
+    stopped.fault_rules("")
     for key_type, algorithm in (("rsa-2048", of_rsa[0]), ("ec-p256", of_ec[0])):
         signature = stopped.sign(key_type, algorithm, pki.digest(algorithm, b"m"))
         pki.verify(certs[key_type].public_key(), algorithm, signature, b"m")

@@ -10,7 +10,7 @@ import dbus
 import pki
 import pytest
 
-from broker import NAME, Failure, PIN, SOFTHSM, memfd, source_path, wait_until
+from broker import NAME, Failure, PIN, memfd, source_path, wait_until
 
 
 def unlock(broker, pin, name="hsm"):
@@ -101,7 +101,7 @@ def test_module_of_p11_kit_that_others_may_write(stopped, root):
     (folder / "x.module").write_text(f"module: {stopped.fault_module().strip(chr(34))}\n")
     module = stopped.folder / "p11fault.so"
     module.chmod(0o666)
-    stopped.extra_environment["P11FAULT_MODULE"] = SOFTHSM
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=None))
     stopped.daemon = stopped.spawn(command=[
         "unshare", "--mount", "sh", "-c", f'mount --bind {folder} /usr/share/p11-kit/modules && exec "$@"', "sh"])
@@ -136,12 +136,11 @@ def test_empty_pin_file(stopped, refused):
 
 def test_new_pin_file_is_read_by_a_reload(stopped):
     """By that alone, and only if it holds another PIN."""
-    log = stopped.faults / "calls"
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_LOG": str(log)}
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
 
     def calls(name):
-        return sum(line.startswith(f"{name} ") for line in log.read_text().splitlines())
+        return sum(line.startswith(f"{name} ") for line in stopped.calls.read_text().splitlines())
 
     stopped.pin_file.write_text("9999")
     stopped.start(ready=None)
@@ -477,14 +476,12 @@ def test_module_that_cannot_be_loaded(stopped, refused):
 @pytest.mark.parametrize("code", ["0xe2", "0x31", "0x6"])
 def test_token_that_takes_nothing(stopped, code):
     """Full, or read-only; SoftHSM says 0x6: nothing is half made, and what is there signs."""
-    rules = stopped.faults / "rules"
-    rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules)}
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start()
     stopped.import_new("client")
     objects = stopped.token_objects()
-    rules.write_text(f"C_CreateObject rv={code}\n")
+    stopped.fault_rules(f"C_CreateObject rv={code}\n")
     for _ in range(4):
         with pytest.raises(Failure) as caught:
             stopped.import_new("second")
@@ -493,16 +490,13 @@ def test_token_that_takes_nothing(stopped, code):
     assert signs(stopped)
     assert stopped.source_properties("hsm")["State"] == "ready"
     assert stopped.list_ids() == ["client"] and stopped.token_objects() == objects
-    rules.write_text("")
+    stopped.fault_rules("")
     stopped.import_new("second")
 
 
 def test_requests_wait_for_a_token_that_starts(stopped):
     """What comes just after READY=1 is done when the token is there; what is known without it is stale until then."""
-    rules = stopped.faults / "rules"
-    rules.write_text("C_Initialize delay=1500\n")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
+    stopped.fault_rules("C_Initialize delay=1500\n")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start(ready=None)
     assert stopped.source_properties("hsm")["State"] == "starting"
@@ -518,13 +512,10 @@ def test_requests_wait_for_a_token_that_starts(stopped):
 
 def test_broker_killed_while_its_source_logs_in(stopped):
     """The source's process ends with it; the next one logs in by itself."""
-    rules = stopped.faults / "rules"
-    rules.write_text("C_Login count=1 delay=3000\n")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(stopped.faults / "calls")}
+    stopped.fault_rules("C_Login count=1 delay=3000\n")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start(ready=None)
     wait_until(lambda: any(stopped.folder.rglob("source-hsm/pin-refused")), "the try is written down")
     stopped.kill()
-    rules.write_text("")
+    stopped.fault_rules("")
     stopped.start()

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from broker import SOFTHSM, Failure, wait_until
+from broker import Failure, wait_until
 from test_expiry import jumping  # noqa: F401: a fixture
 from test_metrics import value
 from test_register import register
@@ -19,12 +19,9 @@ ALGORITHM = "rsa-pss-sha256"
 @pytest.fixture
 def faulty(stopped):
     """A token of ours; break_it() has it flip a bit of each signature, mend_it() has it sign well."""
-    rules = stopped.faults / "rules"
-    rules.write_text("")
-    stopped.extra_environment |= {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                  "P11FAULT_LOG": str(stopped.faults / "calls")}
-    stopped.break_it = lambda: rules.write_text("C_Sign flipbit\n")
-    stopped.mend_it = lambda: rules.write_text("")
+    stopped.fault_rules("")
+    stopped.break_it = lambda: stopped.fault_rules("C_Sign flipbit\n")
+    stopped.mend_it = lambda: stopped.fault_rules("")
 
     def start(verify="rsa", key_type="rsa-2048"):
         stopped.configure(broker=f'  verify-signatures = "{verify}";', sources=stopped.source(module=stopped.fault_module()))
