@@ -107,7 +107,7 @@ def test_a_module_that_is_initialised_anew_meanwhile(owned):
     time.sleep(10.5)  # a source that has served for ten seconds is opened again at once
     owned.calls.write_text("")
     # when two objects are made, the log-in is lost; and the token, when that is done again
-    owned.rules("C_CreateObject after=2 count=1 rv=0x101\nC_Login count=1 rv=0x32\n")
+    owned.fault_rules("C_CreateObject after=2 count=1 rv=0x101\nC_Login count=1 rv=0x32\n")
     owned.import_bundle(LABEL, bundle(1, pki.Issuer()), b"secret")
     calls = owned.calls.read_text()
     assert calls.count("C_Finalize") == 1 and "C_DestroyObject 0x82" not in calls, calls

@@ -2,6 +2,7 @@
 """kill -9 in the midst of an import or a generation: what was begun on the token does not stay there."""
 
 import concurrent.futures
+import json
 import os
 import random
 import signal
@@ -12,20 +13,14 @@ import dbus
 import pki
 import pytest
 
-from broker import NAME, SOFTHSM, Failure, certificate_path, wait_until
-from lifecycle import generate
+from broker import NAME, Failure, certificate_path, wait_until
+from lifecycle import generate, generations, install, issue, request
 
 
 def start_faulty(stopped):
-    """Its token fails as .rules() says, and .calls is the log of its module's calls."""
-    rules = stopped.faults / "rules"
-    calls = stopped.faults / "calls"
-    rules.write_text("")
-    stopped.extra_environment = {"P11FAULT_MODULE": SOFTHSM, "P11FAULT_RULES": str(rules),
-                                 "P11FAULT_LOG": str(calls)}
+    """Its token fails as .fault_rules() says, and .calls is the log of its module's calls."""
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
-    stopped.rules = rules.write_text
-    stopped.calls = calls
     stopped.start()
 
 
@@ -52,7 +47,11 @@ def without_certificate(broker):
 
 def notes(broker):
     with sqlite3.connect(f"file:{broker.state}/certbroker.sqlite?mode=ro", uri=True) as store:
-        return [key for (key,) in store.execute("SELECT key FROM note WHERE key LIKE 'making/%'")]
+        return [key for (key,) in store.execute("SELECT key FROM note WHERE key LIKE 'making/%' OR key LIKE 'ending/%'")]
+
+
+def records_of(broker):
+    return [json.loads(line) for line in (broker.state / "audit.jsonl").read_bytes().splitlines()]
 
 
 def settled(broker):
@@ -70,14 +69,14 @@ def outcome(work, *arguments, **how):
 def interrupted(broker, rule, work, kill):
     """Starts work, whose call of the module hangs by the rule; kill() when it does."""
     broker.calls.write_text("")
-    broker.rules(rule)
+    broker.fault_rules(rule)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(outcome, work, connection=broker.connect())
         wait_until(lambda: "0xdead" in broker.calls.read_text(), "the token hangs")
         assert len(without_certificate(broker)) > 0, "nothing was begun"
         assert len(notes(broker)) == 1
         kill()
-        broker.rules("")
+        broker.fault_rules("")
         return answer.result()
 
 
@@ -123,6 +122,104 @@ def test_killed_broker(faulty, moment):
     assert notes(faulty) == []
 
 
+def bring_two_generations(broker, id):
+    """Eight objects: two keys, their public halves or not, their leaves and issuers."""
+    ca = pki.Issuer()
+    broker.import_new(id, issuer=ca)
+    broker.import_new(id, "ec-p384", issuer=ca, replace=True)
+
+
+@pytest.mark.parametrize("who", ["broker", "source"])
+def test_killed_in_a_deletion(faulty, who):
+    """Once some of a certificate's objects are destroyed the others and the certificate follow, by themselves."""
+    for n in (0, 2, 3, 5):
+        id = f"client-{n}"
+        bring_two_generations(faulty, id)
+        faulty.calls.write_text("")
+        faulty.fault_rules(f"C_DestroyObject after={n} hang\n")
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(outcome, faulty.delete_certificate, id, destroy_key=True, connection=faulty.connect())
+            wait_until(lambda: "0xdead" in faulty.calls.read_text(), "the token hangs")
+            faulty.kill() if who == "broker" else kill_helper(faulty)
+            faulty.fault_rules("")
+            assert answer.result() not in ("ok", None)
+        if who == "broker":
+            faulty.start()
+        wait_until(lambda: is_back(faulty), "the source is back", 30)
+        wait_until(lambda: faulty.list_ids() == ["kept"], f"{id} is deleted")
+        assert settled(faulty)
+    deleted = [r["object"] for r in records_of(faulty) if (r["event"], r["result"]) == ("Delete", "ok")]
+    assert deleted == [certificate_path(f"client-{n}") for n in (0, 2, 3, 5)]
+
+
+def test_a_deletion_that_is_refused_changes_nothing(faulty, refused):
+    """Also after a restart: what was begun, and where nothing was destroyed, is not done later."""
+    bring_two_generations(faulty, "client")
+    objects = len(faulty.token_objects())
+    faulty.fault_rules("C_DestroyObject rv=0x1b\n")
+    refused("SourceDenied", faulty.delete_certificate, "client", destroy_key=True)
+    faulty.fault_rules("")
+    faulty.restart()
+    assert faulty.list_ids() == ["client", "kept"] and len(faulty.token_objects()) == objects
+    assert notes(faulty) == []
+    faulty.delete_certificate("client", destroy_key=True)
+
+
+def test_a_deletion_that_was_cut_off_and_then_done_otherwise(stopped):
+    """What is made under the id later is not what was to be deleted."""
+    start_faulty(stopped)
+    bring_two_generations(stopped, "client")
+    stopped.calls.write_text("")
+    stopped.fault_rules("C_DestroyObject after=2 hang\n")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(outcome, stopped.delete_certificate, "client", destroy_key=True,
+                             connection=stopped.connect())
+        wait_until(lambda: "0xdead" in stopped.calls.read_text(), "the token hangs")
+        stopped.fault_rules("C_Initialize rv=0x30\n")
+        kill_helper(stopped)
+        assert answer.result() == "SourceUnavailable"
+    assert len(notes(stopped)) == 1
+    stopped.delete_certificate("client")
+    assert notes(stopped) == [] and stopped.list_ids() == []
+    stopped.fault_rules("")
+    wait_until(lambda: is_back(stopped), "the source is back", 30)
+    stopped.import_new("client")
+    stopped.restart()
+    assert stopped.list_ids() == ["client"] and stopped.sign("client", "ecdsa-sha256", bytes(32))
+
+
+INSTALLING = {1: ("C_CreateObject after=1 hang\n", "0xdead"), 2: ("C_CreateObject delay=300\n", "C_CreateObject 0x0")}
+
+
+@pytest.mark.parametrize("n", INSTALLING)
+def test_killed_in_an_installation(faulty, n):
+    """Its issuer comes first, its leaf is the second object: with that the pending generation has it, and nothing else does."""
+    ca = pki.Issuer()
+    generate(faulty, "client")
+    leaf = issue(request(faulty, "client"), ca)
+    rule, moment = INSTALLING[n]
+    faulty.calls.write_text("")
+    faulty.fault_rules(rule)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(outcome, install, faulty, "client", pki.pem(leaf, ca.certificate),
+                             connection=faulty.connect())
+        wait_until(lambda: moment in faulty.calls.read_text(), "it is being installed")
+        faulty.daemon.send_signal(signal.SIGSTOP)
+        wait_until(lambda: faulty.calls.read_text().count("C_CreateObject 0x0") == n, f"{n} objects are made")
+        faulty.kill()
+        faulty.fault_rules("")
+        assert answer.result() not in ("ok", None)
+    faulty.start()
+    if n == 2:
+        wait_until(lambda: faulty.certificate_properties("client")["State"] == "active", "the leaf is found")
+        assert faulty.chain("client") == [pki.der(leaf), pki.der(ca.certificate)]
+        assert generations(faulty, "client") == [(1, pki.thumbprint(leaf, "sha256"), 0)]
+        return
+    assert generations(faulty, "client") == [(1, "", 0)]
+    install(faulty, "client", pki.pem(leaf, ca.certificate))
+    assert len([o for o in faulty.token_objects("Certificate") if o["label"] == "client"]) == 2
+
+
 def test_what_a_certificate_uses_is_never_taken_back(faulty):
     """Whatever the store says was begun."""
     key_uri = str(faulty.certificate_properties("kept")["KeyUri"]).lower()
@@ -139,9 +236,9 @@ def test_what_a_certificate_uses_is_never_taken_back(faulty):
 def test_a_refused_import_leaves_no_intent(faulty, refused):
     refused("BadBundle", faulty.import_bundle, "client", b"no bundle")
     refused("AlreadyExists", faulty.import_new, "kept")
-    faulty.rules("C_CreateObject after=1 rv=0x30\n")
+    faulty.fault_rules("C_CreateObject after=1 rv=0x30\n")
     refused("SourceUnavailable", faulty.import_new, "client")
-    faulty.rules("")
+    faulty.fault_rules("")
     faulty.wait_source("hsm", "ready")
     faulty.restart()
     assert settled(faulty)
@@ -152,13 +249,13 @@ def test_tried_again_while_the_source_serves(faulty, refused, rv, answer):
     """Refused at once, or left open, for the source may still have been at it."""
     pids = faulty.helper_pids()
     faulty.calls.write_text("")
-    faulty.rules(f"C_Sign rv={rv}\nC_DestroyObject rv=0x1b\n")
+    faulty.fault_rules(f"C_Sign rv={rv}\nC_DestroyObject rv=0x1b\n")
     refused(answer, faulty.import_new, "client")
     if answer == "SourceDenied":
         wait_until(lambda: faulty.calls.read_text().count("C_DestroyObject") >= 2, "it was to be taken back")
     assert len(without_certificate(faulty)) > 0
     assert len(notes(faulty)) == 1
-    faulty.rules("")
+    faulty.fault_rules("")
     wait_until(lambda: not notes(faulty), "it is tried again", 60)
     assert without_certificate(faulty) == []
     assert faulty.helper_pids() == pids
@@ -219,7 +316,7 @@ def test_a_busy_source_is_asked_for_every_certificate(faulty):
     def refreshed():
         return [int(row["LastRefresh"]) >= again for row in faulty.manager("ListCertificates", "su", "", 100)]
 
-    faulty.rules("C_SignInit delay=200\nC_FindObjectsInit delay=50\n")
+    faulty.fault_rules("C_SignInit delay=200\nC_FindObjectsInit delay=50\n")
     kill_helper(faulty)
     wait_until(lambda: any(refreshed()), "the look-ups have begun", 30)
     connection = faulty.connect(mainloop=dbus.mainloop.glib.DBusGMainLoop())
@@ -240,5 +337,5 @@ def test_a_busy_source_is_asked_for_every_certificate(faulty):
     while len(answers) < 1000 or time.monotonic() < flooding:
         context.iteration(True)
     assert "TimedOut" in answers
-    faulty.rules("")
+    faulty.fault_rules("")
     wait_until(lambda: all(refreshed()), "all have been looked up", 30)

@@ -178,6 +178,11 @@ static void on_suspected(void *userdata, const char *id, uint64_t generation, Al
         record_own(userdata, "KeySuspected", OBJECT_CERTIFICATE, id, &asked);
 }
 
+static void on_deletion_ended(void *userdata, const char *id)
+{
+        record_own(userdata, "Delete", OBJECT_CERTIFICATE, id, &(Asked){ 0 });
+}
+
 static int on_may_go_on(void *userdata, void *caller, Failure *failure)
 {
         (void)userdata;
@@ -230,6 +235,7 @@ const ManageEvents changes_of_manage = {
         .rotated = on_rotated,
         .exception_ended = on_exception_ended,
         .suspected = on_suspected,
+        .deletion_ended = on_deletion_ended,
         .expiry_warning = on_expiry_warning,
         .may_go_on = on_may_go_on,
         .may_manage = on_may_manage,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Enabling, disabling and deleting a certificate. One that a backend uses is never deleted; a key is destroyed
- * before its certificate is forgotten, so that a failure leaves a certificate that says where its key is.
+ * before its certificate is forgotten, so that a failure leaves a certificate that says where its key is, and one that
+ * came too late to leave it whole is made good for (ending.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -99,8 +100,21 @@ static bool is_free(Job *job)
 
 static void forget(Job *job)
 {
+        char note[ENDING_NOTE];
+
         if (is_free(job)) /* a source may have taken its time */
-                change_remove_certificate(job->manage, job->id, job_on_done, job);
+                change_remove_certificate(job->manage, job->id, ending_note(job, note), job_on_done,
+                                          job);
+}
+
+/* Of its keys some may be gone: then it will be. */
+static void give_up(Job *job, const Failure *failure)
+{
+        if (ending_goes_on(job, failure->status))
+                job_fail(job, failure->status, "%.400s; certificate '%s' is deleted when it can be",
+                         failure->text, job->id);
+        else
+                job_finish(job, failure);
 }
 
 static void destroy_next(Job *job);
@@ -110,7 +124,7 @@ static void on_destroyed(void *userdata, WireReply *reply)
         Job *job = userdata;
 
         if (reply->failure.status != 0 && reply->failure.status != CB_NOT_FOUND)
-                job_finish(job, &reply->failure);
+                give_up(job, &reply->failure);
         else
                 destroy_next(job);
 }
@@ -126,10 +140,13 @@ static bool is_destroyed_before(const Certificate *certificate, size_t index)
         return false;
 }
 
-/* Of a key that was not made under this id, the source's own may think that it is theirs. */
+/*
+ * Of a key that was not made under this id, the source's own may think that it is theirs. Whoever comes to one of them after
+ * the first was destroyed is refused by our claim: he is no reason to leave the others.
+ */
 static int may_destroy(Job *job, const Certificate *certificate, Failure *failure)
 {
-        if (holding_is_shared(job->manage, certificate))
+        if (!job->asked && holding_is_shared(job->manage, certificate))
                 return fail(failure, CB_IN_USE,
                             "the key of certificate '%s' is registered under other ids, too; "
                             "delete it without destroy-key, or delete these first",
@@ -161,7 +178,9 @@ static int submit_destroy(Job *job, const Certificate *certificate,
         request.name = job->id;
         request.key_uri = generation->key_uri;
         request.certificates = holding_certificates(job->manage, certificate, generation);
-        return source_submit(source, &request, on_destroyed, job, failure);
+        r = source_submit(source, &request, on_destroyed, job, failure);
+        job->asked = job->asked || r == 0;
+        return r;
 }
 
 static void destroy_next(Job *job)
@@ -181,18 +200,26 @@ static void destroy_next(Job *job)
         if (i >= certificate->n_generations)
                 forget(job);
         else if (submit_destroy(job, certificate, certificate->generations[i], &failure) != 0)
-                job_finish(job, &failure);
+                give_up(job, &failure);
 }
 
 /* Nobody else comes to any of its keys from here on. */
-static void begin_to_destroy(Job *job)
+static bool claim_keys(Job *job)
 {
         if (claim_set(&job->claim, job->manage, job->id, NULL, NULL) < 0) {
                 job_fail(job, -ENOMEM, "no memory to delete certificate '%s'", job->id);
-                return;
+                return false;
         }
         job->claim.destroys = true;
-        destroy_next(job);
+        return true;
+}
+
+void delete_keys(void *userdata)
+{
+        Job *job = userdata;
+
+        if (is_free(job) && claim_keys(job))
+                destroy_next(job);
 }
 
 static void run_delete(void *userdata)
@@ -203,10 +230,12 @@ static void run_delete(void *userdata)
         if (!certificate || !is_free(job))
                 return;
 
-        if (job->destroy_key)
-                begin_to_destroy(job);
-        else
-                change_remove_certificate(job->manage, job->id, job_on_done, job);
+        if (job->destroy_key && claim_keys(job)) {
+                ending_begin(job, certificate, delete_keys);
+        } else if (!job->destroy_key) {
+                ending_take(job);
+                forget(job);
+        }
 }
 
 void manage_delete_certificate(Manage *manage, const char *id, bool destroy_key, manage_done done,

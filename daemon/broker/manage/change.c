@@ -277,8 +277,8 @@ void change_backend(Manage *manage, Backend *next, manage_done done, void *userd
         start(change);
 }
 
-static void change_remove(Manage *manage, const char *id, bool is_backend, manage_done done,
-                          void *userdata)
+static void change_remove(Manage *manage, const char *id, bool is_backend, const char *forgets,
+                          manage_done done, void *userdata)
 {
         Change *change = change_new(manage, done, userdata);
         char **place;
@@ -287,19 +287,20 @@ static void change_remove(Manage *manage, const char *id, bool is_backend, manag
                 return;
 
         place = is_backend ? &change->removed_backend : &change->removed_certificate;
-        if (string_set(place, id) == 0) {
+        if (string_set(place, id) == 0 && string_set(&change->forgotten_note, forgets) == 0) {
                 start(change);
                 return;
         }
         give_up(change, -ENOMEM);
 }
 
-void change_remove_certificate(Manage *manage, const char *id, manage_done done, void *userdata)
+void change_remove_certificate(Manage *manage, const char *id, const char *forgets, manage_done done,
+                               void *userdata)
 {
-        change_remove(manage, id, false, done, userdata);
+        change_remove(manage, id, false, forgets, done, userdata);
 }
 
 void change_remove_backend(Manage *manage, const char *name, manage_done done, void *userdata)
 {
-        change_remove(manage, name, true, done, userdata);
+        change_remove(manage, name, true, NULL, done, userdata);
 }

@@ -294,7 +294,7 @@ bool intent_is_stored(const Manage *manage, const char *note)
 }
 
 /* The source may still be at it: what it makes is taken back later, or when it serves again. */
-static bool is_open(int status)
+bool intent_is_open(int status)
 {
         return status == CB_TIMED_OUT || status == CB_SOURCE_UNAVAILABLE ||
                status == CB_SOURCE_LOCKED;
@@ -311,7 +311,7 @@ void intent_end(Job *job, const Failure *failure)
                 intent_remove(intent);
         else if (!job->asked)
                 forget(intent);
-        else if (is_open(failure->status))
+        else if (intent_is_open(failure->status))
                 wait_a_little(intent);
         else
                 take_back(intent);

@@ -85,6 +85,7 @@ void job_finish(Job *job, const Failure *failure)
 
         job->done(job->userdata, &named);
         intent_end(job, failure);
+        ending_end(job, failure);
         ticket_return(&job->ticket);
         job_free(job);
 }

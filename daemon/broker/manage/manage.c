@@ -52,6 +52,7 @@ Manage *manage_free(Manage *manage)
         notice_deinit(&manage->states);
         sweep_deinit(&manage->sweeps);
         intents_deinit(&manage->intents);
+        endings_deinit(&manage->endings);
         refreshing_deinit(&manage->refreshing);
         served_deinit(&manage->served);
         notice_deinit(&manage->warned);
@@ -183,6 +184,8 @@ static int on_note(void *userdata, const char *key, const char *value)
 
         if (r == 0)
                 r = served_read_note(loading->manage, key, value);
+        if (r == 0)
+                r = ending_read_note(loading->manage, key, value);
         return r == 0 ? intent_read_note(loading->manage, key, value) : r;
 }
 

@@ -31,6 +31,8 @@ typedef struct ManageEvents {
         void (*rotated)(void *userdata, const char *id, uint64_t generation);
         /* A signature of this key was wrong, for the first time since it was right: nobody gets the key from here on. */
         void (*suspected)(void *userdata, const char *id, uint64_t generation, Algorithm algorithm);
+        /* A certificate is deleted, as somebody who got no answer, or a failure, had asked for. */
+        void (*deletion_ended)(void *userdata, const char *id);
         /* A validation that was off until now is on again: nobody asked, the clock did it. */
         void (*exception_ended)(void *userdata, const char *name);
         void (*expiry_warning)(void *userdata, const char *id, uint64_t not_after_sec,

@@ -338,11 +338,34 @@ static void make_current(Publication *publication, uint64_t now_sec)
         next->verdict = KEY_USABLE;
 }
 
+/*
+ * The pending generation whose certificate this is: it is in the source, but we did not hear that it was installed, or somebody
+ * has put it there. NULL: none.
+ */
+static Generation *find_pending(const Certificate *certificate, const Generation *found)
+{
+        Generation *newest = certificate_newest_key(certificate);
+
+        if (newest && newest->chain.n == 0 && found->chain.n > 0 &&
+            string_equal(newest->key_uri, found->key_uri) && bytes_equal(&newest->spki, &found->spki))
+                return newest;
+        return NULL;
+}
+
+static void complete(Generation *pending, Generation *found)
+{
+        pending->chain = found->chain;
+        found->chain = (BytesList){ 0 };
+        pending->facts = found->facts;
+        found->facts = (CertificateFacts){ 0 };
+}
+
 static int add_reply(Publication *publication, const PublishRequest *request,
                      const WireReply *reply, Failure *failure)
 {
         CLEANUP(generation_freep) Generation *generation = NULL;
         const Generation *newest;
+        Generation *pending;
         int r;
 
         r = next_certificate(publication->manage, request, &publication->next);
@@ -355,6 +378,12 @@ static int add_reply(Publication *publication, const PublishRequest *request,
                 return r;
 
         refresh_schedule(publication->next, reply);
+        pending = request->by_source ? find_pending(publication->next, generation) : NULL;
+        if (pending) {
+                complete(pending, generation);
+                publication->generation = pending->number;
+                return string_set(&publication->next->last_error, reply->warning);
+        }
         r = certificate_add_generation(publication->next, generation);
         if (r < 0)
                 return r;

@@ -50,6 +50,7 @@ struct Manage {
         uint64_t *warnings_sec;
         size_t n_warnings;
         Map intents;    /* the note's key → Intent: intent.c */
+        Map endings;    /* id → Ending: ending.c */
         Map refreshing; /* certificate → Refreshing: the look-up that others join */
         LIST_HEAD(, Claim) claims;
         Withholding withholding;
@@ -71,7 +72,9 @@ void change_certificate_of(Manage *manage, Certificate *next, const char *forget
                            void *userdata);
 void change_certificate(Manage *manage, Certificate *next, manage_done done, void *userdata);
 void change_backend(Manage *manage, Backend *next, manage_done done, void *userdata);
-void change_remove_certificate(Manage *manage, const char *id, manage_done done, void *userdata);
+/* forgets: a note that goes with it; NULL: none. */
+void change_remove_certificate(Manage *manage, const char *id, const char *forgets, manage_done done,
+                               void *userdata);
 void change_remove_backend(Manage *manage, const char *name, manage_done done, void *userdata);
 /* A note alone; value NULL: forget it. < 0: `done` is not called. */
 int change_note(Manage *manage, const char *key, const char *value, store_done done,
@@ -233,6 +236,34 @@ bool intent_is_stored(const Manage *manage, const char *note); /* note NULL: no 
 bool intents_have(const Manage *manage, const char *uri);
 /* The job is over: with success the certificate was stored and the note is gone. */
 void intent_end(Job *job, const Failure *failure);
+/* The source may still be at what has failed so. */
+bool intent_is_open(int status);
+
+/* --- ending.c: certificates whose keys are being destroyed --- */
+
+typedef struct Ending Ending;
+
+#define ENDING_NOTE (IDENTIFIER_LENGTH_MAX + 16)
+
+int ending_read_note(Manage *manage, const char *key, const char *value);
+void endings_deinit(Map *endings);
+/* The source serves: deletions that were cut off there go on. */
+void endings_resume(Manage *manage, const char *source);
+/* The same where a source that serves failed, and the time has come. */
+void endings_retry(Manage *manage, uint64_t now_usec);
+uint64_t endings_next(const Manage *manage); /* when that is; 0: never */
+/* Stores that the job is about to destroy its certificate's keys, then run(job); answers a failure itself. */
+void ending_begin(Job *job, const Certificate *certificate, void (*run)(void *job));
+/* One of this id that was cut off, or NULL: the job's from here on, as it ends the certificate in its own way. */
+void ending_take(Job *job);
+/* What is forgotten with the certificate; NULL: nothing. */
+const char *ending_note(const Job *job, char note[ENDING_NOTE]);
+/* The job fails with this: is the certificate deleted later? */
+bool ending_goes_on(const Job *job, int status);
+/* The job is over: with success the note is gone. */
+void ending_end(Job *job, const Failure *failure);
+/* certificate.c: destroys one after the other, then forgets the certificate. */
+void delete_keys(void *job);
 
 /* --- place.c --- */
 
@@ -293,9 +324,10 @@ struct Job {
         uint64_t n_wrong;    /* of its key, when its trial began: suspect.c */
         size_t i_generation; /* the next one whose key is to be destroyed */
         Intent *intent;      /* the key that it has made; NULL: none */
+        Ending *ending;      /* of the certificate whose keys it destroys; NULL: it does not */
         Claim claim;
         int (*submit)(Job *job, Failure *failure); /* what comes after that is stored */
-        bool asked;                                /* the source knows of the intent */
+        bool asked;                                /* the source knows of the intent or ending */
         void (*run)(void *job);                    /* when its turn has come */
         void *caller;                              /* whom may_go_on is asked about; NULL: nobody */
         uint64_t owner; /* of a look-up: whose turn it is at the source */

@@ -185,8 +185,10 @@ void manage_source_changed(Manage *manage, Source *source)
         if (serves != sweep->serves) {
                 sweep->serves = serves;
                 sweep->again = serves;
-                if (serves)
+                if (serves) {
+                        endings_resume(manage, source_name(source));
                         intents_recover(manage, source_name(source));
+                }
                 MAP_FOREACH (catalog_backends(manage->catalog), entry)
                         notice_backend(manage, entry->key);
         }

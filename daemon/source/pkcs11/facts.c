@@ -150,7 +150,7 @@ static int choose_by_trial(Session *session, const Key *key, const BytesList *ca
                 "right certificate beside it");
 }
 
-static int find_spki(Session *session, KeyFacts *facts, Failure *failure)
+static int find_spki(Session *session, KeyFacts *facts, bool is_needed, Failure *failure)
 {
         CLEANUP(bytes_list_deinit) BytesList candidates = { 0 };
         int r;
@@ -168,6 +168,8 @@ static int find_spki(Session *session, KeyFacts *facts, Failure *failure)
         r = candidates_of_certificates(session, facts, &candidates, failure);
         if (r != 0)
                 return r;
+        if (candidates.n == 0 && !is_needed)
+                return 0;
         if (candidates.n == 0)
                 return fail(failure, CB_NOT_SUPPORTED,
                             "the key's public half is not on the token: neither a public key nor a "
@@ -175,7 +177,8 @@ static int find_spki(Session *session, KeyFacts *facts, Failure *failure)
         return choose_by_trial(session, &facts->key, &candidates, &facts->spki, failure);
 }
 
-int key_facts_read(Session *session, CK_OBJECT_HANDLE handle, KeyFacts *ret_facts, Failure *failure)
+static int read_facts(Session *session, CK_OBJECT_HANDLE handle, bool needs_public,
+                      KeyFacts *ret_facts, Failure *failure)
 {
         CLEANUP(key_facts_deinit) KeyFacts facts = { 0 };
         int r;
@@ -191,7 +194,7 @@ int key_facts_read(Session *session, CK_OBJECT_HANDLE handle, KeyFacts *ret_fact
         if (r == 0)
                 r = object_read_bool(session, handle, CKA_SIGN, true, &facts.signs, failure);
         if (r == 0)
-                r = find_spki(session, &facts, failure);
+                r = find_spki(session, &facts, needs_public, failure);
         if (r != 0)
                 return r;
         *ret_facts = facts;
@@ -199,17 +202,33 @@ int key_facts_read(Session *session, CK_OBJECT_HANDLE handle, KeyFacts *ret_fact
         return 0;
 }
 
-int key_facts_find(Session *session, const char *key_uri, KeyFacts *ret_facts, Failure *failure)
+int key_facts_read(Session *session, CK_OBJECT_HANDLE handle, KeyFacts *ret_facts, Failure *failure)
+{
+        return read_facts(session, handle, true, ret_facts, failure);
+}
+
+static int find_facts(Session *session, const char *key_uri, bool needs_public, KeyFacts *ret_facts,
+                      Failure *failure)
 {
         Key key;
         int r;
 
         r = keys_find(session, key_uri, &key, failure);
         if (r == 0)
-                r = key_facts_read(session, key.handle, ret_facts, failure);
+                r = read_facts(session, key.handle, needs_public, ret_facts, failure);
         if (r != 0)
                 keys_forget(session->token, key_uri);
         return r;
+}
+
+int key_facts_find(Session *session, const char *key_uri, KeyFacts *ret_facts, Failure *failure)
+{
+        return find_facts(session, key_uri, true, ret_facts, failure);
+}
+
+int key_facts_find_rest(Session *session, const char *key_uri, KeyFacts *ret_facts, Failure *failure)
+{
+        return find_facts(session, key_uri, false, ret_facts, failure);
 }
 
 int key_facts_reply(const Token *token, const KeyFacts *facts, WireReply *reply)

@@ -18,6 +18,9 @@ void key_facts_deinit(KeyFacts *facts);
 int key_facts_read(Session *session, CK_OBJECT_HANDLE handle, KeyFacts *ret_facts,
                    Failure *failure);
 int key_facts_find(Session *session, const char *key_uri, KeyFacts *ret_facts, Failure *failure);
+/* Also of a key whose public half is gone, and all that was beside it: `spki` is empty then. */
+int key_facts_find_rest(Session *session, const char *key_uri, KeyFacts *ret_facts,
+                        Failure *failure);
 /* A signature with the key over something random, that the public key accepts. */
 int key_trial(Session *session, const Key *key, const Bytes *spki, Failure *failure);
 

@@ -49,18 +49,23 @@ static int destroy_all(Session *session, ObjectList *list, const char *doing, Fa
         return 0;
 }
 
-/* The leaf with this id, the others with an index after it. What was made is in *created, also of what failed. */
+/*
+ * The leaf with this id, the others with an index after it. What was made is in *created, also of what failed. The leaf comes
+ * last: it is what a look-up finds, and the others must be there by then, whoever is killed meanwhile.
+ */
 static int create_chain(Session *session, const ObjectName *name, const BytesList *chain,
                         ObjectList *created, Failure *failure)
 {
         uint8_t id[OWN_ID_LENGTH + 1];
         ObjectName other = { { id, sizeof(id) }, name->label };
+        size_t n = MIN(chain->n, (size_t)PKI_CHAIN_MAX);
         int r = 0;
 
         assert_always(name->id.n == OWN_ID_LENGTH);
         memcpy(id, name->id.data, OWN_ID_LENGTH);
-        for (size_t i = 0; i < MIN(chain->n, (size_t)PKI_CHAIN_MAX) && r == 0; i++) {
+        for (size_t k = 1; k <= n && r == 0; k++) {
                 CK_OBJECT_HANDLE object;
+                size_t i = k % n;
 
                 id[OWN_ID_LENGTH] = (uint8_t)i;
                 r = create_certificate(session, i == 0 ? name : &other, &chain->items[i], &object,
@@ -327,7 +332,8 @@ static int destroy_work(Session *session, void *userdata, Failure *failure)
         CLEANUP(object_list_deinit) ObjectList doomed = { 0 };
         int r;
 
-        r = key_facts_find(session, request->key_uri, &facts, failure);
+        /* It may have been tried before, and cut off when the key alone was left. */
+        r = key_facts_find_rest(session, request->key_uri, &facts, failure);
         if (r != 0)
                 return r;
         r = note_object(&doomed, facts.key.handle); /* the first in the list goes last */
