@@ -34,9 +34,10 @@ def generate(broker, id, key_type="ec-p256", source="hsm", connection=None, **fl
                           connection=connection)
 
 
-def request(broker, id, subject="CN=client.example", names=()):
+def request(broker, id, subject="CN=client.example", names=(), connection=None):
     """CreateRequest, read and verified by the judge."""
-    der = bytes(broker.certificate(id, "CreateRequest", "sas", subject, dbus.Array(names, signature="s")))
+    der = bytes(broker.certificate(id, "CreateRequest", "sas", subject, dbus.Array(names, signature="s"),
+                                   connection=connection))
     csr = x509.load_der_x509_csr(der)
     assert csr.is_signature_valid
     return csr
