@@ -398,11 +398,15 @@ PUBLIC int unlinkat(int directory, const char *path, int flags)
         return do_unlink(directory, path, flags);
 }
 
+/* A sanitizer calls it for its log, before anything else can be called. */
 PUBLIC int mkdir(const char *path, mode_t mode)
 {
-        Fate fate = fate_of("mkdir", path);
+        Fate fate;
         int r;
 
+        if (!rules)
+                return (int)syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+        fate = fate_of("mkdir", path);
         if (fate.error)
                 return (int)fail(fate.error);
         pthread_mutex_lock(&lock);
