@@ -165,6 +165,23 @@ def test_a_deletion_that_is_refused_changes_nothing(faulty, refused):
     faulty.delete_certificate("client", destroy_key=True)
 
 
+def test_a_deletion_that_others_come_into(faulty):
+    """An import of one of the keys, under another id, is being tried just when the third is to be destroyed."""
+    for i in range(3):
+        faulty.import_bundle("client", pki.p12(pki.key("ec-p256", i), pki.certificate(pki.key("ec-p256", i))), b"secret",
+                             **({"replace": True} if i else {}))
+    faulty.calls.write_text("")
+    faulty.fault_rules("C_DestroyObject delay=200\nC_Sign delay=1000\n")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        deletion = pool.submit(outcome, faulty.delete_certificate, "client", destroy_key=True, connection=faulty.connect())
+        wait_until(lambda: "C_DestroyObject 0x0" in faulty.calls.read_text(), "the first is being destroyed")
+        coming = pool.submit(outcome, faulty.import_new, "other", connection=faulty.connect())
+        assert (deletion.result(), coming.result()) == (None, "ok")
+    assert faulty.list_ids() == ["kept", "other"]
+    faulty.fault_rules("")
+    faulty.delete_certificate("other", destroy_key=True)
+
+
 def test_a_deletion_that_was_cut_off_and_then_done_otherwise(stopped):
     """What is made under the id later is not what was to be deleted."""
     start_faulty(stopped)

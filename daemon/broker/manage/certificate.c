@@ -142,7 +142,7 @@ static bool is_destroyed_before(const Certificate *certificate, size_t index)
 
 /*
  * Of a key that was not made under this id, the source's own may think that it is theirs. Whoever comes to one of them after
- * the first was destroyed is refused by our claim: he is no reason to leave the others.
+ * the first was destroyed is refused by our claim, or brings objects of his own: he is no reason to leave the others.
  */
 static int may_destroy(Job *job, const Certificate *certificate, Failure *failure)
 {
