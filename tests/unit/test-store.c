@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -178,6 +179,45 @@ static void test_change_is_a_copy(void **state)
         bench_close(&bench);
 }
 
+static bool tell_companion(void *userdata, char *value, size_t n)
+{
+        const unsigned *now = userdata;
+
+        snprintf(value, n, "%u", *now);
+        return *now != 0;
+}
+
+static void test_a_note_goes_with_each_change(void **state)
+{
+        StoreChange *change;
+        unsigned now = 7;
+        Bench bench;
+
+        (void)state;
+        bench_open(&bench);
+        assert_int_equal(bench_try(&bench), 0);
+        store_accompany(bench.store, "known", tell_companion, &now);
+        put_certificate(&bench, "a", 1);
+        bench_read(&bench);
+        assert_string_equal(bench.note, "known=7");
+
+        now = 0; /* none now: the one before stays */
+        put_certificate(&bench, "b", 1);
+        now = 8;
+        change = change_new(&bench);
+        assert_int_equal(store_change_put_note(change, "known", "by itself"), 0);
+        assert_int_equal(commit(&bench, change), 0); /* no change of an object */
+        bench_read(&bench);
+        assert_string_equal(bench.note, "known=by itself");
+
+        change = change_new(&bench);
+        assert_int_equal(store_change_delete_certificate(change, "a"), 0);
+        assert_int_equal(commit(&bench, change), 0);
+        bench_read(&bench);
+        assert_string_equal(bench.note, "known=8");
+        bench_close(&bench);
+}
+
 static int refuse_certificate(void *userdata, Certificate *certificate)
 {
         (void)userdata;
@@ -222,6 +262,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_round_trip),       cmocka_unit_test(test_replace_and_delete),
                 cmocka_unit_test(test_change_is_a_copy), cmocka_unit_test(test_reader_stops),
+                cmocka_unit_test(test_a_note_goes_with_each_change),
                 cmocka_unit_test(test_two_daemons),
         };
 
