@@ -115,7 +115,7 @@ def test_module_of_p11_kit_that_others_may_write(stopped, root):
 def test_module_that_others_may_write_by_now(stopped):
     """Its configuration was read when that was good: it is looked at whenever it is loaded."""
     module = stopped.folder / "p11fault.so"
-    stopped.extra_environment["P11FAULT_MODULE"] = SOFTHSM
+    stopped.fault_rules("")
     stopped.configure(sources=stopped.source(module=stopped.fault_module()))
     stopped.start()
     module.chmod(0o666)
