@@ -435,6 +435,13 @@ static void test_rotation_that_was_broken_off(void **state)
                 assert_int_equal(access(path, F_OK), -1);
                 close_log(log);
         }
+
+        /* Where one was taken away, that is no such hole: what is missing shows. */
+        snprintf(path, sizeof(path), "%s.2", log->path);
+        assert_int_equal(unlink(path), 0);
+        open_log(log, 1 << 20, 100000);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(log->n_losses, 1);
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Names of the log's older files. The invariant: they are only renamed, never removed and never written, and a rename
- * never meets a file that is there. What is in them is others' business.
+ * never meets a file that is there.
  */
 #include "broker/audit/rotated.h"
 
@@ -9,9 +9,11 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/macro.h"
+#include "broker/audit/tail.h"
 
 #define ROTATED_MAX 9999
 
@@ -63,10 +65,27 @@ static int rename_to(const char *path, unsigned from, unsigned to)
         return rename(old, new) < 0 ? -errno : 0;
 }
 
+/* Nothing is missing in between: else it is no hole of ours, and what has gone has to show. */
+static bool goes_on(const char *path, int older, int younger)
+{
+        CLEANUP(closep) int older_fd = rotated_open(path, older);
+        CLEANUP(closep) int younger_fd = rotated_open(path, younger);
+        const AuditHead none = { .seq = 0 };
+        AuditHead first;
+        AuditTail tail;
+
+        audit_tail_init(&tail, &none);
+        return older_fd >= 0 && younger_fd >= 0 && audit_first_read(younger_fd, &first) == 0 &&
+               audit_tail_read(older_fd, &none, &tail) == 0 && first.seq == tail.head.seq + 1 &&
+               strcmp(first.hash, tail.head.hash) == 0;
+}
+
 int rotated_close_hole(const char *path)
 {
         int last = rotated_last(path), r = MIN(last, 0);
 
+        if (last >= 0 && !goes_on(path, last + 2, last))
+                return 0;
         for (unsigned i = (unsigned)MAX(last, 0) + 2; r == 0; i++) {
                 r = is_there(path, i);
                 if (r <= 0)
