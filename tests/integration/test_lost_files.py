@@ -98,6 +98,18 @@ def test_a_store_that_is_put_back(broker, refused):
     assert "store" not in attention(broker)
 
 
+def test_no_key_is_destroyed_that_the_store_cannot_forget(broker, refused):
+    """It would not come back, and its certificate would have none."""
+    broker.import_new("client")
+    objects = broker.token_objects()
+    (broker.state / "certbroker.sqlite").rename(broker.state / "aside")
+    refused("Failed", broker.delete_certificate, "client", destroy_key=True)
+    assert sign(broker) and broker.token_objects() == objects
+    (broker.state / "aside").rename(broker.state / "certbroker.sqlite")
+    broker.delete_certificate("client", destroy_key=True)
+    assert broker.list_ids() == [] and broker.token_objects() == []
+
+
 # the audit log
 
 def test_a_log_that_is_renamed_goes_on_in_a_new_file(broker):
