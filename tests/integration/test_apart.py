@@ -13,9 +13,10 @@ import pki
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from broker import Failure, certificate_path
+from broker import Failure, certificate_path, wait_until
 from managers import Manager, token_files
 from test_metrics import value
+from test_recovery import start_faulty
 from test_register import put
 
 ROOTS = """
@@ -232,6 +233,21 @@ def test_copies_of_one_key_are_each_its_ids_own(stopped, games):
     assert len(stopped.token_objects("Private")) == 1
     assert whole(stopped, "secret-pay") == before
     signs(stopped, "secret-pay", cert)
+
+
+def test_a_copy_on_its_way_keeps_no_other_from_being_destroyed(stopped):
+    """While an import has its second trial, the broker's: what it made is its own, and goes with no other."""
+    start_faulty(stopped)
+    stopped.import_new("first")
+    stopped.calls.write_text("")
+    stopped.rules("C_Sign after=1 delay=1500\n")
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        second = pool.submit(stopped.import_new, "second", connection=stopped.connect())
+        wait_until(lambda: stopped.calls.read_text().count("C_SignInit") == 2, "the trial has begun")
+        stopped.delete_certificate("first", destroy_key=True)
+        cert = second.result()
+    assert stopped.list_ids() == ["second"] and len(stopped.token_objects("Private")) == 1
+    signs(stopped, "second", cert)
 
 
 def test_a_copy_under_another_id_changes_nothing(stopped, games):

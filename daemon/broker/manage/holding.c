@@ -320,7 +320,8 @@ bool holding_is_shared(const Manage *manage, const Certificate *certificate)
         }
         LIST_FOREACH(claim, &manage->claims, entry)
         {
-                const Wanted wanted = { claim->id, claim->uri, &claim->spki };
+                /* A copy that is being imported gets objects of its own: no other goes with it. */
+                const Wanted wanted = { claim->id, claim->uri, claim->made ? NULL : &claim->spki };
 
                 if (!string_equal(claim->id, certificate->id) &&
                     certificate_holds(certificate, &wanted))

@@ -476,9 +476,11 @@ static int claim(Publication *publication, Failure *failure)
         const Generation *generation = publication_generation(publication);
         int r = check_holding(publication, failure);
 
-        return r == 0 ? claim_set(&publication->claim, publication->manage, publication->next->id,
-                                  generation->key_uri, &generation->spki)
-                      : r;
+        if (r == 0)
+                r = claim_set(&publication->claim, publication->manage, publication->next->id,
+                              generation->key_uri, &generation->spki);
+        publication->claim.made = certificate_origin(publication->next) == KEY_MADE;
+        return r;
 }
 
 static void answer_memory(const PublishRequest *request, manage_done done, void *userdata)

@@ -19,6 +19,7 @@ typedef struct Claim {
         char *uri; /* the key's, or that of the name; NULL: none */
         Bytes spki;
         bool destroys;
+        bool made; /* imported or generated for this id: lies where no other's does */
         bool listed;
         LIST_ENTRY(Claim) entry;
 } Claim;
