@@ -21,9 +21,9 @@ def content(role, transcript_hash):
     return b" " * 64 + b"TLS 1.3, %s CertificateVerify" % role.encode() + b"\0" + transcript_hash
 
 
-def sign_tls(broker, id, algorithm, role, transcript_hash, generation=0):
+def sign_tls(broker, id, algorithm, role, transcript_hash, generation=0, **how):
     return bytes(broker.certificate(id, "SignTls", "tssay", dbus.UInt64(generation), algorithm, role,
-                                    dbus.ByteArray(transcript_hash)))
+                                    dbus.ByteArray(transcript_hash), **how))
 
 
 def verified(broker, key_type):
