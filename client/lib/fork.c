@@ -8,9 +8,11 @@
 #include "fork.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
+static bool is_installed; /* by now, or never: else a child would find the mutex taken */
 
 static void lock(void)
 {
@@ -24,16 +26,18 @@ static void unlock(void)
 
 static void install(void)
 {
-        (void)pthread_atfork(lock, unlock, unlock);
+        is_installed = pthread_atfork(lock, unlock, unlock) == 0;
 }
 
 void fork_hold(void)
 {
         (void)pthread_once(&once, install);
-        lock();
+        if (is_installed)
+                lock();
 }
 
 void fork_release(void)
 {
-        unlock();
+        if (is_installed)
+                unlock();
 }
