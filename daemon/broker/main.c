@@ -22,6 +22,7 @@
 #include "broker/helper.h"
 #include "broker/print.h"
 #include "broker/sources/starter.h"
+#include "pki/context.h"
 #include "walls/filter.h"
 
 #define FILES_MAX 16384
@@ -106,10 +107,11 @@ static int check_config(const char *path, bool json)
 {
         CLEANUP(config_freep) Config *config = NULL;
         Failure failure = { 0 };
+        int r = config_check(path, &config, &failure);
 
-        if (config_check(path, &config, &failure) != 0) {
+        if (r != 0) {
                 fprintf(stderr, "%s\n", failure.text);
-                return BROKER_EXIT_CONFIG;
+                return r == -ENOMEM ? BROKER_EXIT_INTERNAL : BROKER_EXIT_CONFIG;
         }
         for (char **warning = config->warnings; warning && *warning; warning++)
                 fprintf(stderr, "%s\n", *warning);
@@ -171,8 +173,9 @@ static int prepare(char **argv, Starter **ret_starter)
         if (r < 0)
                 return r;
         closer_begin();
+        r = pki_init(); /* now, or not at all: what needs it cannot fail */
         confine();
-        return 0;
+        return r;
 }
 
 static int run(Options *options, char **argv)

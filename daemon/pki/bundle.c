@@ -178,7 +178,7 @@ static int check_leaf(const PkiBundle *bundle, Failure *failure)
                                      failure);
 }
 
-int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure)
+static int parse_bundle(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure)
 {
         CLEANUP(parts_deinit) Parts parts = { 0 };
         CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
@@ -200,8 +200,16 @@ int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Fa
         return 0;
 }
 
-int pki_bundle_certificates(Secret *data, Secret *passphrase, BytesList *ret_certificates,
-                            Failure *failure)
+int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = parse_bundle(data, passphrase, ret_bundle, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
+}
+
+static int parse_certificates(Secret *data, Secret *passphrase, BytesList *ret_certificates,
+                              Failure *failure)
 {
         CLEANUP(parts_deinit) Parts parts = { 0 };
         int r = read_parts(&parts, data, passphrase, failure);
@@ -213,4 +221,13 @@ int pki_bundle_certificates(Secret *data, Secret *passphrase, BytesList *ret_cer
         *ret_certificates = parts.certificates;
         parts.certificates = (BytesList){ 0 };
         return 0;
+}
+
+int pki_bundle_certificates(Secret *data, Secret *passphrase, BytesList *ret_certificates,
+                            Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = parse_certificates(data, passphrase, ret_certificates, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }

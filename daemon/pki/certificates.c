@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "pki/certificate.h"
 #include "pki/certificates.h"
+#include "pki/context.h"
 #include "pki/pem.h"
 #include "pki/x509.h"
 
@@ -119,8 +120,7 @@ static int append_any(BytesList *list, const void *data, size_t n)
         return r > 0 ? certificates_append_pkcs7(list, data, n) : r;
 }
 
-int pki_certificates_parse(const void *data, size_t n, BytesList *ret_certificates,
-                           Failure *failure)
+static int parse(const void *data, size_t n, BytesList *ret_certificates, Failure *failure)
 {
         CLEANUP(bytes_list_deinit) BytesList list = { 0 };
         int r = CB_BAD_BUNDLE;
@@ -140,4 +140,13 @@ int pki_certificates_parse(const void *data, size_t n, BytesList *ret_certificat
         *ret_certificates = list;
         list = (BytesList){ 0 };
         return 0;
+}
+
+int pki_certificates_parse(const void *data, size_t n, BytesList *ret_certificates,
+                           Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = parse(data, n, ret_certificates, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }

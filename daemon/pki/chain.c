@@ -13,6 +13,7 @@
 #include "base/strings.h"
 #include "pki/certificate.h"
 #include "pki/certificates.h"
+#include "pki/context.h"
 #include "pki/x509.h"
 
 #define CANDIDATES_MAX PKI_CERTIFICATES_MAX
@@ -156,12 +157,13 @@ static int build(Candidates *c, size_t leaf, BytesList *chain, Failure *failure)
         return 0;
 }
 
-int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
-                   char **ret_missing, Failure *failure)
+static int sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
+                char **ret_missing, Failure *failure)
 {
         CLEANUP(candidates_deinit) Candidates c = { 0 };
         CLEANUP(bytes_list_deinit) BytesList chain = { 0 };
         CLEANUP(freep) char *missing = NULL;
+        unsigned n_before = pki_memory_failures();
         size_t leaf = 0;
         int r;
 
@@ -179,9 +181,21 @@ int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *
                 if (!missing)
                         return fail(failure, -ENOMEM, "cannot keep a chain: %s", strerror(ENOMEM));
         }
+        /* An issuer that could not be tried is none: a chain without it is not the one. */
+        if (pki_memory_failures() != n_before)
+                return fail(failure, -ENOMEM, "cannot sort a chain: %s", strerror(ENOMEM));
         *ret_chain = chain;
         chain = (BytesList){ 0 };
         if (ret_missing)
                 *ret_missing = TAKE(missing);
         return 0;
+}
+
+int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
+                   char **ret_missing, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = sort(certificates, spki, ret_chain, ret_missing, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }

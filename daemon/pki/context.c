@@ -18,12 +18,14 @@
 #include "base/macro.h"
 
 static struct {
-        pthread_once_t once, legacy_once;
+        pthread_once_t once;
+        pthread_mutex_t legacy_mutex;
         OSSL_LIB_CTX *context, *legacy;
         int error;
-} state = { .once = PTHREAD_ONCE_INIT, .legacy_once = PTHREAD_ONCE_INIT };
+} state = { .once = PTHREAD_ONCE_INIT, .legacy_mutex = PTHREAD_MUTEX_INITIALIZER };
 
 static _Thread_local bool prefers_locked;
+static _Thread_local unsigned n_failed;
 
 void pki_prefer_locked(bool prefer)
 {
@@ -33,11 +35,25 @@ void pki_prefer_locked(bool prefer)
 
 static void *wiping_malloc(size_t n, const char *file, int line)
 {
-        void *locked = prefers_locked && n > 0 ? CRYPTO_secure_malloc(n, file, line) : NULL;
+        void *p = prefers_locked && n > 0 ? CRYPTO_secure_malloc(n, file, line) : NULL;
 
-        if (locked)
-                return locked;
-        return n > 0 ? malloc(n) : NULL;
+        if (p || n == 0)
+                return p;
+        p = malloc(n);
+        n_failed += !p;
+        return p;
+}
+
+unsigned pki_memory_failures(void)
+{
+        return n_failed;
+}
+
+int pki_memory_outcome(unsigned n_before, int r, Failure *failure)
+{
+        if (r <= 0 || n_failed == n_before)
+                return r;
+        return fail(failure, -ENOMEM, "there is no memory for it");
 }
 
 static void wiping_free(void *p, const char *file, int line)
@@ -105,18 +121,29 @@ OSSL_LIB_CTX *pki_context(void)
         return state.context;
 }
 
-static void init_legacy_once(void)
+/* NULL: there is no memory for it now. A host without the provider has none later either. */
+static OSSL_LIB_CTX *legacy_new(void)
 {
-        state.legacy = context_new();
-        if (state.legacy)
-                OSSL_PROVIDER_load(state.legacy, "legacy");
-        else
-                state.legacy = state.context;
+        unsigned n_before = pki_memory_failures();
+        OSSL_LIB_CTX *context = context_new();
+
+        if (context)
+                OSSL_PROVIDER_load(context, "legacy");
+        if (context && pki_memory_failures() == n_before)
+                return context;
+        OSSL_LIB_CTX_free(context);
+        return NULL;
 }
 
 OSSL_LIB_CTX *pki_context_legacy(void)
 {
+        OSSL_LIB_CTX *context;
+
         assert_always(pki_init() == 0);
-        pthread_once(&state.legacy_once, init_legacy_once);
-        return state.legacy;
+        pthread_mutex_lock(&state.legacy_mutex);
+        if (!state.legacy)
+                state.legacy = legacy_new();
+        context = state.legacy ?: state.context;
+        pthread_mutex_unlock(&state.legacy_mutex);
+        return context;
 }

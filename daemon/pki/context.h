@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include "base/failure.h"
+
 /* As <openssl/types.h> has it. */
 typedef struct ossl_lib_ctx_st OSSL_LIB_CTX;
 
@@ -23,6 +25,14 @@ int pki_init(void);
  * of an RSA key's primes, which it does not take for secret.
  */
 void pki_prefer_locked(bool prefer);
+
+/*
+ * How often libcrypto got no memory in this thread so far. It answers that as it does what is wrong: no signature, no
+ * certificate. So whoever says what it answered looks at this before and after it, by the other one: an outcome that
+ * came about while memory ran out is -ENOMEM.
+ */
+unsigned pki_memory_failures(void);
+int pki_memory_outcome(unsigned n_before, int r, Failure *failure);
 
 /* Borrowed; pki_init() has succeeded. */
 OSSL_LIB_CTX *pki_context(void);

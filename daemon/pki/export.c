@@ -262,7 +262,7 @@ static int write_pem(const PkiExport *job, const ExportParts *parts, Secret **re
         return bio_to_secret(bio, ret_file);
 }
 
-int pki_export(const PkiExport *job, Secret **ret_file, Failure *failure)
+static int write_file(const PkiExport *job, Secret **ret_file, Failure *failure)
 {
         CLEANUP(parts_clear) ExportParts parts = { 0 };
         int r;
@@ -286,6 +286,14 @@ int pki_export(const PkiExport *job, Secret **ret_file, Failure *failure)
                 break;
         }
         return fail(failure, CB_INVALID_ARGUMENT, "the format of an export is pkcs12 or pem");
+}
+
+int pki_export(const PkiExport *job, Secret **ret_file, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = write_file(job, ret_file, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }
 
 /* Unwrapping */
@@ -332,7 +340,7 @@ static bool drop_padding(Secret *key)
         return true;
 }
 
-int pki_key_unwrap(Secret *wrapping_key, const Bytes *wrapped, Secret **ret_key)
+static int unwrap(Secret *wrapping_key, const Bytes *wrapped, Secret **ret_key)
 {
         CLEANUP(secret_freep) Secret *key = NULL;
         int r;
@@ -352,4 +360,12 @@ int pki_key_unwrap(Secret *wrapping_key, const Bytes *wrapped, Secret **ret_key)
                 return r;
         *ret_key = TAKE(key);
         return 0;
+}
+
+int pki_key_unwrap(Secret *wrapping_key, const Bytes *wrapped, Secret **ret_key)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = unwrap(wrapping_key, wrapped, ret_key);
+
+        return pki_memory_outcome(n_before, r, NULL);
 }

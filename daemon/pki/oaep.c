@@ -20,7 +20,7 @@ static void md_freep(EVP_MD **place)
         EVP_MD_free(*place);
 }
 
-int pki_oaep_decode(Digest digest, Secret *encoded, unsigned modulus_bits, Secret **ret_message)
+static int decode(Digest digest, Secret *encoded, unsigned modulus_bits, Secret **ret_message)
 {
         CLEANUP(secret_freep) Secret *message = NULL;
         CLEANUP(md_freep) EVP_MD *md = NULL;
@@ -47,4 +47,12 @@ int pki_oaep_decode(Digest digest, Secret *encoded, unsigned modulus_bits, Secre
         secret_set_length(message, (size_t)n_message);
         *ret_message = TAKE(message);
         return 0;
+}
+
+int pki_oaep_decode(Digest digest, Secret *encoded, unsigned modulus_bits, Secret **ret_message)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = decode(digest, encoded, modulus_bits, ret_message);
+
+        return pki_memory_outcome(n_before, r, NULL);
 }

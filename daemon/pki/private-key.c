@@ -96,8 +96,7 @@ static bool sign_message(EVP_PKEY *key, const Bytes *input, uint8_t *signature, 
                EVP_DigestSign(ctx, signature, n, input->data, input->n) == 1;
 }
 
-int pki_private_key_sign(EVP_PKEY *key, Algorithm algorithm, const Bytes *input,
-                         Bytes *ret_signature)
+static int sign_with(EVP_PKEY *key, Algorithm algorithm, const Bytes *input, Bytes *ret_signature)
 {
         uint8_t signature[SIGNATURE_MAX];
         size_t n = sizeof(signature);
@@ -113,6 +112,15 @@ int pki_private_key_sign(EVP_PKEY *key, Algorithm algorithm, const Bytes *input,
                                           : sign_digest(key, row, input, signature, &n);
         ERR_clear_error();
         return done ? bytes_set(ret_signature, signature, n) : CB_FAILED;
+}
+
+int pki_private_key_sign(EVP_PKEY *key, Algorithm algorithm, const Bytes *input,
+                         Bytes *ret_signature)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = sign_with(key, algorithm, input, ret_signature);
+
+        return pki_memory_outcome(n_before, r, NULL);
 }
 
 static void bio_freep(BIO **place)

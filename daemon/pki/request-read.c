@@ -17,7 +17,7 @@ static void request_freep(X509_REQ **place)
         X509_REQ_free(*place);
 }
 
-int pki_request_public_key(const Bytes *der, Bytes *ret_spki, Failure *failure)
+static int read_public_key(const Bytes *der, Bytes *ret_spki, Failure *failure)
 {
         CLEANUP(request_freep) X509_REQ *request = NULL;
         const unsigned char *p = der->data;
@@ -39,4 +39,12 @@ int pki_request_public_key(const Bytes *der, Bytes *ret_spki, Failure *failure)
                 return fail(failure, CB_NOT_SUPPORTED, PKI_KEY_TYPES_TEXT);
         r = key_spki(key, ret_spki);
         return r == 0 ? 0 : fail(failure, r, "the request's public key cannot be written");
+}
+
+int pki_request_public_key(const Bytes *der, Bytes *ret_spki, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = read_public_key(der, ret_spki, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }

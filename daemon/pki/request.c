@@ -284,8 +284,8 @@ static int set_key(X509_REQ *req, const Bytes *spki)
         return r;
 }
 
-int pki_request_new(const char *subject, char *const *alt_names, const Bytes *spki,
-                    PkiRequest **ret_request, Failure *failure)
+static int make_request(const char *subject, char *const *alt_names, const Bytes *spki,
+                        PkiRequest **ret_request, Failure *failure)
 {
         CLEANUP(pki_request_freep) PkiRequest *request = calloc(1, sizeof(*request));
         int r;
@@ -311,6 +311,15 @@ int pki_request_new(const char *subject, char *const *alt_names, const Bytes *sp
 
         *ret_request = TAKE(request);
         return 0;
+}
+
+int pki_request_new(const char *subject, char *const *alt_names, const Bytes *spki,
+                    PkiRequest **ret_request, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = make_request(subject, alt_names, spki, ret_request, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }
 
 PkiRequest *pki_request_free(PkiRequest *request)
@@ -362,8 +371,8 @@ static int set_signature(X509_REQ *req, const Bytes *signature)
         return 0;
 }
 
-int pki_request_finish(PkiRequest *request, Algorithm algorithm, const Bytes *signature,
-                       Bytes *ret_der)
+static int finish_request(PkiRequest *request, Algorithm algorithm, const Bytes *signature,
+                          Bytes *ret_der)
 {
         unsigned char *der = NULL;
         X509_ALGOR *identifier = NULL;
@@ -389,4 +398,13 @@ int pki_request_finish(PkiRequest *request, Algorithm algorithm, const Bytes *si
 
         n = i2d_X509_REQ(request->req, &der);
         return take_der(der, n, ret_der);
+}
+
+int pki_request_finish(PkiRequest *request, Algorithm algorithm, const Bytes *signature,
+                       Bytes *ret_der)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = finish_request(request, algorithm, signature, ret_der);
+
+        return pki_memory_outcome(n_before, r, NULL);
 }

@@ -89,7 +89,8 @@ static int verify_digest(EVP_PKEY *key, const AlgorithmRow *row, const Bytes *in
         return 0;
 }
 
-int pki_verify(const Bytes *spki, Algorithm algorithm, const Bytes *input, const Bytes *signature)
+static int verify(const Bytes *spki, Algorithm algorithm, const Bytes *input,
+                  const Bytes *signature)
 {
         CLEANUP(key_freep) EVP_PKEY *key = NULL;
         const AlgorithmRow *row;
@@ -120,7 +121,15 @@ int pki_verify(const Bytes *spki, Algorithm algorithm, const Bytes *input, const
         return r;
 }
 
-int pki_key_type(const Bytes *spki, KeyType *ret_type, Failure *failure)
+int pki_verify(const Bytes *spki, Algorithm algorithm, const Bytes *input, const Bytes *signature)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = verify(spki, algorithm, input, signature);
+
+        return pki_memory_outcome(n_before, r, NULL);
+}
+
+static int read_key_type(const Bytes *spki, KeyType *ret_type, Failure *failure)
 {
         CLEANUP(key_freep) EVP_PKEY *key = key_from_spki(spki);
         KeyType type;
@@ -133,6 +142,14 @@ int pki_key_type(const Bytes *spki, KeyType *ret_type, Failure *failure)
                 return fail(failure, CB_NOT_SUPPORTED, PKI_KEY_TYPES_TEXT);
         *ret_type = type;
         return 0;
+}
+
+int pki_key_type(const Bytes *spki, KeyType *ret_type, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = read_key_type(spki, ret_type, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }
 
 /* RFC 8017, 9.2, note 1: everything ahead of the hash. */
@@ -206,7 +223,7 @@ static bool pss_hash(Digest digest, const Bytes *hash, const uint8_t *salt, uint
         return hash_into(digest, m, 8 + 2 * hash->n, ret_h);
 }
 
-int pki_pss_encode(Digest digest, const Bytes *hash, unsigned modulus_bits, Bytes *ret_encoded)
+static int pss_encode(Digest digest, const Bytes *hash, unsigned modulus_bits, Bytes *ret_encoded)
 {
         uint8_t em[512] = { 0 }, salt[DIGEST_LENGTH_MAX], h[DIGEST_LENGTH_MAX];
         size_t n = (modulus_bits + 7) / 8, n_hash = hash->n, n_db, n_salt_at;
@@ -229,6 +246,14 @@ int pki_pss_encode(Digest digest, const Bytes *hash, unsigned modulus_bits, Byte
         memcpy(em + n_db, h, n_hash);
         em[n - 1] = 0xbc;
         return bytes_set(ret_encoded, em, n);
+}
+
+int pki_pss_encode(Digest digest, const Bytes *hash, unsigned modulus_bits, Bytes *ret_encoded)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = pss_encode(digest, hash, modulus_bits, ret_encoded);
+
+        return pki_memory_outcome(n_before, r, NULL);
 }
 
 int pki_ecdsa_to_der(const Bytes *raw, Bytes *ret_der)
@@ -269,7 +294,7 @@ static bool is_canonical(const ECDSA_SIG *sig, const Bytes *der)
         return equal;
 }
 
-int pki_ecdsa_from_der(const Bytes *der, size_t n_half, Bytes *ret_raw)
+static int ecdsa_from_der(const Bytes *der, size_t n_half, Bytes *ret_raw)
 {
         CLEANUP(ecdsa_sig_freep) ECDSA_SIG *sig = NULL;
         uint8_t raw[2 * ECDSA_HALF_MAX];
@@ -290,7 +315,15 @@ int pki_ecdsa_from_der(const Bytes *der, size_t n_half, Bytes *ret_raw)
         return bytes_set(ret_raw, raw, 2 * n_half);
 }
 
-int pki_hash(Digest digest, const void *data, size_t n, Bytes *ret_hash)
+int pki_ecdsa_from_der(const Bytes *der, size_t n_half, Bytes *ret_raw)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = ecdsa_from_der(der, n_half, ret_raw);
+
+        return pki_memory_outcome(n_before, r, NULL);
+}
+
+static int hash_of(Digest digest, const void *data, size_t n, Bytes *ret_hash)
 {
         uint8_t hash[DIGEST_LENGTH_MAX];
 
@@ -299,4 +332,12 @@ int pki_hash(Digest digest, const void *data, size_t n, Bytes *ret_hash)
         if (!hash_into(digest, n > 0 ? data : "", n, hash))
                 return CB_FAILED;
         return bytes_set(ret_hash, hash, digest_length(digest));
+}
+
+int pki_hash(Digest digest, const void *data, size_t n, Bytes *ret_hash)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = hash_of(digest, data, n, ret_hash);
+
+        return pki_memory_outcome(n_before, r, NULL);
 }

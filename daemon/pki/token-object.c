@@ -201,7 +201,7 @@ static int curve_public_parts(const EVP_PKEY *key, PkiPublicParts *parts)
         return r == 0 ? bytes_set(&parts->params, curve->params, curve->n_params) : r;
 }
 
-int pki_public_parts(const Bytes *spki, PkiPublicParts *ret_parts, Failure *failure)
+static int read_public_parts(const Bytes *spki, PkiPublicParts *ret_parts, Failure *failure)
 {
         CLEANUP(pki_public_parts_deinit) PkiPublicParts parts = { 0 };
         CLEANUP(key_freep) EVP_PKEY *key = NULL;
@@ -220,6 +220,14 @@ int pki_public_parts(const Bytes *spki, PkiPublicParts *ret_parts, Failure *fail
         *ret_parts = parts;
         parts = (PkiPublicParts){ 0 };
         return 0;
+}
+
+int pki_public_parts(const Bytes *spki, PkiPublicParts *ret_parts, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = read_public_parts(spki, ret_parts, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }
 
 static int key_from_params(const char *kind, OSSL_PARAM *params, EVP_PKEY **ret_key)
@@ -281,7 +289,7 @@ static int curve_from_parts(const PkiPublicParts *parts, KeyType type, EVP_PKEY 
         return key_from_params("EC", params, ret_key);
 }
 
-int pki_public_key_from_parts(const PkiPublicParts *parts, Bytes *ret_spki, Failure *failure)
+static int make_public_key(const PkiPublicParts *parts, Bytes *ret_spki, Failure *failure)
 {
         CLEANUP(key_freep) EVP_PKEY *key = NULL;
         KeyType type;
@@ -301,6 +309,14 @@ int pki_public_key_from_parts(const PkiPublicParts *parts, Bytes *ret_spki, Fail
                 return fail(failure, r, "the public key's parts make no valid %s key",
                             key_type_name(type));
         return r == 0 ? key_spki(key, ret_spki) : r;
+}
+
+int pki_public_key_from_parts(const PkiPublicParts *parts, Bytes *ret_spki, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = make_public_key(parts, ret_spki, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }
 
 /* Private halves */
@@ -367,8 +383,8 @@ static int edwards_private_parts(const EVP_PKEY *key, PkiPrivateParts *parts)
         return 0;
 }
 
-int pki_private_parts(const EVP_PKEY *key, KeyType type, PkiPrivateParts *ret_parts,
-                      Failure *failure)
+static int read_private_parts(const EVP_PKEY *key, KeyType type, PkiPrivateParts *ret_parts,
+                              Failure *failure)
 {
         CLEANUP(pki_private_parts_deinit) PkiPrivateParts parts = { 0 };
         int r;
@@ -398,6 +414,15 @@ int pki_private_parts(const EVP_PKEY *key, KeyType type, PkiPrivateParts *ret_pa
         *ret_parts = parts;
         parts = (PkiPrivateParts){ 0 };
         return 0;
+}
+
+int pki_private_parts(const EVP_PKEY *key, KeyType type, PkiPrivateParts *ret_parts,
+                      Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = read_private_parts(key, type, ret_parts, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }
 
 /* Certificates */
@@ -435,7 +460,7 @@ static int integer_to_bytes(const ASN1_INTEGER *integer, Bytes *bytes)
         return r;
 }
 
-int pki_certificate_names(const Bytes *der, PkiCertificateNames *ret_names, Failure *failure)
+static int read_names(const Bytes *der, PkiCertificateNames *ret_names, Failure *failure)
 {
         CLEANUP(pki_certificate_names_deinit) PkiCertificateNames names = { 0 };
         CLEANUP(x509_freep) X509 *x509 = NULL;
@@ -457,4 +482,12 @@ int pki_certificate_names(const Bytes *der, PkiCertificateNames *ret_names, Fail
         *ret_names = names;
         names = (PkiCertificateNames){ 0 };
         return 0;
+}
+
+int pki_certificate_names(const Bytes *der, PkiCertificateNames *ret_names, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = read_names(der, ret_names, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }

@@ -21,6 +21,7 @@
 #include "base/hex.h"
 #include "base/strings.h"
 #include "pki/certificate.h"
+#include "pki/context.h"
 
 #define SERIAL_MAX   64 /* bytes; RFC 5280 allows 20 */
 #define ALT_NAME_MAX 1024
@@ -289,6 +290,7 @@ static int certificate_spki(X509 *x, const Bytes *known, Bytes *ret_spki)
 static int fill_facts(X509 *x, const void *der, size_t n, const Bytes *known_spki,
                       CertificateFacts *facts)
 {
+        unsigned n_before = pki_memory_failures();
         int r;
 
         r = fill_names(x, facts);
@@ -302,11 +304,13 @@ static int fill_facts(X509 *x, const void *der, size_t n, const Bytes *known_spk
             time_sec(X509_get0_notAfter(x), &facts->not_after_sec) < 0)
                 return CB_BAD_BUNDLE;
         facts->self_signed = x509_is_issued_by(x, x);
-        return certificate_spki(x, known_spki, &facts->spki);
+        r = certificate_spki(x, known_spki, &facts->spki);
+        /* What could not be made into text is text without anything in it, and that is kept. */
+        return r == 0 && pki_memory_failures() != n_before ? -ENOMEM : r;
 }
 
-int pki_certificate_facts_of(const void *der, size_t n, const Bytes *spki,
-                             CertificateFacts *ret_facts, Failure *failure)
+static int read_facts_of(const void *der, size_t n, const Bytes *spki, CertificateFacts *ret_facts,
+                         Failure *failure)
 {
         CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
         CLEANUP(x509_freep) X509 *x = x509_from_der(der, n);
@@ -339,7 +343,24 @@ int pki_certificate_facts_of(const void *der, size_t n, const Bytes *spki,
         return 0;
 }
 
-int pki_certificate_facts(const void *der, size_t n, CertificateFacts *ret_facts, Failure *failure)
+int pki_certificate_facts_of(const void *der, size_t n, const Bytes *spki,
+                             CertificateFacts *ret_facts, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = read_facts_of(der, n, spki, ret_facts, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
+}
+
+static int read_facts(const void *der, size_t n, CertificateFacts *ret_facts, Failure *failure)
 {
         return pki_certificate_facts_of(der, n, NULL, ret_facts, failure);
+}
+
+int pki_certificate_facts(const void *der, size_t n, CertificateFacts *ret_facts, Failure *failure)
+{
+        unsigned n_before = pki_memory_failures();
+        int r = read_facts(der, n, ret_facts, failure);
+
+        return pki_memory_outcome(n_before, r, failure);
 }

@@ -13,6 +13,7 @@
 #include "base/hex.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
+#include "pki/context.h"
 #include "pki/url.h"
 
 typedef struct BackendJob {
@@ -55,13 +56,15 @@ static void finish(void *userdata, const Failure *failure)
 
 static int check_url(const char *name, const char *url, Failure *failure)
 {
+        unsigned n_before = pki_memory_failures();
         const char *why = pki_url_refuse(url);
+        int r = 0;
 
-        if (!why)
-                return 0;
-        return fail(failure, CB_INVALID_ARGUMENT,
-                    "the URL of backend '%s' %s; give one like https://orders.example:8443/", name,
-                    why);
+        if (why)
+                r = fail(failure, CB_INVALID_ARGUMENT,
+                         "the URL of backend '%s' %s; give one like https://orders.example:8443/",
+                         name, why);
+        return pki_memory_outcome(n_before, r, failure);
 }
 
 static bool server_name_is_valid(const char *text)

@@ -45,9 +45,13 @@ static void on_reply(void *userdata, WireReply *reply)
         CLEANUP(trial_freep) Trial *trial = userdata;
         const Bytes value = { trial->value, trial->n_value };
         Failure failure = reply->failure;
+        int r = failure.status;
 
-        if (failure.status == 0 &&
-            pki_verify(&trial->spki, trial->algorithm, &value, &reply->output) != 0)
+        if (r == 0)
+                r = pki_verify(&trial->spki, trial->algorithm, &value, &reply->output);
+        if (failure.status == 0 && r < 0)
+                fail(&failure, r, "no memory to check a trial signature");
+        else if (failure.status == 0 && r > 0)
                 fail(&failure, CB_KEY_MISMATCH,
                      "its public key does not verify what it signed in a trial");
         trial->done(trial->userdata, &failure);

@@ -156,6 +156,7 @@ static int signing_new(Signer *signer, const SignRequest *request, const Generat
 static int check_signature(const Signing *signing, const WireReply *reply, Failure *failure)
 {
         const Signer *signer = signing->signer;
+        int r;
 
         if (reply->output.n == 0)
                 return fail(failure, CB_FAILED,
@@ -164,8 +165,12 @@ static int check_signature(const Signing *signing, const WireReply *reply, Failu
         if (signing->spki.n == 0)
                 return 0;
 
-        if (pki_verify(&signing->spki, signing->algorithm, &signing->input, &reply->output) == 0)
+        r = pki_verify(&signing->spki, signing->algorithm, &signing->input, &reply->output);
+        if (r == 0)
                 return 0;
+        if (r < 0)
+                return fail(failure, r, "no memory to check a signature of certificate '%s'",
+                            signing->id);
         if (signer->events.held_back)
                 signer->events.held_back(signer->events_userdata, signing->id, signing->generation,
                                          signing->algorithm);

@@ -98,7 +98,7 @@ static int sign_content(Signer *signer, const SignTlsRequest *request, sign_done
         if (request->algorithm != ALGORITHM_ED25519) {
                 r = pki_hash(algorithm_row(request->algorithm)->digest, content, sign.input.n,
                              &hash);
-                if (r < 0)
+                if (r != 0)
                         return r;
                 sign.input = hash;
         }

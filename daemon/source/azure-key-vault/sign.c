@@ -165,7 +165,10 @@ int sign_run(Vault *vault, const DriverCall *call, WireReply *reply)
                 r = sign_with(vault, call, &key, &known, &signature, &reply->failure);
         if (r != 0)
                 return r;
-        if (pki_verify(&known.spki, request->algorithm, &request->input, &signature) != 0)
+        r = pki_verify(&known.spki, request->algorithm, &request->input, &signature);
+        if (r < 0)
+                return fail(&reply->failure, r, "no memory to check what the vault answered");
+        if (r > 0)
                 return fail(&reply->failure, CB_FAILED,
                             "what the vault answered is no signature of key %s/%s over this input; "
                             "it is not handed on",

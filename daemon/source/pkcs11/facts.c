@@ -122,7 +122,10 @@ int key_trial(Session *session, const Key *key, const Bytes *spki, Failure *fail
         r = trial_run(session, key, &trial, failure);
         if (r != 0)
                 return r;
-        if (pki_verify(spki, trial.algorithm, &trial.input, &trial.signature) != 0)
+        r = pki_verify(spki, trial.algorithm, &trial.input, &trial.signature);
+        if (r < 0)
+                return fail(failure, r, "no memory to check a trial signature");
+        if (r > 0)
                 return fail(failure, CB_SOURCE_UNAVAILABLE,
                             "source '%s': a trial signature by the token does not fit the public "
                             "key; do not use this token before that is explained",
@@ -139,11 +142,15 @@ static int choose_by_trial(Session *session, const Key *key, const BytesList *ca
         r = trial_run(session, key, &trial, failure);
         if (r != 0)
                 return r;
-        for (size_t i = 0; i < candidates->n; i++)
-                if (pki_verify(&candidates->items[i], trial.algorithm, &trial.input,
-                               &trial.signature) == 0)
+        for (size_t i = 0; i < candidates->n; i++) {
+                r = pki_verify(&candidates->items[i], trial.algorithm, &trial.input,
+                               &trial.signature);
+                if (r == 0)
                         return bytes_set(ret_spki, candidates->items[i].data,
                                          candidates->items[i].n);
+                if (r < 0)
+                        return fail(failure, r, "no memory to check a trial signature");
+        }
         return fail(
                 failure, CB_KEY_MISMATCH,
                 "the public key and the certificates with the key's id are not the key's; put the "
