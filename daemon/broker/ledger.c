@@ -448,6 +448,7 @@ void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, v
         Entry *entry = malloc(sizeof(*entry));
 
         if (!entry) {
+                audit_lose(ledger->audit);
                 done(call, -ENOMEM);
                 return;
         }

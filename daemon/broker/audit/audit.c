@@ -322,7 +322,7 @@ static int append_resume(Audit *audit)
         return 0;
 }
 
-static void count_lost(Audit *audit)
+void audit_lose(Audit *audit)
 {
         if (audit->lost.n++ == 0)
                 audit->lost.since_usec = clock_realtime_usec();
@@ -362,7 +362,7 @@ void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void
         int r = may_wait && !waiter ? -ENOMEM : append(audit, record);
 
         if (r < 0)
-                count_lost(audit);
+                audit_lose(audit);
         else if (audit->sync_usec != 0)
                 plan_sync(audit, audit->sync_usec);
 

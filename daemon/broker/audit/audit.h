@@ -98,6 +98,8 @@ void audit_watch_oldest(Audit *audit, const AuditHead *stored);
 typedef void (*audit_done)(void *userdata, int r);
 void audit_append(Audit *audit, const AuditRecord *record, audit_done done, void *userdata);
 void audit_sync(Audit *audit);
+/* One that did not come that far. */
+void audit_lose(Audit *audit);
 /*
  * After a failure: is it possible again? 0 or -errno. What could not be written is counted, and the next record that can
  * is `resume`, with that number: no record is lost without a trace.

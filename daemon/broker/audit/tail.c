@@ -24,7 +24,7 @@ int audit_hash_line(const char *line, size_t n, char *ret_hash)
         uint8_t digest[SHA256_LENGTH];
 
         if (EVP_Digest(line, n, digest, NULL, EVP_sha256(), NULL) != 1)
-                return -EIO;
+                return -ENOMEM; /* there is nothing else that it could miss */
         hex_encode_lower(digest, sizeof(digest), ret_hash);
         return 0;
 }
