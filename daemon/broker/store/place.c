@@ -8,6 +8,7 @@
 #include "broker/store/place.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,13 +23,11 @@ static const char *const suffixes[PLACE_FILES] = { "", "-wal", "-shm" };
 /* Below 0 where it cannot be told what is there. */
 static int look_at(const char *path, size_t i, PlaceMark *ret_mark)
 {
-        CLEANUP(freep) char *name = NULL;
+        char name[PATH_MAX]; /* for want of memory nothing is left unseen */
         struct stat st = { 0 };
 
-        if (asprintf(&name, "%s%s", path, suffixes[i]) < 0) {
-                name = NULL;
-                return -ENOMEM;
-        }
+        if ((size_t)snprintf(name, sizeof(name), "%s%s", path, suffixes[i]) >= sizeof(name))
+                return -ENAMETOOLONG;
         if (stat(name, &st) < 0 && errno != ENOENT && errno != ENOTDIR)
                 return -errno;
         *ret_mark = (PlaceMark){ st.st_dev, st.st_ino, st.st_size, st.st_mtim };
