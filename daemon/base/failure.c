@@ -46,9 +46,15 @@ static int status_index(int status)
         return status < 0 || status >= _CB_STATUS_N ? CB_FAILED : status;
 }
 
+/* An error without a status is still one. */
+static int error_index(int status)
+{
+        return status == CB_OK ? CB_FAILED : status_index(status);
+}
+
 const char *status_error_name(int status)
 {
-        return statuses[status_index(status)].error_name;
+        return statuses[error_index(status)].error_name;
 }
 
 const char *status_word(int status)

@@ -46,8 +46,9 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
         if (r != 0)
                 return r;
         call = calloc(1, sizeof(*call));
-        if (!call) {
+        if (!call || string_set(&call->unit, peer->subject.unit) < 0) {
                 charge_deinit(&charge);
+                free(call);
                 return -ENOMEM;
         }
         *call = (Call){
@@ -61,9 +62,9 @@ int call_new(Peer *peer, const Node *node, MethodId method, DBusMessage *message
                 .node = *node,
                 .uid = peer->subject.uid,
                 .pid = peer->subject.pid,
+                .unit = call->unit,
                 .began_usec = clock_monotonic_usec(),
         };
-        (void)string_set(&call->unit, peer->subject.unit);
         TAILQ_INSERT_TAIL(&peer->calls, call, entry);
         bus->n_calls++;
         *ret_call = call;
@@ -87,40 +88,61 @@ const Subject *call_subject(const Call *call)
 static DBusMessage *new_error(const Peer *peer, uint32_t serial, const char *name,
                               const char *text);
 
-/* Where its client has more to read than its account allows, it is told that instead. */
+static int admit(Call *call)
+{
+        int r;
+
+        if (!call->answer)
+                return -ENOMEM;
+        r = peer_admit(call->peer, &call->answer, call->answer_size);
+        if (r == 0 && dbus_message_contains_unix_fds(call->answer))
+                r = given_admit(call->peer);
+        return r;
+}
+
+/* Where its client has more to read than its account allows, or memory is short, it is told that instead. */
 static void send_answer(Call *call)
 {
-        if (peer_admit(call->peer, &call->answer, call->answer_size) != 0 ||
-            (dbus_message_contains_unix_fds(call->answer) && given_admit(call->peer) != 0)) {
-                dbus_message_unref(call->answer);
-                call->answer = new_error(call->peer, call->serial,
-                                         status_error_name(CB_LIMIT_EXCEEDED),
-                                         "this user has too many answers that it has not read; "
-                                         "read them, or ask for less at a time");
+        int r = admit(call);
+
+        if (r != 0) {
+                if (call->answer)
+                        dbus_message_unref(call->answer);
+                call->answer = new_error(call->peer, call->serial, status_error_name(r),
+                                         r < 0 ? "no memory for the answer"
+                                               : "this user has too many answers that it has not "
+                                                 "read; read them, or ask for less at a time");
         }
         if (call->answer)
                 peer_send(call->peer, call->answer);
+        else
+                peer_send_nothing(call->peer);
 }
 
 /* Sends what there is, and the call is gone. */
 static void call_deliver(Call *call)
 {
         call_count(call);
-        if (!call->answer)
-                complain(call->bus, "no memory for an answer");
-        else if (call->peer && !call->no_reply)
+        if (call->peer && !call->no_reply)
                 send_answer(call);
         if (call->answer)
                 dbus_message_unref(call->answer);
         call_free(call);
 }
 
-static DBusMessage *new_error_not_recorded(const Call *call)
+static const char no_memory_to_record[] =
+        "no memory for a record in the audit log, and no success is answered that it does not "
+        "hold; a change may have been made all the same";
+
+static DBusMessage *new_error_not_recorded(const Call *call, int r)
 {
         const BusHost *host = &call->bus->host;
         const char *problem = host->record_problem ? host->record_problem(call->bus->userdata) : "";
         Failure failure = { 0 };
 
+        if (r == -ENOMEM)
+                return new_error(call->peer, call->serial, status_error_name(CB_FAILED),
+                                 no_memory_to_record);
         fail(&failure, CB_FAILED,
              "%s, and no success is answered that it does not hold; a change may have been made all "
              "the same: free its disk, or set audit-failure = \"continue\"",
@@ -142,7 +164,7 @@ static void on_recorded(void *userdata, int r)
                 if (call->answer)
                         dbus_message_unref(call->answer);
                 call->result = status_error_name(CB_FAILED) + strlen(CB_ERROR_PREFIX);
-                call->answer = new_error_not_recorded(call);
+                call->answer = new_error_not_recorded(call, r);
         }
         call_deliver(call);
 }
@@ -362,7 +384,7 @@ void refuse_message(Peer *peer, DBusMessage *message, const char *error, const c
 
         reply = new_error(peer, dbus_message_get_serial(message), error, text);
         if (!reply) {
-                complain(peer->bus, "no memory to refuse a message");
+                peer_send_nothing(peer);
                 return;
         }
         log_debug("refused: %s", text);

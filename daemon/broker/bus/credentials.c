@@ -10,6 +10,7 @@
 #include "broker/bus/room.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,10 +34,10 @@ void credentials_forget(Peer *peer)
         TAILQ_REMOVE(&peer->bus->asking.peers, peer, asking_entry);
 }
 
-static void not_known(Peer *peer)
+static void not_known(Peer *peer, int r)
 {
-        log_debug("the bus does not say who %s is", peer->name);
-        inbox_refuse(peer);
+        log_debug("who %s is is not known: %s", peer->name, strerrordesc_np(-r));
+        inbox_refuse(peer, r);
         peer_gone(peer); /* the next call asks again */
 }
 
@@ -51,7 +52,7 @@ static int on_deadline(sd_event_source *source, uint64_t usec, void *userdata)
         while ((first = TAILQ_FIRST(&bus->asking.peers)) &&
                now_usec >= first->asked_usec + CREDENTIALS_USEC) {
                 credentials_forget(first);
-                not_known(first);
+                not_known(first, -ETIMEDOUT);
         }
         if (first) {
                 (void)sd_event_source_set_time(source, first->asked_usec + CREDENTIALS_USEC);
@@ -125,12 +126,14 @@ static Peer *find_asked(const Bus *bus, dbus_uint32_t serial)
 void credentials_on_answer(Bus *bus, DBusMessage *answer)
 {
         Peer *peer = find_asked(bus, dbus_message_get_reply_serial(answer));
+        int r;
 
         if (!peer)
                 return;
         credentials_forget(peer);
-        if (subject_from_credentials(answer, &peer->subject) < 0)
-                not_known(peer);
+        r = subject_from_credentials(answer, &peer->subject);
+        if (r < 0)
+                not_known(peer, r);
         else
                 inbox_charge(peer);
         link_resume(bus->link);

@@ -204,10 +204,11 @@ static void run(Call *call, DBusMessage *message)
         Failure failure = { 0 };
 
         note_life(call);
-        if (method_is_recorded(call->method))
-                call_note_grant(call, deciding_grant(call->bus, call_subject(call), &call->node,
-                                                     call->method, first_text(message)));
-        if (check_stock(call, first_text(message), &failure) != 0)
+        if (method_is_recorded(call->method) &&
+            call_note_grant(call, deciding_grant(call->bus, call_subject(call), &call->node,
+                                                 call->method, first_text(message))) < 0)
+                call_fail_memory(call);
+        else if (check_stock(call, first_text(message), &failure) != 0)
                 call_fail(call, &failure);
         else if (handler)
                 handler(call, message);

@@ -75,10 +75,12 @@ static int charge(Peer *peer, Waiting *waiting)
         return r;
 }
 
-static void refuse(Peer *peer, DBusMessage *message)
+static void refuse(Peer *peer, DBusMessage *message, int r)
 {
-        refuse_message(peer, message, status_error_name(CB_LIMIT_EXCEEDED),
-                       "too many calls of this user wait for their turn; send fewer at a time");
+        refuse_message(peer, message, status_error_name(r), "%s",
+                       r < 0 ? "no memory for the call"
+                             : "too many calls of this user wait for their turn; send fewer at a "
+                               "time");
 }
 
 static Waiting *waiting_new(DBusMessage *message)
@@ -151,34 +153,39 @@ void inbox_charge(Peer *peer)
                 asking_remove(&peer->bus->asking, one);
         }
         if (peer_enter_known(peer, take_turn) < 0) {
-                /* No memory: its calls get no answer, and the next one asks again. */
                 while ((one = STAILQ_FIRST(&waiting))) {
                         STAILQ_REMOVE_HEAD(&waiting, next);
+                        refuse(peer, one->message, -ENOMEM);
                         waiting_free(one);
                 }
-                peer_gone(peer);
+                peer_gone(peer); /* the next call asks again */
                 return;
         }
         while ((one = STAILQ_FIRST(&waiting))) {
+                int r = charge(peer, one);
+
                 STAILQ_REMOVE_HEAD(&waiting, next);
-                if (charge(peer, one) == 0) {
+                if (r == 0) {
                         STAILQ_INSERT_TAIL(&peer->waiting, one, next);
                         continue;
                 }
-                refuse(peer, one->message);
+                refuse(peer, one->message, r);
                 waiting_free(one);
         }
         if (!STAILQ_EMPTY(&peer->waiting))
                 bus_want_turn(peer->bus, &peer->turn);
 }
 
-void inbox_refuse(Peer *peer)
+void inbox_refuse(Peer *peer, int r)
 {
         DBusMessage *message;
 
         while ((message = inbox_pop(peer))) {
-                refuse_message(peer, message, status_error_name(CB_ACCESS_DENIED),
-                               "the bus does not say who is calling");
+                if (r == -ENOMEM)
+                        refuse(peer, message, r);
+                else
+                        refuse_message(peer, message, status_error_name(CB_ACCESS_DENIED),
+                                       "the bus does not say who is calling");
                 dbus_message_unref(message);
         }
 }
@@ -225,8 +232,11 @@ static void refuse_stranger(DBusConnection *connection, DBusMessage *message, in
                   strerrordesc_np(-r));
         if (dbus_message_get_no_reply(message))
                 return;
-        error = dbus_message_new_error(message, status_error_name(CB_LIMIT_EXCEEDED),
-                                       "too many clients; try again later");
+        if (r == -EUSERS)
+                r = CB_LIMIT_EXCEEDED;
+        error = dbus_message_new_error(message, status_error_name(r),
+                                       r > 0 ? "too many clients; try again later"
+                                             : "no memory for another client; try again");
         if (!error)
                 return;
         (void)dbus_connection_send(connection, error, NULL);
@@ -251,8 +261,11 @@ void peer_on_bus_message(Bus *bus, DBusConnection *connection, DBusMessage *mess
                 }
         }
         waiting = waiting_new(message);
-        if (!waiting || (peer->state == PEER_KNOWN && charge(peer, waiting) != 0)) {
-                refuse(peer, message);
+        r = waiting ? 0 : -ENOMEM;
+        if (r == 0 && peer->state == PEER_KNOWN)
+                r = charge(peer, waiting);
+        if (r != 0) {
+                refuse(peer, message, r);
                 if (waiting)
                         waiting_free(waiting);
                 return;

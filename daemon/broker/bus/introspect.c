@@ -14,37 +14,44 @@ static const char *const doctype =
         "<!DOCTYPE node PUBLIC \"-//freedesktop//DTD D-BUS Object Introspection 1.0//EN\"\n"
         " \"http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd\">\n";
 
+/* A stream into memory does not remember what it had none for: each answer of it counts. */
+static bool put_node(Bulk *bulk, const char *name)
+{
+        int n = fprintf(bulk->text, " <node name=\"%s\"/>\n", name);
+
+        if (n > 0)
+                bulk->size += (size_t)n;
+        return n > 0;
+}
+
 static bool begin_text(Bulk *bulk)
 {
         const Node *node = &bulk->call->node;
+        bool whole;
 
         bulk->text = open_memstream(&bulk->written, &bulk->n_written);
         if (!bulk->text)
                 return false;
-        fprintf(bulk->text, "%s<node>\n", doctype);
+        whole = fprintf(bulk->text, "%s<node>\n", doctype) > 0;
         for (size_t i = 0; i < _INTERFACE_N; i++) {
                 if (node_has_interface(node, (InterfaceId)i))
-                        fputs(interface_table[i].introspection, bulk->text);
+                        whole &= fputs(interface_table[i].introspection, bulk->text) >= 0;
         }
         if (node->type == NODE_FOLDER && node->child) {
-                fprintf(bulk->text, " <node name=\"%s\"/>\n", node->child);
+                whole &= put_node(bulk, node->child);
         } else if (node->type == NODE_OBJECT && node->kind == OBJECT_MANAGER) {
                 for (ObjectKind kind = OBJECT_MANAGER + 1; kind < _OBJECT_KIND_N; kind++)
-                        fprintf(bulk->text, " <node name=\"%s\"/>\n", object_kind_word(kind));
+                        whole &= put_node(bulk, object_kind_word(kind));
         }
-        return !ferror(bulk->text);
+        return whole;
 }
 
 static bool add_child(Bulk *bulk, const Object *object)
 {
         char path[OBJECT_PATH_MAX];
-        int n;
 
         object_path(object, path);
-        n = fprintf(bulk->text, " <node name=\"%s\"/>\n", strrchr(path, '/') + 1);
-        if (n > 0)
-                bulk->size += (size_t)n;
-        return n > 0;
+        return put_node(bulk, strrchr(path, '/') + 1);
 }
 
 static DBusMessage *new_text_answer(const Call *call, const char *text)
@@ -65,9 +72,8 @@ static DBusMessage *end_text(Bulk *bulk)
 {
         bool whole;
 
-        fputs("</node>\n", bulk->text);
-        whole = !ferror(bulk->text);
-        whole = fclose(TAKE(bulk->text)) == 0 && whole;
+        whole = fputs("</node>\n", bulk->text) >= 0;
+        whole = fclose(TAKE(bulk->text)) == 0 && whole && bulk->written;
         bulk->size = 0; /* only the children's was looked at */
         return whole ? new_text_answer(bulk->call, bulk->written) : NULL;
 }

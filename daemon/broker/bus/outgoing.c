@@ -90,6 +90,15 @@ void peer_send(Peer *peer, DBusMessage *message)
                 return;
         }
         if (!dbus_connection_send(peer->connection, message, NULL))
-                complain(peer->bus, "no memory to send a message");
+                peer_send_nothing(peer);
         peer_settle(peer);
+}
+
+void peer_send_nothing(Peer *peer)
+{
+        complain(peer->bus, "no memory for an answer");
+        if (peer->name || peer->state != PEER_KNOWN)
+                return;
+        dbus_connection_close(peer->connection);
+        bus_want_turn(peer->bus, &peer->turn); /* in which it is found to be lost */
 }

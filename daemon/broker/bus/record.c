@@ -44,9 +44,9 @@ bool method_needs_record(MethodId method)
         return method_is_recorded(method) && method_table[method].access != ACCESS_AUDIT;
 }
 
-void call_note_grant(Call *call, const Grant *grant)
+int call_note_grant(Call *call, const Grant *grant)
 {
-        (void)string_set(&call->grant, grant ? grant->name : NULL);
+        return string_set(&call->grant, grant ? grant->name : NULL);
 }
 
 static bool makes_generation(MethodId method)

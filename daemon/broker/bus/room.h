@@ -182,7 +182,7 @@ void peer_on_bus_message(Bus *bus, DBusConnection *connection, DBusMessage *mess
 /* It is known who the peer is: what waited is its client's now. */
 void inbox_charge(Peer *peer);
 /* The bus does not say it. */
-void inbox_refuse(Peer *peer);
+void inbox_refuse(Peer *peer, int r);
 void inbox_drop(Peer *peer);
 /* Room has been made on the way out: who waited for that may go on. */
 void inbox_wake(Bus *bus);
@@ -210,6 +210,11 @@ bool peer_has_account_for_signals(Peer *peer);
  */
 int peer_admit(Peer *peer, DBusMessage **answer, size_t size);
 void peer_send(Peer *peer, DBusMessage *message); /* does not take it */
+/*
+ * There is no memory for what it has to be sent. Its connection to the channel ends, so that it waits for nothing; on a
+ * bus it waits as long as it means to.
+ */
+void peer_send_nothing(Peer *peer);
 
 /* --- teller.c: what takes long, in turns of its own --- */
 
@@ -328,7 +333,7 @@ void refuse_message(Peer *peer, DBusMessage *message, const char *error, const c
 bool method_is_recorded(MethodId method);
 bool method_needs_record(MethodId method);
 /* The grant that let the subject do it: kept for the record. */
-void call_note_grant(Call *call, const Grant *grant);
+int call_note_grant(Call *call, const Grant *grant);
 void call_note_made(Call *call); /* the generation, after a success */
 /* Hands the record to the host; `done` as in BusHost. False: there is nothing to record. */
 bool call_record(Call *call, bus_recorded done);

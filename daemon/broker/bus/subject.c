@@ -56,18 +56,21 @@ static bool is_alive(int pidfd)
  * As sd_pid_get_unit(3) has it, which reads it by the number. PIDFD_UNKNOWN: nobody can say whether the number is still
  * that of the process that connected.
  */
-static char *read_unit(uint32_t pid, int pidfd)
+static int read_unit(int pidfd, Subject *subject)
 {
         CLEANUP(freep) char *unit = NULL;
+        uint32_t pid = subject->pid;
+        int r;
 
         /* 0 is who asks: us. It is also what the kernel says of a process in no namespace of ours. */
         if (pid == 0 || pid > INT32_MAX || pidfd == PIDFD_GONE)
-                return NULL;
-        if (sd_pid_get_unit((pid_t)pid, &unit) < 0)
-                return NULL;
-        if (pidfd != PIDFD_UNKNOWN && !is_alive(pidfd))
-                return NULL;
-        return TAKE(unit);
+                return 0;
+        r = sd_pid_get_unit((pid_t)pid, &unit);
+        if (r == -ENOMEM)
+                return r;
+        if (r >= 0 && (pidfd == PIDFD_UNKNOWN || is_alive(pidfd)))
+                subject->unit = TAKE(unit);
+        return 0;
 }
 
 /* --- from the bus --- */
@@ -216,7 +219,9 @@ int subject_from_credentials(DBusMessage *reply, Subject *ret_subject)
         }
         if (subject->uid == SUBJECT_UID_UNKNOWN)
                 return -EACCES;
-        subject->unit = read_unit(subject->pid, credentials.pidfd);
+        r = read_unit(credentials.pidfd, subject);
+        if (r < 0)
+                return r;
         *ret_subject = *subject;
         *subject = (Subject){ 0 };
         return 0;
@@ -284,11 +289,11 @@ static int peer_pidfd(int fd)
 #endif
 }
 
-static char *read_peer_unit(int fd, uint32_t pid)
+static int read_peer_unit(int fd, Subject *subject)
 {
         CLEANUP(closep) int pidfd = peer_pidfd(fd);
 
-        return read_unit(pid, pidfd);
+        return read_unit(pidfd, subject);
 }
 
 int subject_peek(int fd, Subject *ret_subject)
@@ -322,9 +327,10 @@ int subject_from_socket(int fd, Subject *ret_subject)
         r = subject_peek(fd, &subject);
         if (r == 0)
                 r = read_peer_label(fd, &subject);
+        if (r == 0)
+                r = read_peer_unit(fd, &subject);
         if (r < 0)
                 return r;
-        subject.unit = read_peer_unit(fd, subject.pid);
         *ret_subject = subject;
         subject = (Subject){ 0 };
         return 0;

@@ -3,6 +3,7 @@
 #include "broker/metrics/exposition.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,51 +16,58 @@ int exposition_init(Exposition *exposition)
         return exposition->stream ? 0 : -errno;
 }
 
+static void put(Exposition *exposition, const char *format, ...) PRINTF(2, 3);
+static void put(Exposition *exposition, const char *format, ...)
+{
+        va_list arguments;
+
+        va_start(arguments, format);
+        if (vfprintf(exposition->stream, format, arguments) < 0)
+                exposition->failed = true;
+        va_end(arguments);
+}
+
 void exposition_family(Exposition *exposition, const char *name, const char *type, const char *unit,
                        const char *help)
 {
         exposition->family = name;
-        fprintf(exposition->stream, "# TYPE %s %s\n", name, type);
+        put(exposition, "# TYPE %s %s\n", name, type);
         if (unit)
-                fprintf(exposition->stream, "# UNIT %s %s\n", name, unit);
-        fprintf(exposition->stream, "# HELP %s %s\n", name, help);
+                put(exposition, "# UNIT %s %s\n", name, unit);
+        put(exposition, "# HELP %s %s\n", name, help);
 }
 
-static void put_value(FILE *stream, const char *value)
+static void put_value(Exposition *exposition, const char *value)
 {
         for (const char *c = string_or_empty(value); *c; c++) {
                 if (*c == '\n')
-                        fputs("\\n", stream);
+                        put(exposition, "\\n");
                 else if (*c == '"' || *c == '\\')
-                        fprintf(stream, "\\%c", *c);
+                        put(exposition, "\\%c", *c);
                 else
-                        fputc(*c, stream);
+                        put(exposition, "%c", *c);
         }
 }
 
 void exposition_sample(Exposition *exposition, const char *suffix, const MetricLabel *labels,
                        double value)
 {
-        FILE *stream = exposition->stream;
-
-        fprintf(stream, "%s%s", exposition->family, suffix);
+        put(exposition, "%s%s", exposition->family, suffix);
         for (const MetricLabel *label = labels; label && label->name; label++) {
-                fprintf(stream, "%s%s=\"", label == labels ? "{" : ",", label->name);
-                put_value(stream, label->value);
-                fputc('"', stream);
+                put(exposition, "%s%s=\"", label == labels ? "{" : ",", label->name);
+                put_value(exposition, label->value);
+                put(exposition, "\"");
         }
         if (labels && labels->name)
-                fputc('}', stream);
-        fprintf(stream, " %.15g\n", value);
+                put(exposition, "}");
+        put(exposition, " %.15g\n", value);
 }
 
 int exposition_finish(Exposition *exposition, char **ret_text)
 {
-        bool failed;
-
-        fputs("# EOF\n", exposition->stream);
-        failed = ferror(exposition->stream) != 0;
-        if (fclose(exposition->stream) != 0 || failed) {
+        put(exposition, "# EOF\n");
+        /* Where there is no memory for its last byte, the stream is closed all the same, without a text. */
+        if (fclose(exposition->stream) != 0 || exposition->failed || !exposition->text) {
                 free(exposition->text);
                 return -ENOMEM;
         }

@@ -6,12 +6,14 @@
 #pragma once
 
 #include <stdint.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 typedef struct Exposition {
         FILE *stream;
         char *text;
         size_t n;
+        bool failed; /* a stream into memory does not remember it */
         const char *family;
 } Exposition;
 
