@@ -72,22 +72,45 @@ static int send_packet(int fd, const Bytes *packet, const int fds[WIRE_FDS_MAX])
         return r;
 }
 
+static void host_give_up(void *userdata, const char *why)
+{
+        Host *host = userdata;
+
+        log_error("ends, to be started anew: %s", why);
+        if (host->driver)
+                host->driver->wipe(host->instance);
+        (void)shutdown(host->fd, SHUT_RDWR); /* a thread that cannot end keeps it open */
+        _exit(EX_TEMPFAIL);
+}
+
+/* What was asked for may have been done: for want of memory it is answered as where we had ended. */
+static int encode_instead(const WireReply *reply, int error, Bytes *ret_packet)
+{
+        WireReply instead;
+        int r;
+
+        log_error("an answer cannot be sent: %s", strerror(-error));
+        wire_reply_init(&instead, reply->id);
+        if (error == -ENOMEM)
+                fail(&instead.failure, CB_SOURCE_UNAVAILABLE, "no memory for the source's answer");
+        else
+                fail(&instead.failure, CB_FAILED, "the source's answer does not fit: %s",
+                     strerror(-error));
+        r = wire_reply_encode(&instead, ret_packet);
+        wire_reply_deinit(&instead);
+        return r;
+}
+
 static void host_send(Host *host, WireReply *reply)
 {
         Bytes packet = { 0 };
         int r;
 
         r = wire_reply_encode(reply, &packet);
-        if (r < 0 && reply->id != 0) {
-                WireReply instead;
-
-                log_error("an answer cannot be sent: %s", strerror(-r));
-                wire_reply_init(&instead, reply->id);
-                fail(&instead.failure, CB_FAILED, "the source's answer does not fit: %s",
-                     strerror(-r));
-                r = wire_reply_encode(&instead, &packet);
-                wire_reply_deinit(&instead);
-        }
+        if (r < 0 && reply->id != 0)
+                r = encode_instead(reply, r, &packet);
+        if (r == -ENOMEM && reply->id == 0 && reply->ask == 0)
+                host_give_up(host, "no memory to tell its state");
         if (r == 0)
                 r = send_packet(host->fd, &packet, reply->fds);
         if (r < 0 && r != -EPIPE && r != -ECONNRESET)
@@ -150,16 +173,6 @@ static int host_ask(void *userdata, const char *certificate, Algorithm algorithm
         wire_reply_deinit(&question);
         return asks_end(&host->asks, &ask, r == 0 ? deadline_usec : 0, ret_chain, ret_signature,
                         failure);
-}
-
-static void host_give_up(void *userdata, const char *why)
-{
-        Host *host = userdata;
-
-        log_error("ends, to be started anew: %s", why);
-        host->driver->wipe(host->instance);
-        (void)shutdown(host->fd, SHUT_RDWR); /* a thread that cannot end keeps it open */
-        _exit(EX_TEMPFAIL);
 }
 
 /* Workers */
@@ -304,6 +317,19 @@ static int host_on_configure(Host *host, const WireRequest *request)
         return r;
 }
 
+static int host_on_unread(Host *host, const void *packet, size_t n, int error)
+{
+        Failure failure = { 0 };
+
+        if (error != -ENOMEM) {
+                log_error("the broker sent what is no request; is it of another version?");
+                return error;
+        }
+        fail(&failure, error, "no memory for the request");
+        host_refuse(host, wire_request_id(packet, n), &failure);
+        return 0;
+}
+
 static int host_on_packet(Host *host, const void *packet, size_t n, const int fds[WIRE_FDS_MAX])
 {
         WireRequest request;
@@ -314,8 +340,7 @@ static int host_on_packet(Host *host, const void *packet, size_t n, const int fd
         if (r < 0) {
                 for (size_t i = 0; i < WIRE_FDS_MAX; i++)
                         close_fd(fds[i]);
-                log_error("the broker sent what is no request; is it of another version?");
-                return r;
+                return host_on_unread(host, packet, n, r);
         }
         memcpy(request.fds, fds, sizeof(request.fds));
 

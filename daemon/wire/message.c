@@ -344,6 +344,22 @@ int wire_request_decode(const void *packet, size_t n, WireRequest *ret_request)
         return 0;
 }
 
+uint64_t wire_request_id(const void *packet, size_t n)
+{
+        Reader r;
+
+        reader_init(&r, packet, n);
+        return get_head(&r, PACKET_REQUEST);
+}
+
+uint64_t wire_reply_id(const void *packet, size_t n)
+{
+        Reader r;
+
+        reader_init(&r, packet, n);
+        return get_head(&r, PACKET_REPLY);
+}
+
 int wire_reply_decode(const void *packet, size_t n, WireReply *ret_reply)
 {
         CLEANUP(wire_reply_deinit) WireReply q;

@@ -122,3 +122,6 @@ int wire_request_encode(const WireRequest *request, Bytes *ret_packet);
 int wire_request_decode(const void *packet, size_t n, WireRequest *ret_request);
 int wire_reply_encode(const WireReply *reply, Bytes *ret_packet);
 int wire_reply_decode(const void *packet, size_t n, WireReply *ret_reply);
+/* Of a packet that there was no memory to decode. */
+uint64_t wire_request_id(const void *packet, size_t n);
+uint64_t wire_reply_id(const void *packet, size_t n);

@@ -157,6 +157,27 @@ static void source_on_reply(Source *source, WireReply *reply)
                 entry.done(entry.userdata, reply);
 }
 
+/*
+ * There is no memory for what it says. What it was asked may have been done, as where its process ends; of its state
+ * nothing may be missed, so for that it is made anew.
+ */
+static int source_on_unread(Source *source, size_t n)
+{
+        PendingEntry *found, entry;
+        uint64_t id = wire_reply_id(source->sources->buffer, n);
+
+        if (id == PING_ID)
+                return 0;
+        found = id != 0 ? pending_find(source->pending, id) : NULL;
+        if (!found)
+                return id == 0 ? -ENOMEM : 0;
+        entry = *found;
+        pending_remove(source->pending, found);
+        if (!entry.timed_out)
+                source_answer(&entry, CB_SOURCE_UNAVAILABLE, "no memory for the source's answer");
+        return 0;
+}
+
 /* 1: one packet was taken; 0: none is there now; -errno: the process is of no use any more. */
 int source_receive(Source *source)
 {
@@ -179,7 +200,9 @@ int source_receive(Source *source)
         if (r < 0) {
                 for (size_t i = 0; i < WIRE_FDS_MAX; i++)
                         close_fd(fds[i]);
-                return r;
+                if (r == -ENOMEM)
+                        r = source_on_unread(source, (size_t)n);
+                return r < 0 ? r : 1;
         }
         memcpy(reply.fds, fds, sizeof(reply.fds));
         source_on_reply(source, &reply);
@@ -193,9 +216,10 @@ void source_drain(Source *source)
                 int r = source_receive(source);
 
                 if (r < 0) {
-                        source_lost(
-                                source,
-                                "its process sent what is no answer; is it of another version?");
+                        source_lost(source,
+                                    r == -ENOMEM ? "no memory for what its process says"
+                                                 : "its process sent what is no answer; is it of "
+                                                   "another version?");
                         return;
                 }
                 if (r == 0)
