@@ -171,8 +171,9 @@ int broker_new(const BrokerOptions *options, Broker **ret_broker, Failure *failu
         CLEANUP(config_freep) Config *config = NULL;
         int r;
 
-        if (config_load(options->config, &config, failure) != 0)
-                return BROKER_EXIT_CONFIG;
+        r = config_load(options->config, &config, failure);
+        if (r != 0)
+                return r == -ENOMEM ? BROKER_EXIT_INTERNAL : BROKER_EXIT_CONFIG;
         broker = calloc(1, sizeof(*broker));
         if (!broker) {
                 fail(failure, -ENOMEM, "there is no memory for the broker");

@@ -445,12 +445,10 @@ static int load_for(const TrustedUser *daemon, const char *path, Config **ret_co
         int r;
 
         config = calloc(1, sizeof(*config));
-        if (!config)
-                return -ENOMEM;
+        r = config ? grants_new(&config->grants) : -ENOMEM;
         parse.config = config;
-        if (grants_new(&config->grants) < 0)
-                return -ENOMEM;
-        r = load(&parse, parse.file);
+        if (r == 0)
+                r = load(&parse, parse.file);
         if (r < 0)
                 return fail(failure, r, "the configuration cannot be read: %s", strerror(-r));
         if (r > 0)

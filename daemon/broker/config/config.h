@@ -57,7 +57,7 @@ typedef struct Config {
         char **warnings; /* "FILE:LINE: …", e.g. a grant that can never match */
 } Config;
 
-/* NULL: the installed default. status CB_INVALID_ARGUMENT with "FILE:LINE: reason" in failure. */
+/* NULL: the installed default. CB_INVALID_ARGUMENT: "FILE:LINE: reason" is in failure; -errno: it says nothing of them. */
 int config_load(const char *path, Config **ret_config, Failure *failure);
 /*
  * For --check-config by whoever that is: the daemon may run as another user, and its own files are as good as

@@ -30,50 +30,49 @@ typedef struct GrantRow {
 
 /* --- who --- */
 
-typedef enum Found { FOUND_NONE, FOUND, FOUND_ERROR } Found;
+/* 0, -ENOENT, -ERANGE: the buffer is too small; -ENOMEM: who has no memory to look has not seen that there is none. */
+typedef int (*FindId)(const char *name, char *buffer, size_t n, uint32_t *ret_id);
 
-static Found find_user(const char *name, char *buffer, size_t n, uint32_t *ret_id)
+static int outcome_of(int r)
+{
+        return r == ERANGE || r == ENOMEM ? -r : -ENOENT;
+}
+
+static int find_user(const char *name, char *buffer, size_t n, uint32_t *ret_id)
 {
         struct passwd entry, *found = NULL;
         int r = getpwnam_r(name, &entry, buffer, n, &found);
 
-        if (found)
-                *ret_id = found->pw_uid;
-        else if (r == ERANGE)
-                return FOUND_ERROR;
-        return found ? FOUND : FOUND_NONE;
+        if (!found)
+                return outcome_of(r);
+        *ret_id = found->pw_uid;
+        return 0;
 }
 
-static Found find_group(const char *name, char *buffer, size_t n, uint32_t *ret_id)
+static int find_group(const char *name, char *buffer, size_t n, uint32_t *ret_id)
 {
         struct group entry, *found = NULL;
         int r = getgrnam_r(name, &entry, buffer, n, &found);
 
-        if (found)
-                *ret_id = found->gr_gid;
-        else if (r == ERANGE)
-                return FOUND_ERROR;
-        return found ? FOUND : FOUND_NONE;
+        if (!found)
+                return outcome_of(r);
+        *ret_id = found->gr_gid;
+        return 0;
 }
 
 /* A group of thousands needs more room than sysconf() proposes: doubled until it fits. */
-static int find_id(Found (*find)(const char *, char *, size_t, uint32_t *), const char *name,
-                   bool *ret_found, uint32_t *ret_id)
+static int find_id(FindId find, const char *name, uint32_t *ret_id)
 {
-        for (size_t n = 4096; n <= DATABASE_MAX; n *= 2) {
+        int r = -ERANGE;
+
+        for (size_t n = 4096; n <= DATABASE_MAX && r == -ERANGE; n *= 2) {
                 CLEANUP(freep) char *buffer = malloc(n);
-                Found found;
 
                 if (!buffer)
                         return -ENOMEM;
-                found = find(name, buffer, n, ret_id);
-                if (found != FOUND_ERROR) {
-                        *ret_found = found == FOUND;
-                        return 0;
-                }
+                r = find(name, buffer, n, ret_id);
         }
-        *ret_found = false;
-        return 0;
+        return r;
 }
 
 /* A number in quotes: UINT32_MAX is nobody's. */
@@ -92,12 +91,10 @@ static bool id_from_digits(const char *text, uint32_t *ret_id)
         return true;
 }
 
-static int read_id(Parse *parse, const config_setting_t *setting,
-                   Found (*find)(const char *, char *, size_t, uint32_t *), uint32_t *ret_id)
+static int read_id(Parse *parse, const config_setting_t *setting, FindId find, uint32_t *ret_id)
 {
         const char *text, *kind = config_setting_name(setting);
         uint64_t number;
-        bool found;
         int r;
 
         if (config_setting_is_number(setting)) {
@@ -107,11 +104,12 @@ static int read_id(Parse *parse, const config_setting_t *setting,
                 return r;
         }
         r = parse_text(parse, setting, &text);
-        if (r == 0)
-                r = find_id(find, text, &found, ret_id);
         if (r != 0)
                 return r;
-        if (!found && !id_from_digits(text, ret_id))
+        r = find_id(find, text, ret_id);
+        if (r == 0 || r == -ENOMEM)
+                return r;
+        if (!id_from_digits(text, ret_id))
                 return parse_fail(parse, setting,
                                   "this system has no %s '%s'; create it, or give a number", kind,
                                   text);
