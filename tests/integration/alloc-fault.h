@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What tests and alloc-fault.c share: 64-bit numbers, then text; allocations.py reads and writes them by their places. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FRAMES_MAX 40
+
+typedef struct FaultPage {
+        _Atomic uint64_t armed, pid; /* pid 0: that of the next one to start of this program */
+        _Atomic uint64_t everybody;  /* 0: only what our own code allocates */
+        _Atomic uint64_t first, n_wanted;
+        _Atomic uint64_t n_seen, n_failed;
+        char program[64];
+        char trace[8192 - 7 * 8 - 64]; /* of the first that failed: "MODULE OFFSET" a line */
+} FaultPage;
+
+/* For a program that walks itself; weak, so that it links without what is preloaded. */
+#define WEAK __attribute__((__weak__))
+WEAK void alloc_fault_arm(uint64_t first, uint64_t n_wanted, bool everybody);
+WEAK uint64_t alloc_fault_disarm(void); /* how many have failed */
+WEAK const char *alloc_fault_trace(void);
