@@ -7,14 +7,30 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/macro.h"
+#include "base/strings.h"
+
+#define TEXT_MAX 4096
+
+/* A unit's name may be any bytes, and JSON's text may not. */
+static json_t *text_of(const char *text)
+{
+        CLEANUP(freep) char *escaped = NULL;
+
+        if (utf8_is_valid(text, strlen(text)))
+                return json_string(text);
+        escaped = text_escape(text, strlen(text), TEXT_MAX);
+        return escaped ? json_string(escaped) : NULL;
+}
 
 /* 0, or -1 for want of memory: a record is whole, or it is none. */
 static int set_text(json_t *record, const char *key, const char *text)
 {
-        return json_object_set_new(record, key, text && text[0] ? json_string(text) : json_null());
+        return json_object_set_new(record, key, text && text[0] ? text_of(text) : json_null());
 }
 
 /* A caller may give any generation; there is no JSON integer above this in most readers, nor a generation. */
