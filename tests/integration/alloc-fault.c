@@ -42,12 +42,8 @@ __attribute__((constructor)) static void open_page(void)
                 return;
         map = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         close(fd);
-        if (map == MAP_FAILED)
-                return;
-        page = map;
-        if (page->program[0] && strcmp(page->program, program_invocation_short_name) == 0 &&
-            page->pid == 0)
-                page->pid = (uint64_t)getpid();
+        if (map != MAP_FAILED)
+                page = map;
 }
 
 static const char *module_of(void *address, Dl_info *info)

@@ -9,12 +9,11 @@
 #define FRAMES_MAX 40
 
 typedef struct FaultPage {
-        _Atomic uint64_t armed, pid; /* pid 0: that of the next one to start of this program */
+        _Atomic uint64_t armed, pid;
         _Atomic uint64_t everybody;  /* 0: only what our own code allocates */
         _Atomic uint64_t first, n_wanted;
         _Atomic uint64_t n_seen, n_failed;
-        char program[64];
-        char trace[8192 - 7 * 8 - 64]; /* of the first that failed: "MODULE OFFSET" a line */
+        char trace[8192 - 7 * 8]; /* of the first that failed: "MODULE OFFSET" a line */
 } FaultPage;
 
 /* For a program that walks itself; weak, so that it links without what is preloaded. */

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arms alloc-fault.c in a process that runs, or in one that starts; and the walk through the allocations of an operation."""
+"""Arms alloc-fault.c in a process that runs; and the walk through the allocations of an operation."""
 
 import contextlib
 import mmap
@@ -11,12 +11,12 @@ import subprocess
 import dbus
 import dbus.connection
 
-from broker import BUILD, PATIENCE, PEER, ROOT, SANITIZED, Failure
+from broker import BUILD, PEER, ROOT, SANITIZED, Failure
 
 SHIM = BUILD / "tests/integration/alloc-fault.so"
 ALL = os.environ.get("CERTBROKER_ALLOCATIONS") == "all"
 SIZE = 8192
-NUMBERS = struct.Struct("=7Q64s")  # FaultPage: armed, pid, everybody, first, n_wanted, n_seen, n_failed, program
+NUMBERS = struct.Struct("=7Q")  # FaultPage: armed, pid, everybody, first, n_wanted, n_seen, n_failed
 STRIDE = 1 if ALL else 13 if SANITIZED else 7
 
 
@@ -37,10 +37,10 @@ class Page:
             env["ASAN_OPTIONS"] = broker.environment()["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
         return env
 
-    def arm(self, pid, first, everybody=True, program=""):
-        """Fails the first-th allocation from now on; pid 0: of the next to start of this program."""
+    def arm(self, pid, first, everybody=True):
+        """Fails the first-th allocation of this process from now on."""
         self.map[:SIZE] = bytes(SIZE)
-        NUMBERS.pack_into(self.map, 0, 0, pid, everybody, first, 1, 0, 0, program.encode())
+        NUMBERS.pack_into(self.map, 0, 0, pid, everybody, first, 1, 0, 0)
         self.map[0] = 1
 
     def disarm(self):
@@ -87,9 +87,6 @@ class Walk:
         self.faults = []
         self.connect()
 
-    def pid(self):
-        return self.broker.daemon.pid
-
     def connect(self):
         self.broker._connection = dbus.connection.Connection(self.address)
 
@@ -112,7 +109,7 @@ class Walk:
 
     def armed(self, name, nth, function, *arguments):
         """Once with that allocation failing; value, failure, whether it did fail."""
-        self.page.arm(self.pid(), nth, self.everybody)
+        self.page.arm(self.broker.daemon.pid, nth, self.everybody)
         value, failure = self.attempt(function, *arguments)
         ended = self.has_ended()
         self.attempt(self.broker.call, ROOT, PEER, "Ping")  # what is done after the answer counts, too
@@ -122,11 +119,7 @@ class Walk:
             f"{name}, allocation {nth}: certbrokerd ended\n    {self.page.trace()}\n{self.broker.log_text()}"
         if failure and failure.full_name.endswith("NoReply") and not ended:
             self.fault(name, nth, "no answer")
-        self.recover()
         return value, failure, failed
-
-    def recover(self):
-        """Before the next step."""
 
     @contextlib.contextmanager
     def own(self):
@@ -189,15 +182,4 @@ class Walk:
                             "could not be made" in failure.message or failure.full_name.endswith(("NoReply", "Disconnected")))
 
 
-class SourceWalk(Walk):
-    """The same in the process of the only source."""
-
-    def pid(self):
-        [pid] = self.broker.helper_pids()
-        return pid
-
-    def recover(self):
-        self.broker.wait_source("hsm", "ready")
-
-
-__all__ = ["ALL", "Page", "Walk", "SourceWalk", "preload", "turns", "PATIENCE"]
+__all__ = ["ALL", "Page", "Walk", "preload"]

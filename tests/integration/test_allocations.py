@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Allocations that fail, one after the other: in programs with the library, in certbrokerd, and in a source's process.
+"""Allocations that fail, one after the other: in programs with the library, and in certbrokerd.
 
 Each operation is tried with its first allocation failing, then with its second, until none fails any more. The suite tries
 some of them; with CERTBROKER_ALLOCATIONS=all all are tried (tests/allocations).
@@ -13,7 +13,7 @@ import dbus
 import pki
 import pytest
 
-from allocations import ALL, Page, SourceWalk, Walk, preload, turns
+from allocations import ALL, Page, Walk, preload
 from broker import (BUILD, GRANT_ALL, INTROSPECTABLE, ME, OBJECT_MANAGER, PATIENCE, ROOT, Failure, backend_path,
                     certificate_path, die_with_parent, memfd, source_path)
 
@@ -147,42 +147,6 @@ def test_broker_answers(stopped, page):
 def test_broker_changes(stopped, page):
     """A change is whole, or there is none, and nothing is left of it."""
     walk = Walk(stopped, page)
-    change_all(walk)
-    judge(walk)
-
-
-def test_broker_starts(stopped, page):
-    """It starts, or says that it cannot, with a status with which it is started again."""
-    stopped.stop()
-    stopped.log.unlink()
-    for n, nth in enumerate(turns()):
-        page.arm(0, nth, everybody=False, program="certbrokerd")
-        daemon = stopped.spawn()
-        while daemon.poll() is None and not stopped.log_text().count("ready"):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                daemon.wait(0.05)
-        failed = page.disarm()
-        if daemon.poll() is None:
-            daemon.terminate()
-            assert daemon.wait(20 * PATIENCE) == 0
-        else:
-            # libcrypto crashes where it cannot be set up: that is the end, too, and before anything is answered
-            ended = daemon.returncode in (69, 70) or "pki_init" in page.trace()
-            assert failed and ended, f"allocation {nth}: {daemon.returncode}\n" \
-                f"{page.trace()}\n{stopped.log_text()}"
-        stopped.log.unlink()
-        if not failed:
-            break
-    assert n > 5
-    stopped.start()
-    assert stopped.list_ids() == ["client", "other"]
-
-
-def test_source(stopped, page):
-    """The source's process goes on, or is started again; what was asked of it is done whole, or not at all."""
-    walk = SourceWalk(stopped, page, everybody=False)  # a token's module may do what it likes
-    for name, operation in using(stopped).items():
-        walk.same(name, operation)
     change_all(walk)
     judge(walk)
 
