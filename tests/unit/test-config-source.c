@@ -23,7 +23,7 @@ static void test_token(void **state)
         const SourceConfig *source;
 
         (void)state;
-        setenv("CREDENTIALS_DIRECTORY", "/run/cred", 1);
+        setenv("CREDENTIALS_DIRECTORY", "/etc/cred", 1);
         snprintf(buffer, sizeof(buffer), text, "hsm-pin");
         load_well(buffer);
         source = config->sources[0];
@@ -31,7 +31,7 @@ static void test_token(void **state)
         assert_string_equal(source->driver, "pkcs11");
         assert_string_equal(source_config_get(source, "uri"), "pkcs11:token=a;serial=1");
         assert_string_equal(source_config_get(source, "module"), "/usr/lib/m.so");
-        assert_string_equal(source_config_get(source, "pin-file"), "/run/cred/hsm-pin");
+        assert_string_equal(source_config_get(source, "pin-file"), "/etc/cred/hsm-pin");
         assert_string_equal(source_config_get(source, "sessions"), "3");
         assert_string_equal(source_config_get(source, "state-directory"), "/var/lib/certbroker");
         assert_string_equal(source_config_get(source, "request-timeout-usec"), "2000000");
@@ -48,7 +48,7 @@ static void test_token(void **state)
                             "$CREDENTIALS_DIRECTORY/hsm-pin");
         assert_non_null(config->warnings);
         assert_non_null(strstr(config->warnings[0], "certbroker.conf:1: 'pin-file' names"));
-        setenv("CREDENTIALS_DIRECTORY", "/run/cred", 1);
+        setenv("CREDENTIALS_DIRECTORY", "/etc/cred", 1);
         load_well(buffer);
         source = config->sources[0];
 
@@ -71,7 +71,7 @@ static void test_vault(void **state)
         const SourceConfig *source;
 
         (void)state;
-        setenv("CREDENTIALS_DIRECTORY", "/run/cred", 1);
+        setenv("CREDENTIALS_DIRECTORY", "/etc/cred", 1);
         load_well("source = { vault = { driver = \"azure-key-vault\"; "
                   "uri = \"https://contoso.vault.azure.net\"; }; };");
         source = config->sources[0];
@@ -92,7 +92,7 @@ static void test_vault(void **state)
                   " proxy = \"http://proxy:3128\"; api-version = \"7.5\";"
                   " imds-endpoint = \"http://127.0.0.1:1\"; }; };");
         source = config->sources[0];
-        assert_string_equal(source_config_get(source, "client-secret-file"), "/run/cred/secret");
+        assert_string_equal(source_config_get(source, "client-secret-file"), "/etc/cred/secret");
         assert_string_equal(source_config_get(source, "refresh"), "1000000");
         assert_string_equal(source_config_get(source, "signing"), "local");
 }

@@ -300,7 +300,7 @@ static void test_fragments(void **state)
 static void test_example(void **state)
 {
         (void)state;
-        setenv("CREDENTIALS_DIRECTORY", "/run/cred", 1);
+        setenv("CREDENTIALS_DIRECTORY", "/etc/cred", 1);
         load_well("broker = { state-directory = \"/var/lib/certbroker\"; bus = \"system\";\n"
                   " audit-log = \"/var/lib/certbroker/audit.jsonl\"; audit-sync = \"100ms\";\n"
                   " audit-failure = \"refuse\"; audit-max-size = \"1GiB\"; rotation-grace = "
