@@ -4,7 +4,7 @@
 import pki
 import pytest
 
-from broker import ERROR, GRANT_ALL, ME, NAME, OBJECT_MANAGER, INTROSPECTABLE, PIN, ROOT, backend_path, certificate_path, \
+from broker import BUILD, ERROR, GRANT_ALL, ME, NAME, OBJECT_MANAGER, INTROSPECTABLE, PIN, ROOT, backend_path, certificate_path, \
     source_path
 
 MANAGER = "org.certbroker1.Manager"
@@ -262,8 +262,7 @@ def test_manager_is_seen_by_all(house):
 def test_shipped_grants(stopped, root):
     """The configuration that ships: manage and audit on everything to root, and nothing to anyone else."""
     import os
-    import pathlib
-    shipped = pathlib.Path(__file__).parents[2] / "policy/certbroker.conf"
+    shipped = BUILD / "policy/certbroker.conf"
     stopped.config.write_text(shipped.read_text())
     env = stopped.environment(STATE_DIRECTORY=stopped.state, RUNTIME_DIRECTORY=stopped.runtime)
     stopped.daemon = stopped.spawn(env=env)

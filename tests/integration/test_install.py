@@ -11,11 +11,16 @@ import pytest
 from broker import BUILD, PATIENCE
 
 
+def install(build, *options):
+    return subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet", *options], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60 * PATIENCE)
+
+
 @pytest.fixture
 def installed(folder):
     """The folder of an installation, and the prefix below it."""
-    subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--quiet", "--destdir", folder], check=True,
-                   stdout=subprocess.DEVNULL, timeout=60 * PATIENCE)
+    done = install(BUILD, "--destdir", folder)
+    assert done.returncode == 0, done.stdout
     options = json.loads(subprocess.run(["meson", "introspect", "--buildoptions", BUILD], check=True,
                                         capture_output=True).stdout)
     options = {o["name"]: o["value"] for o in options}
@@ -30,6 +35,7 @@ def test_names(installed):
                  library / "ossl-modules/certbroker.so", prefix / "include/certbroker/certbroker.h",
                  prefix / "share/dbus-1/interfaces/org.certbroker1.xml",
                  prefix / "share/dbus-1/system.d/org.certbroker1.conf", prefix / "share/certbroker/openssl.cnf",
+                 prefix / "share/certbroker/certbroker.conf",
                  prefix / "lib/systemd/system/certbrokerd.service", prefix / "lib/sysusers.d/certbroker.conf",
                  prefix / "lib/tmpfiles.d/certbroker.conf", prefix / options["sysconfdir"] / "certbroker/certbroker.conf"):
         assert path.exists(), path
@@ -85,3 +91,27 @@ def test_program_against_the_library(installed, folder):
     subprocess.run(["gcc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", *sanitize, source, "-o",
                     folder / "p", *flags.stdout.split(), f"-Wl,-rpath,{prefix / options['libdir']}"], check=True)
     subprocess.run([folder / "p"], check=True, timeout=30 * PATIENCE)
+
+
+def test_configuration_that_is_there_is_kept(installed, folder):
+    """Also a link that leads nowhere; and what was installed is what certbrokerd takes."""
+    prefix, options = installed
+    path = prefix / options["sysconfdir"] / "certbroker/certbroker.conf"
+    example = prefix / "share/certbroker/certbroker.conf"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert re.search(r"stands\n?.* (/\S*/certbroker\.conf);", path.read_text()).group(1) == \
+        f"{options['prefix']}/share/certbroker/certbroker.conf"
+    checked = subprocess.run([BUILD / "daemon/broker/certbrokerd", "--config", path, "--check-config"], check=False,
+                             capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    path.write_text("# mine\n")
+    path.chmod(0o600)
+    example.write_text("# of an older version\n")
+    assert install(BUILD, "--destdir", folder).returncode == 0
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("# mine\n", 0o600)
+    assert "audit-max-size" in example.read_text()
+    path.unlink()
+    path.symlink_to("elsewhere.conf")
+    assert install(BUILD, "--destdir", folder).returncode == 0
+    assert path.readlink() == pathlib.Path("elsewhere.conf") and not path.exists()
+    assert [p.name for p in path.parent.iterdir() if not p.is_dir()] == ["certbroker.conf"]
