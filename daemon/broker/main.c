@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/secret.h"
 #include "broker/broker.h"
+#include "broker/source-check.h"
 #include "broker/closer.h"
 #include "broker/config/config.h"
 #include "broker/helper.h"
@@ -35,25 +36,31 @@ static const char *const help_text =
         "  --bus BUS       system, session or the address of a message bus\n"
         "  --check-config  read the configuration, say what is wrong with it, and end\n"
         "  --json          with --check-config: print it as it was understood\n"
+        "  --check-source NAME\n"
+        "                  start this source of the configuration alone, say whether it serves,\n"
+        "                  and end\n"
         "  --version       print the version\n"
         "  --help          print this\n"
         "\n"
         "SIGHUP reads the configuration again; SIGTERM ends it.\n"
-        "Exit status: 0; 64 usage; 69 no message bus, or no name on it; 70 internal;\n"
+        "Exit status: 0; 64 usage; 69 no message bus, or no name on it, or the source does not\n"
+        "serve; 70 internal;\n"
         "78 configuration.\n";
 
 typedef struct Options {
         BrokerOptions broker;
         bool check_config, json;
+        const char *check_source; /* the name of one */
         bool is_done; /* --help, --version */
 } Options;
 
-enum { OPTION_CONFIG = 256, OPTION_BUS, OPTION_CHECK_CONFIG, OPTION_JSON, OPTION_VERSION, OPTION_HELP };
+enum { OPTION_CONFIG = 256, OPTION_BUS, OPTION_CHECK_CONFIG, OPTION_CHECK_SOURCE, OPTION_JSON, OPTION_VERSION, OPTION_HELP };
 
 static const struct option long_options[] = {
         { "config", required_argument, NULL, OPTION_CONFIG },
         { "bus", required_argument, NULL, OPTION_BUS },
         { "check-config", no_argument, NULL, OPTION_CHECK_CONFIG },
+        { "check-source", required_argument, NULL, OPTION_CHECK_SOURCE },
         { "json", no_argument, NULL, OPTION_JSON },
         { "version", no_argument, NULL, OPTION_VERSION },
         { "help", no_argument, NULL, OPTION_HELP },
@@ -74,6 +81,9 @@ static int parse_options(int argc, char **argv, Options *options)
                         break;
                 case OPTION_CHECK_CONFIG:
                         options->check_config = true;
+                        break;
+                case OPTION_CHECK_SOURCE:
+                        options->check_source = optarg;
                         break;
                 case OPTION_JSON:
                         options->json = true;
@@ -190,6 +200,8 @@ static int run(Options *options, char **argv)
                 log_error("this process cannot be set up: %s", strerrordesc_np(-r));
                 return BROKER_EXIT_INTERNAL;
         }
+        if (options->check_source)
+                return source_check(options->broker.config, options->check_source, starter, stdout);
         options->broker.starter = starter;
         r = broker_new(&options->broker, &broker, &failure);
         if (r != BROKER_EXIT_OK) {
