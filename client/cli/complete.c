@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "gateway-setup.h"
 #include "text.h"
 
 #define WAIT_USEC UINT64_C(1000000)
@@ -140,6 +141,9 @@ static const char *const algorithms[] = { "rsa-pkcs1-sha256",
 static const char *const operations[] = {
         "read", "tls", "use", "decrypt", "export", "manage", "audit", NULL
 };
+static const char *const kinds[] = { "softhsm", "pkcs11", "azure-key-vault", NULL };
+static const char *const ways[] = { "managed-identity", "workload-identity", "client-secret",
+                                    "client-certificate", NULL };
 static const char *const gateways[] = { "nginx", "haproxy", NULL };
 static const char *const buses[] = { "system", "session", NULL };
 static const char *const formats[] = { "pkcs12", "pem", NULL };
@@ -160,7 +164,11 @@ static const struct {
         { NULL, "OPERATION", operations, NULL },
         { NULL, "TYPE", key_types, NULL },
         { NULL, "ALGORITHM", algorithms, NULL },
+        { "setup", "GATEWAY", gateway_setup_names, NULL },
         { NULL, "GATEWAY", gateways, NULL },
+        { NULL, "BACKEND", NULL, offer_backends },
+        { NULL, "KIND", kinds, NULL },
+        { NULL, "WAY", ways, NULL },
         { NULL, "FORMAT", formats, NULL },
         { NULL, "BUS", buses, NULL },
 };

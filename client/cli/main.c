@@ -41,6 +41,8 @@ static const Noun nouns[] = {
         { "backup", backup_verbs, "a copy of the daemon's store, while it runs", "" },
         { "restore", restore_verbs, "such a copy in place of the store, while it does not", "" },
         { "metrics", metrics_verbs, "the daemon's counters, for a monitoring system", "" },
+        { "setup", setup_verbs, "make a source from nothing, or let a gateway use its keys",
+          "What an administrator does once, step by step, each with its undo." },
 };
 
 int cli_fail(Cli *cli, int status, const char *format, ...)

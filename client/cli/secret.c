@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -21,6 +22,7 @@
 #include "newfile.h"
 
 #define SECRET_MAX 4096
+#define PASSPHRASE "--passphrase-file"
 
 /* Up to SECRET_MAX bytes; -E2BIG for more. */
 static int read_file(int fd, char *buffer, size_t *ret_n)
@@ -140,37 +142,54 @@ static int from_terminal(Cli *cli, int terminal, const char *what, bool twice, c
 
 bool secret_is_out_of_reach(const Cli *cli)
 {
-        return !arguments_has(cli->arguments, "--passphrase-file") && !isatty(STDIN_FILENO);
+        return !arguments_has(cli->arguments, PASSPHRASE) && !isatty(STDIN_FILENO);
+}
+
+static int missing(Cli *cli, const char *option, const char *what)
+{
+        return cli_usage(cli,
+                         "There is no terminal to ask for this on: %s. Give %s FILE, or `-` in "
+                         "place of FILE for standard input.",
+                         what, option);
 }
 
 int secret_missing(Cli *cli, const char *what)
 {
-        return cli_usage(cli,
-                         "There is no terminal to ask for this on: %s. Give --passphrase-file "
-                         "FILE, or `-` in place of FILE for standard input.",
-                         what);
+        return missing(cli, PASSPHRASE, what);
 }
 
-static int get_secret(Cli *cli, const char *what, SecretNeed need, char *buffer, size_t *ret_n)
+typedef struct Wanted {
+        const char *option, *what;
+        SecretNeed need;
+} Wanted;
+
+static int get_secret(Cli *cli, const Wanted *wanted, char *buffer, size_t *ret_n)
 {
-        const char *file = arguments_value(cli->arguments, "--passphrase-file");
+        const char *file = arguments_value(cli->arguments, wanted->option);
         int terminal, r;
 
         *ret_n = 0;
         if (file)
                 return from_file(cli, file, buffer, ret_n);
-        if (need == SECRET_NONE)
+        if (wanted->need == SECRET_NONE)
                 return 0;
         terminal = isatty(STDIN_FILENO) ? open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY) : -1;
         if (terminal < 0)
-                return need == SECRET_MAYBE ? 0 : secret_missing(cli, what);
-        r = from_terminal(cli, terminal, what, need == SECRET_TWICE, buffer, ret_n);
+                return wanted->need == SECRET_MAYBE ? 0
+                                                    : missing(cli, wanted->option, wanted->what);
+        r = from_terminal(cli, terminal, wanted->what, wanted->need == SECRET_TWICE, buffer, ret_n);
         (void)close(terminal);
         return r;
 }
 
 int secret_open(Cli *cli, const char *what, SecretNeed need, int *ret_fd)
 {
+        return secret_open_option(cli, PASSPHRASE, what, need, ret_fd);
+}
+
+int secret_open_option(Cli *cli, const char *option, const char *what, SecretNeed need, int *ret_fd)
+{
+        const Wanted wanted = { option, what, need };
         size_t n_buffer = 2 * (SECRET_MAX + 1), n = 0;
         char *buffer =
                 mmap(NULL, n_buffer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -181,7 +200,7 @@ int secret_open(Cli *cli, const char *what, SecretNeed need, int *ret_fd)
         (void)mlock(buffer, n_buffer); /* as well as it goes: a user's limit may be small */
         (void)madvise(buffer, n_buffer, MADV_DONTDUMP);
 
-        r = get_secret(cli, what, need, buffer, &n);
+        r = get_secret(cli, &wanted, buffer, &n);
         if (r == 0) {
                 r = handover_new(buffer, n, ret_fd);
                 if (r)
@@ -190,4 +209,23 @@ int secret_open(Cli *cli, const char *what, SecretNeed need, int *ret_fd)
         explicit_bzero(buffer, n_buffer);
         (void)munmap(buffer, n_buffer);
         return r;
+}
+
+int secret_make(Cli *cli, int *ret_fd)
+{
+        static const char digits[] = "0123456789abcdef";
+        unsigned char random[SECRET_MADE / 2];
+        char text[SECRET_MADE];
+        int r;
+
+        if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+                return cli_fail(cli, -EIO, "No random numbers are to be had.");
+        for (size_t i = 0; i < sizeof(random); i++) {
+                text[2 * i] = digits[random[i] >> 4];
+                text[2 * i + 1] = digits[random[i] & 15];
+        }
+        r = handover_new(text, sizeof(text), ret_fd);
+        explicit_bzero(random, sizeof(random));
+        explicit_bzero(text, sizeof(text));
+        return r ? cli_fail(cli, r, "The secret cannot be handed on: %s", strerror(-r)) : 0;
 }

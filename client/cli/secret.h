@@ -26,6 +26,11 @@ typedef enum SecretNeed {
  * colon, or the empty one. The caller closes the memfd.
  */
 int secret_open(Cli *cli, const char *what, SecretNeed need, int *ret_fd);
+/* The same by another option than --passphrase-file. */
+int secret_open_option(Cli *cli, const char *option, const char *what, SecretNeed need, int *ret_fd);
+/* One that nobody has chosen, of SECRET_MADE hexadecimal digits. */
+#define SECRET_MADE 32
+int secret_make(Cli *cli, int *ret_fd);
 /* Where a secret is needed and there is neither file nor terminal: says so, as CLI_USAGE. */
 int secret_missing(Cli *cli, const char *what);
 /* There is no --passphrase-file, and nobody who could be asked. */

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Root works in a folder of another user here: by descriptors, and nothing is followed out of it. */
+#include "tokens.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "macro.h"
+
+#define FILE_MAX ((size_t)1 << 20)
+
+static bool is_dot(const char *name)
+{
+        return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+int tokens_list(const char *folder, char **ret_names)
+{
+        DIR *entries = opendir(folder);
+        struct dirent *entry;
+        char *names = NULL;
+        size_t n;
+        FILE *to = open_memstream(&names, &n);
+
+        while (to && entries && (entry = readdir(entries)))
+                (void)fprintf(to, "%s\n", entry->d_name);
+        if (entries)
+                (void)closedir(entries);
+        if (!to || fclose(to) != 0) {
+                free(names);
+                return -ENOMEM;
+        }
+        *ret_names = names;
+        return 0;
+}
+
+static bool is_listed(const char *names, const char *name)
+{
+        size_t n = strlen(name);
+
+        for (const char *line = names; *line; line += strcspn(line, "\n"), line += *line == '\n')
+                if (strncmp(line, name, n) == 0 && line[n] == '\n')
+                        return true;
+        return false;
+}
+
+/* A folder and the files in it; folders in it are not expected, and stay. */
+static int remove_token(int parent, const char *name)
+{
+        int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+        struct dirent *entry;
+
+        if (!entries) {
+                int r = -errno;
+
+                if (fd >= 0)
+                        (void)close(fd);
+                return r;
+        }
+        while ((entry = readdir(entries)))
+                if (!is_dot(entry->d_name))
+                        (void)unlinkat(fd, entry->d_name, 0);
+        (void)closedir(entries);
+        return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
+}
+
+int tokens_remove_others(const char *folder, const char *names)
+{
+        DIR *entries = opendir(folder);
+        struct dirent *entry;
+        int r = 0;
+
+        if (!entries)
+                return errno == ENOENT ? 0 : -errno;
+        while ((entry = readdir(entries)))
+                if (!is_dot(entry->d_name) && !is_listed(names, entry->d_name)) {
+                        int removed = remove_token(dirfd(entries), entry->d_name);
+
+                        r = r ? r : removed;
+                }
+        (void)closedir(entries);
+        return r;
+}
+
+/* ------------------------------------------------------------------ the configuration */
+
+static int copy_file(int from_folder, int to_folder, const char *name, gid_t gid)
+{
+        CLEANUP(close_fd) int from = openat(from_folder, name, O_RDONLY | O_CLOEXEC), to = -1;
+        CLEANUP(free_text) char *data = malloc(FILE_MAX);
+        ssize_t n = 0, got;
+
+        if (from < 0 || !data)
+                return from < 0 ? -errno : -ENOMEM;
+        while ((size_t)n < FILE_MAX && (got = read(from, data + n, FILE_MAX - (size_t)n)) > 0)
+                n += got;
+        to = openat(to_folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+        if (to < 0)
+                return -errno;
+        if (write(to, data, (size_t)n) != n)
+                return errno ? -errno : -ENOSPC;
+        return fchown(to, 0, gid) < 0 || fchmod(to, 0640) < 0 ? -errno : 0;
+}
+
+static bool is_conf(const char *name)
+{
+        size_t n = strlen(name);
+
+        return name[0] != '.' && n > 5 && strcmp(name + n - 5, ".conf") == 0;
+}
+
+static int copy_drop_ins(int from, int to, gid_t gid)
+{
+        int fd = openat(from, "conf.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        CLEANUP(close_fd) int drop_ins = -1;
+        DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+        struct dirent *entry;
+        int r = 0;
+
+        if (mkdirat(to, "conf.d", 0755) < 0 ||
+            (drop_ins = openat(to, "conf.d", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+                r = -errno;
+        while (r == 0 && entries && (entry = readdir(entries)))
+                if (is_conf(entry->d_name))
+                        r = copy_file(fd, drop_ins, entry->d_name, gid);
+        if (entries)
+                (void)closedir(entries);
+        return r;
+}
+
+int config_copy(const char *folder, const char *from, gid_t gid)
+{
+        CLEANUP(close_fd) int source = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        CLEANUP(close_fd) int to = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int r;
+
+        if (source < 0 || to < 0)
+                return -errno;
+        r = copy_file(source, to, "certbroker.conf", gid);
+        return r == 0 ? copy_drop_ins(source, to, gid) : r;
+}

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Folders that setup looks after: SoftHSM's tokens, and a copy of the configuration. */
+#pragma once
+
+#include <sys/types.h>
+
+/* The names in a folder, a line each; "" where there is no folder. -ENOMEM. */
+int tokens_list(const char *folder, char **ret_names);
+/* Removes each token (a folder of files) of another name. It is another user's: no link is followed. -errno. */
+int tokens_remove_others(const char *folder, const char *names);
+
+/* certbroker.conf and conf.d/ of `from`, below `folder`; to be read by root and the group. -errno. */
+int config_copy(const char *folder, const char *from, gid_t gid);
