@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """RegisterCertificate and Refresh of certificates in a key vault."""
 
+import concurrent.futures
 import contextlib
 
 import dbus
@@ -199,14 +200,29 @@ def test_missing_intermediate_is_said(broker):
     broker.check_signature()
 
 
-def test_a_thousand_refreshes_are_one(vaulted):
+def test_a_thousand_refreshes_are_two(vaulted):
+    """The first one's, and one for all who came while that was on its way."""
     broker = vaulted.begin(broker="  max-in-flight-per-client = 2000;\n")
     broker.add()
-    broker.vault.set(latency={"vault": 0.5})
+    broker.vault.set(latency={"vault": 1})
     broker.vault.clear_log()
     assert answered(broker.call_many(1000, "orders", "Refresh", connections=20)) == 1000
     for path in ("/certificates/", "/keys/", "/secrets/"):
-        assert broker.asked("GET", path) == 1, path
+        assert broker.asked("GET", path) == 2, path
+
+
+def test_a_refresh_tells_what_is_there_when_it_is_asked_for(broker):
+    """It is not answered with a look-up that was on its way before: what it has seen may be older."""
+    broker.add()
+    broker.vault.set(latency={"GET /keys": 2})
+    broker.vault.clear_log()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        before = pool.submit(broker.refresh, "orders", connection=broker.connect())
+        wait_until(lambda: broker.asked("GET", "/certificates/"), "it has seen the version before")
+        broker.vault.rotate("orders")
+        broker.refresh("orders")
+        assert broker.certificate_properties("orders")["Generation"] == 2
+        before.result()
 
 
 def test_only_what_the_vault_can_do_is_listed(broker, refused):

@@ -256,44 +256,48 @@ static void put_off_due(Job *job)
         (void)change_apply_certificate(job->manage, TAKE(next));
 }
 
-static void run(void *userdata)
-{
-        Job *job = userdata;
-        Failure failure = { 0 };
-        int r = submit(job, &failure);
-
-        if (r == 0)
-                return;
-        if (r == CB_LIMIT_EXCEEDED)
-                put_off_due(job);
-        job_give_up(job, r, &failure);
-}
-
-/* --- the first asks, those who come meanwhile get its answer --- */
+/*
+ * --- the first asks, those who come before it has asked get its answer ---
+ *
+ * Whoever comes later wants to know what is there now, and the answer on its way may be older: for all
+ * of them it is asked once more. What nobody waits for is content with the answer that is on its way.
+ */
 
 typedef struct Follower Follower;
 
 struct Follower {
         Follower *next;
+        bool quiet;
         manage_done done;
         void *userdata;
 };
 
+typedef struct Followers {
+        Follower *first, **end;
+} Followers;
+
 typedef struct Refreshing {
         Manage *manage;
         char *id;
-        Follower *followers, **end;
+        Followers followers, late;
+        bool asked; /* the source */
         bool again; /* what was asked may be older than what a use of the key has found since */
 } Refreshing;
 
-static void refreshing_free(Refreshing *refreshing)
+static void followers_deinit(Followers *followers)
 {
-        while (refreshing->followers) {
-                Follower *follower = refreshing->followers;
+        while (followers->first) {
+                Follower *follower = followers->first;
 
-                refreshing->followers = follower->next;
+                followers->first = follower->next;
                 free(follower);
         }
+}
+
+static void refreshing_free(Refreshing *refreshing)
+{
+        followers_deinit(&refreshing->followers);
+        followers_deinit(&refreshing->late);
         free(refreshing->id);
         free(refreshing);
 }
@@ -317,25 +321,47 @@ static void on_refreshed(void *userdata, const Failure *failure)
         Refreshing *refreshing = userdata;
 
         map_remove(&refreshing->manage->refreshing, refreshing->id);
-        for (Follower *follower = refreshing->followers; follower; follower = follower->next)
-                follower->done(follower->userdata, failure);
+        for (Follower *f = refreshing->followers.first; f; f = f->next)
+                f->done(f->userdata, failure);
+        /* The first of them waits for this job's turn to end: the others come before it has asked. */
+        for (Follower *f = refreshing->late.first; f; f = f->next)
+                refresh_certificate(refreshing->manage, refreshing->id, f->quiet, f->done,
+                                    f->userdata);
         if (refreshing->again)
                 refresh_certificate(refreshing->manage, refreshing->id, true, on_refreshed_alone,
                                     NULL);
         refreshing_free(refreshing);
 }
 
-static int follow(Refreshing *refreshing, manage_done done, void *userdata)
+static int follow(Refreshing *refreshing, bool quiet, manage_done done, void *userdata)
 {
+        bool is_late = refreshing->asked && !quiet;
+        Followers *followers = is_late ? &refreshing->late : &refreshing->followers;
         Follower *follower = calloc(1, sizeof(*follower));
 
         if (!follower)
                 return -ENOMEM;
 
-        *follower = (Follower){ .done = done, .userdata = userdata };
-        *refreshing->end = follower;
-        refreshing->end = &follower->next;
+        *follower = (Follower){ .quiet = quiet, .done = done, .userdata = userdata };
+        *followers->end = follower;
+        followers->end = &follower->next;
         return 0;
+}
+
+static void run(void *userdata)
+{
+        Job *job = userdata;
+        Refreshing *refreshing = job->userdata;
+        Failure failure = { 0 };
+        int r;
+
+        refreshing->asked = true;
+        r = submit(job, &failure);
+        if (r == 0)
+                return;
+        if (r == CB_LIMIT_EXCEEDED)
+                put_off_due(job);
+        job_give_up(job, r, &failure);
 }
 
 static int lead(Manage *manage, const char *id, bool quiet, void *caller,
@@ -348,7 +374,8 @@ static int lead(Manage *manage, const char *id, bool quiet, void *caller,
                 return -ENOMEM;
 
         refreshing->manage = manage;
-        refreshing->end = &refreshing->followers;
+        refreshing->followers.end = &refreshing->followers.first;
+        refreshing->late.end = &refreshing->late.first;
         r = string_set(&refreshing->id, id);
         if (r == 0)
                 r = job_new(manage, id, on_refreshed, refreshing, ret_job);
@@ -378,7 +405,7 @@ void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done
         if (!refreshing)
                 r = lead(manage, id, quiet, quiet ? NULL : userdata, &refreshing, &job);
         if (r == 0)
-                r = follow(refreshing, done, userdata);
+                r = follow(refreshing, quiet, done, userdata);
         if (job)
                 job_start(job, run);
         if (r == 0)
