@@ -33,7 +33,7 @@ static int broker_stop(Broker *broker)
 {
         if (broker->shutdown.has_begun)
                 return 0;
-        sd_notify(0, "STOPPING=1");
+        notify_stopping(broker->notify);
         log_info("stopping");
         bus_stop(broker->bus);
         return shutdown_begin(&broker->shutdown, broker->event, is_done, broker);
@@ -85,6 +85,7 @@ static int make_loop(Broker *broker)
 
 static int make_rooms(Broker *broker)
 {
+        ReportRooms report;
         BusRooms rooms;
         int r;
 
@@ -109,7 +110,11 @@ static int make_rooms(Broker *broker)
                 .signer = broker->signer,
                 .metrics = broker->metrics,
         };
-        return bus_new(&rooms, &broker_bus_host, broker, &broker->bus);
+        r = bus_new(&rooms, &broker_bus_host, broker, &broker->bus);
+        if (r != 0)
+                return r;
+        report = broker_report_rooms(broker);
+        return notify_new(broker->event, &report, broker->options.wait_usec, &broker->notify);
 }
 
 /* Tens of thousands of certificates take longer than a service manager waits, which is 90 seconds by default. */
@@ -231,6 +236,7 @@ Broker *broker_free(Broker *broker)
         if (!broker)
                 return NULL;
         settle(broker);
+        broker->notify = notify_free(broker->notify);
         bus_free(broker->bus);
         metrics_free(broker->metrics);
         manage_free(broker->manage);

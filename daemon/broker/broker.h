@@ -2,6 +2,8 @@
 /* Broker: owns one of each room of certbrokerd, and runs their loop. */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/failure.h"
 #include "base/macro.h"
 
@@ -12,6 +14,7 @@ typedef struct BrokerOptions {
         const char *config; /* path; NULL: the installed one */
         const char *bus;    /* NULL: as configured */
         Starter *starter;
+        uint64_t wait_usec; /* READY=1 waits so long for sources that start; 0: not at all */
 } BrokerOptions;
 
 /* The exit statuses of the program. */

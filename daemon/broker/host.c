@@ -3,7 +3,6 @@
  * Between rooms: what one has to tell or ask another that it may not know. A source's state goes to manage and to the
  * bus, a reload to all, a record of the bus to the ledger. Each function passes something on; none decides anything.
  */
-#include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 
 #include "base/log.h"
@@ -11,7 +10,33 @@
 #include "broker/report.h"
 #include "broker/rooms.h"
 
-/* --- from sources, sign and manage --- */
+ReportRooms broker_report_rooms(const Broker *broker)
+{
+        return (ReportRooms){
+                .metrics = broker->metrics,
+                .sources = broker->sources,
+                .catalog = broker->catalog,
+                .ledger = broker->ledger,
+                .manage = broker->manage,
+                .store = broker->store,
+                .lane = broker->lane,
+                .bus = broker->bus,
+                .grants_hash = broker->grants_hash,
+        };
+}
+
+/* --- from sources, sign, manage and the ledger --- */
+
+static void touch(Broker *broker)
+{
+        if (broker->notify)
+                notify_touch(broker->notify);
+}
+
+static void on_health(void *userdata)
+{
+        touch(userdata);
+}
 
 static void on_source_added(void *userdata, Source *source)
 {
@@ -21,6 +46,7 @@ static void on_source_added(void *userdata, Source *source)
                 manage_source_added(broker->manage, source);
         if (broker->bus)
                 bus_source_added(broker->bus, source_name(source));
+        touch(broker);
 }
 
 static void on_source_changed(void *userdata, Source *source)
@@ -31,6 +57,7 @@ static void on_source_changed(void *userdata, Source *source)
                 manage_source_changed(broker->manage, source);
         if (broker->bus)
                 bus_source_changed(broker->bus, source_name(source));
+        touch(broker);
 }
 
 static void on_source_removed(void *userdata, const char *name)
@@ -39,6 +66,7 @@ static void on_source_removed(void *userdata, const char *name)
 
         if (broker->bus)
                 bus_source_removed(broker->bus, name);
+        touch(broker);
 }
 
 /* Nobody else can start a source: systemd starts all of it anew. */
@@ -65,6 +93,7 @@ void broker_on_tick(void *userdata)
 
         clock_watch_look(broker->clock);
         manage_tick(broker->manage);
+        touch(broker);
 }
 
 void broker_on_retry(void *userdata)
@@ -129,6 +158,7 @@ int broker_put_in_force(Broker *broker, Config *config, Failure *failure)
         signer_configure(broker->signer, config);
         manage_configure(broker->manage, config);
         ledger_configure(broker->ledger, config);
+        ledger_observe(broker->ledger, on_health, broker);
         bus_configure(broker->bus, config->grants, config->max_in_flight_per_client);
         log_warnings(config);
         config_free(before);
@@ -141,7 +171,7 @@ int broker_reload(void *userdata, Failure *failure)
         Broker *broker = userdata;
         int r;
 
-        sd_notify(0, "RELOADING=1");
+        notify_reloading(broker->notify);
         clock_watch_look(broker->clock);
         r = config_load(broker->options.config, &config, failure);
         if (r == 0)
@@ -152,7 +182,7 @@ int broker_reload(void *userdata, Failure *failure)
         } else {
                 log_error("the configuration stays as it was: %s", failure->text);
         }
-        sd_notify(0, "READY=1");
+        notify_reloaded(broker->notify, r != 0);
         return r;
 }
 
@@ -160,8 +190,9 @@ int broker_reload(void *userdata, Failure *failure)
 
 static void host_ready(void *userdata)
 {
-        sd_notify(0, "READY=1");
-        log_info("ready");
+        Broker *broker = userdata;
+
+        notify_owned(broker->notify);
 }
 
 static void host_ended(void *userdata, BusEnd end, const char *text)
@@ -179,6 +210,7 @@ static void host_record(void *userdata, const BusRecord *record, bus_recorded do
         Broker *broker = userdata;
 
         ledger_record(broker->ledger, record, done, call);
+        touch(broker);
 }
 
 static int host_may_record(void *userdata, Failure *failure)
@@ -205,18 +237,7 @@ static int host_open_audit(void *userdata, int *ret_fd, uint64_t *ret_seq,
 
 static int host_report(void *userdata, char **ret_text)
 {
-        Broker *broker = userdata;
-        const ReportRooms rooms = {
-                .metrics = broker->metrics,
-                .sources = broker->sources,
-                .catalog = broker->catalog,
-                .ledger = broker->ledger,
-                .manage = broker->manage,
-                .store = broker->store,
-                .lane = broker->lane,
-                .bus = broker->bus,
-                .grants_hash = broker->grants_hash,
-        };
+        const ReportRooms rooms = broker_report_rooms(userdata);
 
         return report_make(&rooms, ret_text);
 }

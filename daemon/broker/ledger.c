@@ -50,6 +50,8 @@ struct Ledger {
         bool is_held;        /* it knows of none of those after, for now */
         AuditHead synced;    /* seq 0: none since the start */
         char rollback[512];  /* "": the store is as old as the log, or whoever reloads has been told */
+        void (*health)(void *userdata);
+        void *health_userdata;
         /* Of these: begun with the first configuration, for it may write to the store. */
         bool is_watching;
         uint64_t n_lost_noted;        /* what the store's note says; 0: there is none */
@@ -59,15 +61,23 @@ struct Ledger {
         Entry *waiting, **waiting_end; /* for the first note: answers, in their order */
 };
 
+static void tell_health(Ledger *ledger, bool is_other)
+{
+        if (is_other && ledger->health)
+                ledger->health(ledger->health_userdata);
+}
+
 static void note_store_health(Ledger *ledger)
 {
         const char *problem = store_problem(ledger->store);
+        bool was_failing = ledger->is_store_failing;
 
         if (problem[0] && !ledger->is_store_failing)
                 log_error("the store cannot be written: %s", problem);
         if (!problem[0] && ledger->is_store_failing)
                 log_info("the store is written again");
         ledger->is_store_failing = problem[0];
+        tell_health(ledger, ledger->is_store_failing != was_failing);
 }
 
 static void on_noted(void *userdata, const Failure *failure)
@@ -87,6 +97,7 @@ static void note_health(void *userdata)
                 log_error("audit log: %s", audit_problem(ledger->audit));
         if (!ledger->is_failing && was_failing)
                 log_info("the audit log is written again");
+        tell_health(ledger, ledger->is_failing != was_failing);
 }
 
 /* value NULL: no such note any more. */
@@ -422,6 +433,17 @@ void ledger_configure(Ledger *ledger, const Config *config)
         if (!string_equal(ledger->path, config->audit_log))
                 log_warning("audit-log is %s from the next start on, and %s until then",
                             config->audit_log, ledger->path);
+}
+
+void ledger_observe(Ledger *ledger, void (*health)(void *userdata), void *userdata)
+{
+        ledger->health = health;
+        ledger->health_userdata = userdata;
+}
+
+bool ledger_is_failing(const Ledger *ledger)
+{
+        return ledger->is_failing;
 }
 
 static void on_written(void *userdata, int r)

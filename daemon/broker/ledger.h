@@ -37,6 +37,10 @@ void ledger_release(Ledger *ledger);
 void ledger_tell_rollback(Ledger *ledger, const char *text);
 const char *ledger_rollback(const Ledger *ledger); /* "": none */
 
+/* Log or store begin to fail, or end it. */
+void ledger_observe(Ledger *ledger, void (*health)(void *userdata), void *userdata);
+bool ledger_is_failing(const Ledger *ledger); /* the log cannot be written, or not be made durable */
+
 /* In the shapes of BusHost. */
 void ledger_record(Ledger *ledger, const BusRecord *record, bus_recorded done, void *call);
 int ledger_may_record(Ledger *ledger, Failure *failure);

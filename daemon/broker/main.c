@@ -34,6 +34,9 @@ static const char *const help_text =
         "\n"
         "  --config FILE   read FILE and the conf.d/*.conf beside it\n"
         "  --bus BUS       system, session or the address of a message bus\n"
+        "  --wait-for-sources SECONDS\n"
+        "                  tell the service manager that it is ready when sources have\n"
+        "                  answered, but not later than that\n"
         "  --check-config  read the configuration, say what is wrong with it, and end\n"
         "  --json          with --check-config: print it as it was understood\n"
         "  --check-source NAME\n"
@@ -54,11 +57,21 @@ typedef struct Options {
         bool is_done; /* --help, --version */
 } Options;
 
-enum { OPTION_CONFIG = 256, OPTION_BUS, OPTION_CHECK_CONFIG, OPTION_CHECK_SOURCE, OPTION_JSON, OPTION_VERSION, OPTION_HELP };
+enum {
+        OPTION_CONFIG = 256,
+        OPTION_BUS,
+        OPTION_WAIT,
+        OPTION_CHECK_CONFIG,
+        OPTION_CHECK_SOURCE,
+        OPTION_JSON,
+        OPTION_VERSION,
+        OPTION_HELP,
+};
 
 static const struct option long_options[] = {
         { "config", required_argument, NULL, OPTION_CONFIG },
         { "bus", required_argument, NULL, OPTION_BUS },
+        { "wait-for-sources", required_argument, NULL, OPTION_WAIT },
         { "check-config", no_argument, NULL, OPTION_CHECK_CONFIG },
         { "check-source", required_argument, NULL, OPTION_CHECK_SOURCE },
         { "json", no_argument, NULL, OPTION_JSON },
@@ -66,6 +79,19 @@ static const struct option long_options[] = {
         { "help", no_argument, NULL, OPTION_HELP },
         { NULL, 0, NULL, 0 },
 };
+
+static bool parse_wait(const char *text, uint64_t *ret_usec)
+{
+        size_t n = strspn(text, "0123456789");
+
+        if (n == 0 || n > 2 || text[n] != '\0') {
+                fprintf(stderr, "certbrokerd: --wait-for-sources is 0 to 99 seconds, not '%s'\n",
+                        text);
+                return false;
+        }
+        *ret_usec = (uint64_t)strtoul(text, NULL, 10) * USEC_PER_SEC;
+        return true;
+}
 
 static int parse_options(int argc, char **argv, Options *options)
 {
@@ -78,6 +104,10 @@ static int parse_options(int argc, char **argv, Options *options)
                         break;
                 case OPTION_BUS:
                         options->broker.bus = optarg;
+                        break;
+                case OPTION_WAIT:
+                        if (!parse_wait(optarg, &options->broker.wait_usec))
+                                return BROKER_EXIT_USAGE;
                         break;
                 case OPTION_CHECK_CONFIG:
                         options->check_config = true;

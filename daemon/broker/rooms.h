@@ -9,6 +9,7 @@
 #include "broker/directory.h"
 #include "broker/ledger.h"
 #include "broker/manage/manage.h"
+#include "broker/notify.h"
 #include "broker/metrics/metrics.h"
 #include "broker/shutdown.h"
 #include "broker/sign/sign.h"
@@ -31,6 +32,7 @@ struct Broker {
         Ledger *ledger;
         Metrics *metrics;
         Bus *bus;
+        Notify *notify;
         Wake *tick;  /* when manage wants to be woken: at a date, */
         Wake *retry; /* and when it has waited long enough */
         ClockWatch *clock;
@@ -41,6 +43,8 @@ struct Broker {
 extern const SourcesEvents broker_sources_events;
 extern const BusHost broker_bus_host;
 
+/* What a report, or the line for the service manager, is made of. */
+ReportRooms broker_report_rooms(const Broker *broker);
 void broker_on_tick(void *userdata);
 void broker_on_retry(void *userdata);
 void broker_on_key_used(void *userdata, const char *id, uint64_t generation, int status);
