@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -18,6 +19,9 @@
 
 #define CONNECT_USEC_DEFAULT (5 * USEC_PER_SEC)
 #define CALL_USEC_DEFAULT    (25 * USEC_PER_SEC)
+/* From one end to the next beginning it takes a second or two (RestartSec=1). */
+#define RESTART_USEC         (5 * USEC_PER_SEC)
+#define RESTART_PAUSE_NSEC   (50 * 1000 * 1000)
 
 struct cb_client {
         Place place;
@@ -121,11 +125,30 @@ typedef enum Again {
         AGAIN_ALWAYS,        /* it reached nobody */
 } Again;
 
+/* A broker that is started again is waited for, whatever is asked: nothing has reached it yet. */
+static int connect_patiently(cb_client *client, Pool *pool, uint64_t deadline, Link **ret_link,
+                             cb_error *error)
+{
+        const struct timespec pause = { .tv_nsec = RESTART_PAUSE_NSEC };
+        uint64_t patience = earlier(link_deadline(RESTART_USEC), deadline);
+        int r;
+
+        for (;;) {
+                uint64_t connect = link_deadline(client_connect_usec(client));
+
+                r = connect_broker(&client->place, pool, earlier(connect, deadline), ret_link,
+                                   error);
+                if (r != CB_UNREACHABLE || !connect_is_restarting(&client->place) ||
+                    link_now() >= patience)
+                        return r;
+                (void)nanosleep(&pause, NULL);
+        }
+}
+
 /* fresh: made now. Where one idle link on a bus had no addressee, the others have none either. */
 static int take_link(cb_client *client, bool fresh, uint64_t deadline, Pool **ret_pool,
                      Link **ret_link, cb_error *error)
 {
-        uint64_t connect = link_deadline(client_connect_usec(client));
         Link *link;
         int r;
 
@@ -134,8 +157,7 @@ static int take_link(cb_client *client, bool fresh, uint64_t deadline, Pool **re
                 return r;
         link = fresh ? NULL : pool_take(*ret_pool);
         if (!link)
-                return connect_broker(&client->place, *ret_pool, earlier(connect, deadline),
-                                      ret_link, error);
+                return connect_patiently(client, *ret_pool, deadline, ret_link, error);
         *ret_link = link;
         return 0;
 }

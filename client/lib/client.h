@@ -17,6 +17,9 @@ typedef struct Place {
 int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret_link,
                    cb_error *error);
 
+/* Nobody is there, but systemd is about to start it again: it has kept the runtime directory. */
+bool connect_is_restarting(const Place *place);
+
 /* Of "system", "session" or an address; NULL: the environment's. The caller frees its bus. */
 int connect_place(const char *bus, Place *ret_place);
 

@@ -33,6 +33,8 @@
  */
 #define FULL_TRIES      200
 #define FULL_PAUSE_NSEC (5 * 1000 * 1000)
+/* certbrokerd's own; it goes with its directory when the unit is stopped, not when it is restarted. */
+#define RUNTIME_MARK "/run/certbroker/channel.lock"
 /* Where the broker that ships with its unit listens: for those who cannot ask the system bus. */
 #define FALLBACK_ADDRESSES "unix:path=/run/certbroker/channel;unix:abstract=/run/certbroker/channel"
 
@@ -272,6 +274,11 @@ int connect_broker(const Place *place, Pool *pool, uint64_t deadline, Link **ret
                 return 0;
         /* What the bus has not said yet is said, if the broker has no channel in its usual places. */
         return r == CB_TIMED_OUT ? by_address(place, pool, deadline, ret_link, &reached, error) : r;
+}
+
+bool connect_is_restarting(const Place *place)
+{
+        return place->fallback && access(RUNTIME_MARK, F_OK) == 0;
 }
 
 /* ------------------------------------------------------------------ sending to the broker */

@@ -97,3 +97,21 @@ def test_a_broker_that_is_busy_behind_a_system_bus(key, root):
         assert [program.poll() for program in programs] == [None, None]
     for program in programs:
         expect_success(program)
+
+
+def test_a_broker_that_is_started_again(key, root):
+    """By its unit, which keeps the runtime directory for as long: who asks meanwhile waits. Of one that was stopped it is gone."""
+    def program():
+        return start(key, "system", before=usual_channel(key), DBUS_SYSTEM_BUS_ADDRESS=key.bus_address)
+
+    key.kill()
+    waiting = program()
+    time.sleep(1)
+    assert waiting.poll() is None, waiting.stdout.read()
+    key.start()
+    expect_success(waiting)
+
+    key.kill()
+    (key.runtime / "channel.lock").unlink()
+    output, _ = program().communicate(timeout=20 * PATIENCE)
+    assert "not running" in output, output
