@@ -508,8 +508,8 @@ int ledger_may_record(Ledger *ledger, Failure *failure)
         if (r == 0)
                 return 0;
         return fail(failure, CB_FAILED,
-                    "%s, and nothing is done that it does not hold: free its disk, or set "
-                    "audit-failure = \"continue\"",
+                    "%s; nothing is done that it does not hold, unless audit-failure is "
+                    "\"continue\"",
                     audit_problem(ledger->audit));
 }
 

@@ -313,10 +313,11 @@ def test_nothing_is_done_that_could_not_be_recorded(broker, refused):
     log, aside = broker.state / "audit.jsonl", broker.state / "aside"
     log.rename(aside)
     log.mkdir()
-    refused("Failed", broker.sign, "client", "ecdsa-sha256", bytes(32))
+    message = refused("Failed", broker.sign, "client", "ecdsa-sha256", bytes(32))
     refused("Failed", broker.certificate, "client", "SetEnabled", "b", False)
     refused("Failed", broker.create_backend, "orders", "client")
     refused("Failed", broker.import_new, "another")
+    assert "move away what is in its place" in message and "disk" not in message, message
     log.rmdir()
     aside.rename(log)
     broker.restart()

@@ -277,6 +277,48 @@ static void test_renamed_file(void **state)
         assert_string_equal(audit_problem(log->audit), "");
 }
 
+/* As logrotate with `dateext` and `extension`: which file was before which is told by the chain alone. */
+static void test_files_of_any_name(void **state)
+{
+        static const char *const names[] = { "audit-20270102.jsonl", "audit.jsonl-20270103", "kept" };
+        AuditHead before;
+        char path[160];
+        Log *log = *state;
+        FILE *other;
+
+        open_log(log, 1 << 20, 100000);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                append_many(log, 3);
+                before = *audit_head(log->audit);
+                snprintf(path, sizeof(path), "%s/%s", log->folder, names[i]);
+                assert_int_equal(rename(log->path, path), 0);
+        }
+        append_many(log, 1);
+        assert_true(audit_has(log->audit, &before));
+        snprintf(path, sizeof(path), "%s/other", log->folder);
+        other = fopen(path, "we");
+        fputs("{\"time\":\"2027-01-01T00:00:00.000000Z\",\"seq\":99,\"prev\":\"" ZEROS "\"}\n", other);
+        fclose(other);
+        close_log(log);
+        open_log(log, 1 << 20, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+        assert_int_equal(log->oldest.seq, 1);
+        assert_int_equal(log->n_losses, 0);
+
+        /* an empty one in its place when it was not running, as `create` makes */
+        append_many(log, 1);
+        before = *audit_head(log->audit);
+        close_log(log);
+        snprintf(path, sizeof(path), "%s-20270104", log->path);
+        assert_int_equal(rename(log->path, path), 0);
+        fclose(fopen(log->path, "we"));
+        open_log(log, 1 << 20, 100000);
+        assert_string_equal(audit_problem(log->audit), "");
+        assert_int_equal(audit_head(log->audit)->seq, before.seq);
+        assert_string_equal(audit_head(log->audit)->hash, before.hash);
+        assert_int_equal(log->n_losses, 0);
+}
+
 static void test_removed_file(void **state)
 {
         Log *log = *state;
@@ -326,6 +368,7 @@ static void test_moved_and_no_other(void **state)
         append_many(log, 1);
         assert_int_equal(log->n_failed, 1);
         assert_true(audit_is_failing(log->audit));
+        assert_non_null(strstr(audit_problem(log->audit), "; move away what is in its place"));
         assert_int_equal(rmdir(log->path), 0);
         assert_int_equal(rename(aside, log->path), 0);
         append_many(log, 1);
@@ -455,6 +498,7 @@ int main(void)
                 CASE(test_changes_since_a_record),
                 CASE(test_changes_since_a_record_that_is_gone),
                 CASE(test_renamed_file),
+                CASE(test_files_of_any_name),
                 CASE(test_removed_file),
                 CASE(test_renamed_at_its_limit),
                 CASE(test_moved_and_no_other),

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -137,20 +138,22 @@ static void test_oldest_file_that_is_emptied(void **state)
         assert_int_equal(truncate(path, 0), 0);
         audit_configure(log->audit, &settings);
         assert_int_equal(log->n_losses, 1);
-        assert_int_equal(log->oldest.seq, 1);
+        assert_true(log->oldest.seq > 1);
         assert_non_null(strstr(audit_problem(log->audit), "cut or replaced"));
 }
 
 static void test_older_files_that_are_put_back(void **state)
 {
-        char path[128], away[160];
+        char path[128], away[160], other[160];
         Log *log = *state;
 
         open_log(log, 1000, 100000);
         append_many(log, 20);
         close_log(log);
         assert_true(oldest_file(log, path, sizeof(path)) > 2);
-        snprintf(away, sizeof(away), "%s.away", path);
+        snprintf(other, sizeof(other), "%s/other", log->folder);
+        snprintf(away, sizeof(away), "%s/other/away", log->folder);
+        assert_int_equal(mkdir(other, 0700), 0);
         assert_int_equal(rename(path, away), 0);
         open_log(log, 1 << 20, 100000);
         close_log(log);
@@ -159,6 +162,7 @@ static void test_older_files_that_are_put_back(void **state)
         open_log(log, 1 << 20, 100000);
         assert_int_equal(log->oldest.seq, 1);
         assert_int_equal(log->n_losses, 1);
+        assert_int_equal(rmdir(other), 0);
 }
 
 /* --- the journal --- */

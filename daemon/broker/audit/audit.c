@@ -209,8 +209,8 @@ static void note_sync_failed(Audit *audit, const AuditHead *head, int r)
         if (audit->unsure.last == 0)
                 audit->unsure.first = audit->seq_synced + 1;
         audit->unsure.last = head->seq;
-        snprintf(audit->sync_problem, sizeof(audit->sync_problem), "%s cannot be made durable: %s",
-                 audit->path, strerror(-r));
+        snprintf(audit->sync_problem, sizeof(audit->sync_problem),
+                 "%s cannot be made durable: %s; %s", audit->path, strerror(-r), remedy_of(-r));
         if (audit->events.sync_failed)
                 audit->events.sync_failed(audit->userdata);
         plan_sync(audit, SYNC_AGAIN_USEC);
@@ -347,7 +347,7 @@ static int append(Audit *audit, const AuditRecord *record)
                 audit->write_problem[0] = '\0';
         else
                 snprintf(audit->write_problem, sizeof(audit->write_problem),
-                         "%s cannot be written: %s", audit->path, strerror(-r));
+                         "%s cannot be written: %s; %s", audit->path, strerror(-r), remedy_of(-r));
         return r;
 }
 
@@ -430,8 +430,8 @@ int audit_open(const AuditSettings *settings, const AuditHead *expected, Lane *l
         if (r < 0)
                 return fail(
                         failure, CB_FAILED,
-                        "audit log %s cannot be opened: %s; check `audit-log` and its directory",
-                        settings->path, strerror(-r));
+                        "audit log %s cannot be opened: %s; %s", settings->path, strerror(-r),
+                        remedy_of(-r));
 
         /* What was found there may be in the page cache alone. */
         if (audit->seq_synced < audit->head.seq)

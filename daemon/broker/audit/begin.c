@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "broker/audit/files.h"
+#include "broker/audit/older.h"
 #include "broker/audit/rotated.h"
 #include "broker/audit/tail.h"
 
@@ -33,13 +34,17 @@ static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail 
 /* From the file in which that record is to be. An empty one goes on from the one before it in any case. */
 static int read_end(const Audit *audit, const AuditHead *expected, AuditTail *ret_tail)
 {
-        int first = audit_find_file(audit->path, expected->seq), r = 0;
+        CLEANUP(older_deinit) Older older = { 0 };
+        int r = older_find(audit->path, NULL, &older), first;
 
+        if (r < 0)
+                return r;
+        first = older_find_record(&older, expected->seq);
         if (first < 0)
-                first = audit->size == 0 && rotated_last(audit->path) > 0;
+                first = audit->size == 0 && older.n > 0;
         audit_tail_init(ret_tail, expected);
         for (int i = first; r == 0 && i >= 0; i--) {
-                CLEANUP(closep) int fd = rotated_open(audit->path, i);
+                CLEANUP(closep) int fd = older_open(&older, (size_t)i);
 
                 r = fd < 0 ? fd : audit_tail_read(fd, expected, ret_tail);
         }

@@ -10,24 +10,25 @@
 #include <unistd.h>
 
 #include "base/strings.h"
+#include "broker/audit/older.h"
 #include "broker/audit/room.h"
-#include "broker/audit/rotated.h"
 #include "broker/audit/tail.h"
 
 /* Of the oldest file there is; where there is nothing yet, what the next record will be. */
 static int find_oldest(const Audit *audit, AuditHead *ret_oldest)
 {
+        CLEANUP(older_deinit) Older older = { 0 };
         CLEANUP(closep) int fd = -1;
-        int last = rotated_last(audit->path);
+        int r = older_find(audit->path, audit->head.hash, &older);
 
-        if (last == 0 && audit->size == 0) {
+        if (r < 0)
+                return r;
+        if (older.n == 0 && audit->size == 0) {
                 *ret_oldest = (AuditHead){ .seq = audit->head.seq + 1 };
                 memcpy(ret_oldest->hash, audit->head.hash, sizeof(ret_oldest->hash));
                 return 0;
         }
-        if (last < 0)
-                return last;
-        fd = rotated_open(audit->path, last);
+        fd = older_open(&older, older.n);
         return fd < 0 ? fd : audit_first_read(fd, ret_oldest);
 }
 
@@ -45,8 +46,8 @@ static void report_loss(Audit *audit, const AuditHead *found)
         char object[224];
 
         snprintf(audit->loss, sizeof(audit->loss),
-                 "the oldest record of %s was %llu and is %llu now: older files were taken away or "
-                 "replaced; run `certbroker audit verify`",
+                 "the oldest record of %s was %llu and is %llu now: older files were taken away, "
+                 "compressed, cut or replaced; run `certbroker audit verify`",
                  audit->path, (unsigned long long)expected.seq, (unsigned long long)found->seq);
         snprintf(object, sizeof(object), "oldest %llu %s, expected %llu %s",
                  (unsigned long long)found->seq, found->hash, (unsigned long long)expected.seq,

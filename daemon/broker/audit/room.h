@@ -46,8 +46,8 @@ struct Audit {
         AuditLost lost;          /* records that could not be written; said by the next that can */
         uint64_t seq_resumed;    /* the last record that said so; 0: none yet */
         char moved[64];          /* "": nothing; what became of the file before, to be said likewise */
-        char write_problem[256]; /* "": the last record was written */
-        char sync_problem[256];  /* "": the last sync was done */
+        char write_problem[512]; /* "": the last record was written */
+        char sync_problem[512];  /* "": the last sync was done */
         char gap[256];           /* "": the file went on from what the store had */
         char loss[256];          /* "": no older files have gone, or that was told */
 };
@@ -61,6 +61,9 @@ void audit_leave_file(Audit *audit);
 
 /* For a record that nobody waits for. */
 void audit_ignore(void *userdata, int r);
+
+/* remedy.c: what a person may do about this errno; a half sentence. */
+const char *remedy_of(int error);
 
 /* oldest.c: looks for the oldest record, and notes what has gone. */
 void oldest_check(Audit *audit);

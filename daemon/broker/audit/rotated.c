@@ -22,17 +22,6 @@ int rotated_path(const char *path, unsigned number, char **ret_path)
         return asprintf(ret_path, "%s.%u", path, number) < 0 ? -ENOMEM : 0;
 }
 
-int rotated_open(const char *path, int number)
-{
-        CLEANUP(freep) char *rotated = NULL;
-        int fd;
-
-        if (number > 0 && rotated_path(path, (unsigned)number, &rotated) < 0)
-                return -ENOMEM;
-        fd = open(rotated ? rotated : path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        return fd < 0 ? -errno : fd;
-}
-
 static int is_there(const char *path, unsigned number)
 {
         CLEANUP(freep) char *rotated = NULL;
@@ -42,7 +31,8 @@ static int is_there(const char *path, unsigned number)
         return access(rotated, F_OK) == 0;
 }
 
-int rotated_last(const char *path)
+/* The last of those that are there without a hole; 0: none. -ENOMEM. */
+static int find_last(const char *path)
 {
         unsigned last = 0;
         int r = 1;
@@ -65,24 +55,31 @@ static int rename_to(const char *path, unsigned from, unsigned to)
         return rename(old, new) < 0 ? -errno : 0;
 }
 
+/* Number 0 is PATH itself. */
+static int open_number(const char *path, int number)
+{
+        CLEANUP(freep) char *rotated = NULL;
+
+        if (number > 0 && rotated_path(path, (unsigned)number, &rotated) < 0)
+                return -ENOMEM;
+        return open(rotated ? rotated : path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+}
+
 /* Nothing is missing in between: else it is no hole of ours, and what has gone has to show. */
 static bool goes_on(const char *path, int older, int younger)
 {
-        CLEANUP(closep) int older_fd = rotated_open(path, older);
-        CLEANUP(closep) int younger_fd = rotated_open(path, younger);
-        const AuditHead none = { .seq = 0 };
-        AuditHead first;
-        AuditTail tail;
+        CLEANUP(closep) int older_fd = open_number(path, older);
+        CLEANUP(closep) int younger_fd = open_number(path, younger);
+        AuditHead first, last;
 
-        audit_tail_init(&tail, &none);
         return older_fd >= 0 && younger_fd >= 0 && audit_first_read(younger_fd, &first) == 0 &&
-               audit_tail_read(older_fd, &none, &tail) == 0 && first.seq == tail.head.seq + 1 &&
-               strcmp(first.hash, tail.head.hash) == 0;
+               audit_last_find(older_fd, &last) == 0 && first.seq == last.seq + 1 &&
+               strcmp(first.hash, last.hash) == 0;
 }
 
 int rotated_close_hole(const char *path)
 {
-        int last = rotated_last(path), r = MIN(last, 0);
+        int last = find_last(path), r = MIN(last, 0);
 
         if (last >= 0 && !goes_on(path, last + 2, last))
                 return 0;
@@ -102,7 +99,7 @@ int rotated_make_room(const char *path)
 
         if (r < 0)
                 return r;
-        last = rotated_last(path);
+        last = find_last(path);
         for (int i = last; r == 0 && i >= 1; i--)
                 r = rename_to(path, (unsigned)i, (unsigned)i + 1);
         if (r < 0)

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The log's older files, PATH.1 the youngest of them. Private to this room. */
+/* The names that the log's older files get, PATH.1 the youngest of them. Private to this room. */
 #pragma once
 
-/* The last of those that are there without a hole; 0: none. -ENOMEM. */
-int rotated_last(const char *path);
 int rotated_path(const char *path, unsigned number, char **ret_path);
-/* Number 0 is PATH itself. A descriptor for reading, the caller's, or -errno. */
-int rotated_open(const char *path, int number);
 /* All move up by one, so that there is no .1; where that fails, all are where they were, as far as can be. */
 int rotated_make_room(const char *path);
 /* What was broken off on its way there leaves one number free, and the older files unseen: they move down again. */

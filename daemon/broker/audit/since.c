@@ -15,7 +15,7 @@
 
 #include "broker/audit/audit.h"
 #include "broker/audit/room.h"
-#include "broker/audit/rotated.h"
+#include "broker/audit/older.h"
 #include "broker/audit/tail.h"
 
 #define BUFFER    (1024 * 1024)
@@ -166,9 +166,9 @@ static int read_file(Since *since, int fd)
 }
 
 /* Where the oldest file begins later than that, those before it were taken away. */
-static bool lacks(const Audit *audit, int oldest, uint64_t seq)
+static bool lacks(const Older *older, uint64_t seq)
 {
-        CLEANUP(closep) int fd = rotated_open(audit->path, oldest);
+        CLEANUP(closep) int fd = older_open(older, older->n);
         AuditHead first;
 
         return fd >= 0 && audit_first_read(fd, &first) == 0 && first.seq > seq;
@@ -179,17 +179,19 @@ int audit_read_since(const Audit *audit, uint64_t seq, audit_past tell_past, voi
 {
         CLEANUP(freep) char *buffer = malloc(BUFFER);
         Since since = { seq, 0, tell_past, goes_on, userdata, buffer };
-        int first = audit_find_file(audit->path, seq + 1), r = 0;
+        CLEANUP(older_deinit) Older older = { 0 };
+        int r = buffer ? older_find(audit->path, audit->head.hash, &older) : -ENOMEM, first;
         bool is_whole = true;
 
-        if (!buffer)
-                return -ENOMEM;
+        if (r < 0)
+                return r;
+        first = older_find_record(&older, seq + 1);
         if (first < 0) {
-                first = rotated_last(audit->path);
-                is_whole = seq == 0 || first < 0 || !lacks(audit, first, seq + 1);
+                first = (int)older.n;
+                is_whole = seq == 0 || !lacks(&older, seq + 1);
         }
         for (int i = first; r == 0 && i >= 0; i--) {
-                CLEANUP(closep) int fd = rotated_open(audit->path, i);
+                CLEANUP(closep) int fd = older_open(&older, (size_t)i);
 
                 r = fd < 0 ? fd : read_file(&since, fd);
         }
@@ -199,8 +201,12 @@ int audit_read_since(const Audit *audit, uint64_t seq, audit_past tell_past, voi
 /* A crash comes soon after: at most one file was begun in between. */
 bool audit_has(const Audit *audit, const AuditHead *record)
 {
-        for (int i = 0; i <= 1; i++) {
-                CLEANUP(closep) int fd = rotated_open(audit->path, i);
+        CLEANUP(older_deinit) Older older = { 0 };
+
+        if (older_find(audit->path, audit->head.hash, &older) < 0)
+                return false;
+        for (size_t i = 0; i <= MIN(older.n, (size_t)1); i++) {
+                CLEANUP(closep) int fd = older_open(&older, i);
                 AuditTail tail;
 
                 audit_tail_init(&tail, record);

@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "base/hex.h"
-#include "broker/audit/rotated.h"
 
 #define TAIL_MAX  (16 * 1024 * 1024)
 #define FIRST_MAX 8192
+#define END_MAX   65536 /* a record has a few hundred bytes */
 
 int audit_hash_line(const char *line, size_t n, char *ret_hash)
 {
@@ -77,18 +77,25 @@ static bool read_line(const char *line, size_t n, uint64_t *ret_seq, char *ret_p
         return is_record;
 }
 
+static ssize_t read_at(int fd, char *to, size_t n, off_t at)
+{
+        ssize_t got;
+
+        do
+                got = pread(fd, to, n, at);
+        while (got < 0 && errno == EINTR);
+        return got < 0 ? -errno : got;
+}
+
 int audit_first_read(int fd, AuditHead *ret_first)
 {
         char line[FIRST_MAX];
         const char *newline;
         AuditHead first;
-        ssize_t n;
+        ssize_t n = read_at(fd, line, sizeof(line), 0);
 
-        do
-                n = pread(fd, line, sizeof(line), 0);
-        while (n < 0 && errno == EINTR);
         if (n < 0)
-                return -errno;
+                return (int)n;
         newline = memchr(line, '\n', (size_t)n);
         if (!newline || !read_line(line, (size_t)(newline - line), &first.seq, first.hash))
                 return -EBADMSG;
@@ -96,18 +103,57 @@ int audit_first_read(int fd, AuditHead *ret_first)
         return 0;
 }
 
-int audit_find_file(const char *path, uint64_t seq)
+int audit_first_find(int fd, AuditHead *ret_first)
 {
-        int last = rotated_last(path);
+        CLEANUP(freep) char *data = malloc(END_MAX);
+        ssize_t n = data ? read_at(fd, data, END_MAX, 0) : -ENOMEM;
+        const char *newline;
+        AuditHead first;
 
-        for (int i = 0; i <= last; i++) {
-                CLEANUP(closep) int fd = rotated_open(path, i);
-                AuditHead first;
-
-                if (fd >= 0 && audit_first_read(fd, &first) == 0 && first.seq <= seq)
-                        return i;
+        if (n < 0)
+                return (int)n;
+        for (const char *line = data, *end = data + n;
+             (newline = memchr(line, '\n', (size_t)(end - line))); line = newline + 1) {
+                if (!read_line(line, (size_t)(newline - line), &first.seq, first.hash))
+                        continue;
+                *ret_first = first;
+                return 0;
         }
-        return -ENOENT;
+        return -EBADMSG;
+}
+
+int audit_last_find(int fd, AuditHead *ret_last)
+{
+        CLEANUP(freep) char *data = malloc(END_MAX);
+        char prev[2 * SHA256_LENGTH + 1];
+        const char *newline, *line;
+        struct stat status;
+        ssize_t n;
+
+        if (!data)
+                return -ENOMEM;
+        if (fstat(fd, &status) < 0)
+                return -errno;
+        n = read_at(fd, data, END_MAX, MAX(status.st_size - END_MAX, (off_t)0));
+        if (n < 0)
+                return (int)n;
+        for (newline = memrchr(data, '\n', (size_t)n); newline; newline = line) {
+                AuditHead last;
+
+                line = memrchr(data, '\n', (size_t)(newline - data));
+                if (!line && status.st_size > END_MAX)
+                        break; /* it begins before what was read */
+                last.seq = 0;
+                if (!read_line(line ? line + 1 : data, (size_t)(newline - (line ? line + 1 : data)),
+                               &last.seq, prev))
+                        continue;
+                if (audit_hash_line(line ? line + 1 : data,
+                                    (size_t)(newline - (line ? line + 1 : data)), last.hash) < 0)
+                        return -EIO;
+                *ret_last = last;
+                return 0;
+        }
+        return -EBADMSG;
 }
 
 static int take_line(AuditTail *tail, const AuditHead *expected, const char *line, size_t n)

@@ -19,8 +19,9 @@ int audit_tail_read(int fd, const AuditHead *expected, AuditTail *tail);
 /* The number of the first record, and what it holds of the one before it. -EBADMSG: it begins with no record. */
 int audit_first_read(int fd, AuditHead *ret_first);
 
-/* The number of the youngest file that begins with this record or before it; -ENOENT. */
-int audit_find_file(const char *path, uint64_t seq);
+/* The same of the first record in a file that begins with something else; and the last whole one, with its line's hash. */
+int audit_first_find(int fd, AuditHead *ret_first);
+int audit_last_find(int fd, AuditHead *ret_last);
 
 /* SHA-256 of a line without its newline, in lower-case hex. ret_hash holds 2 * SHA256_LENGTH + 1. */
 int audit_hash_line(const char *line, size_t n, char *ret_hash);

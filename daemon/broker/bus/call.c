@@ -144,8 +144,8 @@ static DBusMessage *new_error_not_recorded(const Call *call, int r)
                 return new_error(call->peer, call->serial, status_error_name(CB_FAILED),
                                  no_memory_to_record);
         fail(&failure, CB_FAILED,
-             "%s, and no success is answered that it does not hold; a change may have been made all "
-             "the same: free its disk, or set audit-failure = \"continue\"",
+             "%s; no success is answered that it does not hold, unless audit-failure is "
+             "\"continue\"; a change may have been made all the same",
              problem[0] ? problem : "the audit log cannot be written");
         return new_error(call->peer, call->serial, status_error_name(CB_FAILED), failure.text);
 }
