@@ -112,17 +112,19 @@ static json_t *finding_json(const Log *log, const ChainFinding *finding)
 static int show_verify_json(Cli *cli, const Log *log, const Chain *chain, double seconds)
 {
         json_t *findings = json_array();
+        size_t n_packed;
 
         for (size_t i = 0; findings && i < chain->n_kept; i++)
                 if (json_array_append_new(findings, finding_json(log, &chain->findings[i]))) {
                         json_decref(findings);
                         return cli_out_of_memory(cli);
                 }
+        (void)log_packed(log, &n_packed);
         return show_document(
-                cli, json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:f, s:s?, s:I, s:o}", "ok",
+                cli, json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s?, s:I, s:o}", "ok",
                                chain->n_findings == 0, "records", (json_int_t)chain->n_records,
                                "last", (json_int_t)chain->last.seq, "files",
-                               (json_int_t)log_n_files(log), "bytes", (json_int_t)log_read(log),
+                               (json_int_t)log_n_files(log), "compressed", (json_int_t)n_packed, "bytes", (json_int_t)log_read(log),
                                "lost", (json_int_t)(chain->n_lost + log_end(log)->n_lost),
                                "seconds", seconds, "end-known-by", log_end(log)->who, "faults",
                                (json_int_t)chain->n_findings, "findings", findings));
@@ -180,6 +182,19 @@ static void print_whole(const Log *log, const Chain *chain, double seconds)
                 (void)printf("Its end is as %s remembers it.\n", end->who);
 }
 
+static void tell_packed(const Log *log)
+{
+        size_t n;
+        const char *name = log_packed(log, &n);
+
+        if (n == 1)
+                (void)fprintf(stderr, "%s is compressed and was not read: unpack it where it is, and "
+                                      "verify again.\n", name);
+        else if (n > 1)
+                (void)fprintf(stderr, "%s and %zu more are compressed and were not read: unpack them "
+                                      "where they are, and verify again.\n", name, n - 1);
+}
+
 static int show_verify(Cli *cli, const Log *log, const Chain *chain, double seconds)
 {
         const ChainFinding *first = &chain->findings[0];
@@ -191,6 +206,7 @@ static int show_verify(Cli *cli, const Log *log, const Chain *chain, double seco
                 print_findings(log, chain);
         else
                 print_whole(log, chain, seconds);
+        tell_packed(log);
         if (r || chain->n_findings == 0)
                 return r;
         (void)fflush(stdout);

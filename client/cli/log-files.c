@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opens an audit log with its rotated files. certbrokerd may rename all of them at any moment; so they are
- * opened again until every name has meant the same file for a while. It reads nothing.
+ * Opens an audit log with its older files. Which these are is told by the chain, for logrotate names them by the date: a file
+ * of the same folder belongs to the log when it ends where another one begins, or begins where it ends. FILE.N belongs to it
+ * by its name, whatever is in it, and stands at the place that its number tells: that is how certbrokerd names them.
+ * certbrokerd may rename all of them at any moment; so they are opened again until every name has meant the same file for
+ * a while. Of what is in them it reads the two ends.
  */
 #include "log-files.h"
 
@@ -16,58 +19,24 @@
 #define ATTEMPTS    50
 #define ABSENT_MAX  10   /* so often in a row: it is not there */
 #define SETTLE_USEC 3000 /* a rotation renames file after file, and is over within that */
+#define LOG_BEGIN   "{\"time\":"
+
+static void file_deinit(LogFile *file)
+{
+        close_fd(&file->fd);
+        free(file->name);
+}
 
 void log_files_deinit(LogFiles *files)
 {
-        for (size_t i = 0; i < files->n; i++) {
-                close_fd(&files->items[i].fd);
-                free(files->items[i].name);
-        }
+        for (size_t i = 0; i < files->n; i++)
+                file_deinit(&files->items[i]);
         free(files->items);
+        free(files->packed);
         *files = (LogFiles){ 0 };
 }
 
-/* Takes fd, also when it fails. */
-static int add_file(Cli *cli, LogFiles *files, const char *name, unsigned long long rotation,
-                    int fd)
-{
-        LogFile *items = reallocarray(files->items, files->n + 1, sizeof(*items));
-        LogFile file = { NULL, fd, rotation, 0, 0, 0 };
-        struct stat st;
-
-        if (items)
-                files->items = items;
-        file.name = strdup(name);
-        if (!items || !file.name || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-                bool is_memory = !items || !file.name;
-
-                (void)close(fd);
-                free(file.name);
-                return is_memory ? cli_out_of_memory(cli)
-                                 : cli_fail(cli, CB_FAILED, "%s is no regular file.", name);
-        }
-        file.size = (uint64_t)st.st_size;
-        file.dev = st.st_dev;
-        file.ino = st.st_ino;
-        for (size_t i = 0; i < files->n; i++)
-                if (files->items[i].dev == file.dev && files->items[i].ino == file.ino) {
-                        (void)close(fd); /* renamed while we looked: it is there already */
-                        free(file.name);
-                        return 0;
-                }
-        files->items[files->n++] = file;
-        return 0;
-}
-
-static int open_file(Cli *cli, LogFiles *files, const char *name, unsigned long long rotation)
-{
-        int fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-
-        if (fd < 0)
-                return cli_fail(cli, errno == ENOENT ? CB_NOT_FOUND : -errno,
-                                "%s cannot be opened: %s", name, strerror(errno));
-        return add_file(cli, files, name, rotation, fd);
-}
+/* ------------------------------------------------------------------ names */
 
 /* N of "FILE.N", or 0. */
 static unsigned long long rotation_of(const char *entry, const char *file)
@@ -83,44 +52,249 @@ static unsigned long long rotation_of(const char *entry, const char *file)
         return *end ? 0 : rotation;
 }
 
-static int add_rotated(Cli *cli, LogFiles *files, const char *path)
+/* "audit" of "audit.jsonl": what rotation puts behind the name, or before its extension, leaves that. */
+static bool has_stem(const char *entry, const char *file)
+{
+        const char *dot = strrchr(file, '.');
+        size_t n = dot && dot > file ? (size_t)(dot - file) : strlen(file);
+
+        return strncmp(entry, file, n) == 0;
+}
+
+static bool is_packed_name(const char *entry)
+{
+        static const char *const extensions[] = { ".gz", ".xz", ".zst", ".bz2", ".lz4", ".Z" };
+        const char *dot = strrchr(entry, '.');
+
+        for (size_t i = 0; dot && i < ELEMENTSOF(extensions); i++)
+                if (strcmp(dot, extensions[i]) == 0)
+                        return true;
+        return false;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static bool begins_as_log(int fd)
+{
+        char begin[sizeof(LOG_BEGIN) - 1];
+
+        return pread(fd, begin, sizeof(begin), 0) == (ssize_t)sizeof(begin) &&
+               memcmp(begin, LOG_BEGIN, sizeof(begin)) == 0;
+}
+
+/* Takes what is in file, also when it fails. */
+static int add_file(Cli *cli, LogFiles *files, LogFile file)
+{
+        LogFile *items = reallocarray(files->items, files->n + 1, sizeof(*items));
+
+        if (!items) {
+                file_deinit(&file);
+                return cli_out_of_memory(cli);
+        }
+        files->items = items;
+        for (size_t i = 0; i < files->n; i++)
+                if (files->items[i].dev == file.dev && files->items[i].ino == file.ino) {
+                        file_deinit(&file); /* renamed while we looked: it is there already */
+                        return 0;
+                }
+        log_ends_read(file.fd, file.size, &file.ends);
+        files->items[files->n++] = file;
+        return 0;
+}
+
+/* What is ours by its name must be readable; of others what cannot be read is none of the log. */
+static int open_file(Cli *cli, LogFiles *files, const char *name, LogFile file)
+{
+        struct stat st;
+
+        file.fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (file.fd < 0)
+                return !file.is_ours ? 0
+                                     : cli_fail(cli, errno == ENOENT ? CB_NOT_FOUND : -errno,
+                                                "%s cannot be opened: %s", name, strerror(errno));
+        if (fstat(file.fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+                (void)close(file.fd);
+                return file.is_ours ? cli_fail(cli, CB_FAILED, "%s is no regular file.", name) : 0;
+        }
+        if (!file.is_ours && !begins_as_log(file.fd)) {
+                (void)close(file.fd);
+                return 0;
+        }
+        file.name = strdup(name);
+        file.size = (uint64_t)st.st_size;
+        file.dev = st.st_dev;
+        file.ino = st.st_ino;
+        if (!file.name) {
+                file_deinit(&file);
+                return cli_out_of_memory(cli);
+        }
+        return add_file(cli, files, file);
+}
+
+static int note_packed(Cli *cli, LogFiles *files, char **name)
+{
+        if (files->n_packed++ == 0 || strcmp(*name, files->packed) > 0) {
+                free(files->packed);
+                files->packed = TAKE(*name);
+        }
+        return files->packed ? 0 : cli_out_of_memory(cli);
+}
+
+static int add_entry(Cli *cli, LogFiles *files, const char *entry, const char *file,
+                     const char *folder)
+{
+        unsigned long long rotation = rotation_of(entry, file);
+        CLEANUP(free_text) char *name = NULL;
+
+        if (entry[0] == '.' || strcmp(entry, file) == 0)
+                return 0;
+        if (asprintf(&name, "%s%s", folder, entry) < 0) {
+                name = NULL;
+                return cli_out_of_memory(cli);
+        }
+        if (has_stem(entry, file) && is_packed_name(entry))
+                return note_packed(cli, files, &name);
+        return open_file(cli, files, name,
+                         (LogFile){ .rotation = rotation, .is_ours = rotation > 0 });
+}
+
+static int add_folder(Cli *cli, LogFiles *files, const char *path)
 {
         const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
-        CLEANUP(free_text)
-        char *directory = slash ? strndup(path, (size_t)(file - path)) : strdup("./");
+        CLEANUP(free_text) char *folder = slash ? strndup(path, (size_t)(file - path)) : strdup("");
         const struct dirent *entry;
         int r = 0;
         DIR *dir;
 
-        if (!directory)
+        if (!folder)
                 return cli_out_of_memory(cli);
-        dir = opendir(directory);
+        dir = opendir(*folder ? folder : ".");
         if (!dir)
-                return cli_fail(cli, -errno, "%s cannot be read for rotated files: %s", directory,
-                                strerror(errno));
-        while (r == 0 && (entry = readdir(dir))) {
-                unsigned long long rotation = rotation_of(entry->d_name, file);
-                char *name;
-
-                if (rotation == 0)
-                        continue;
-                if (asprintf(&name, "%s%s", slash ? directory : "", entry->d_name) < 0) {
-                        r = cli_out_of_memory(cli);
-                        break;
-                }
-                r = open_file(cli, files, name, rotation);
-                free(name);
-        }
+                return cli_fail(cli, -errno, "%s cannot be read for older files: %s",
+                                *folder ? folder : ".", strerror(errno));
+        while (r == 0 && (entry = readdir(dir)))
+                r = add_entry(cli, files, entry->d_name, file, folder);
         (void)closedir(dir);
         return r;
 }
 
-static int older_first(const void *a, const void *b)
+/* ------------------------------------------------------------------ which are ours, and their order */
+
+static bool fits(const LogFiles *files, const LogFile *file)
+{
+        for (size_t i = 0; i < files->n; i++) {
+                const LogFile *other = &files->items[i];
+
+                if (other->is_ours && (log_ends_follow(&file->ends, &other->ends) ||
+                                       log_ends_follow(&other->ends, &file->ends)))
+                        return true;
+        }
+        return false;
+}
+
+/* A copy's records are there already. */
+static bool is_copy(const LogFiles *files, const LogFile *file)
+{
+        for (size_t i = 0; i < files->n; i++) {
+                const LogFile *other = &files->items[i];
+
+                if (other->is_ours && other->ends.has_record &&
+                    other->ends.seq_first <= file->ends.seq_last &&
+                    file->ends.seq_first <= other->ends.seq_last)
+                        return true;
+        }
+        return false;
+}
+
+static bool has_name_of(const LogFile *item, const char *path)
+{
+        const char *slash = strrchr(path, '/'), *name = strrchr(item->name, '/');
+
+        return has_stem(name ? name + 1 : item->name, slash ? slash + 1 : path);
+}
+
+/* Returns whether one was found, which the next one may fit. */
+static bool find_one(LogFiles *files, const char *path, bool by_name)
+{
+        for (size_t i = 0; i < files->n; i++) {
+                LogFile *item = &files->items[i];
+
+                if (item->is_ours || !item->ends.has_record || is_copy(files, item))
+                        continue;
+                if (by_name ? has_name_of(item, path) : fits(files, item)) {
+                        item->is_ours = true;
+                        return true;
+                }
+        }
+        return false;
+}
+
+/* By the chain first; one that fits nowhere and has the log's name was changed at an end, which has to show. */
+static void find_ours(LogFiles *files, const char *path)
+{
+        do
+                while (find_one(files, path, false))
+                        ;
+        while (find_one(files, path, true));
+}
+
+static void drop_others(LogFiles *files)
+{
+        size_t n = 0;
+
+        for (size_t i = 0; i < files->n; i++) {
+                if (files->items[i].is_ours)
+                        files->items[n++] = files->items[i];
+                else
+                        file_deinit(&files->items[i]);
+        }
+        files->n = n;
+}
+
+static int by_place(const void *a, const void *b)
+{
+        const LogFile *x = a, *y = b;
+
+        if (x->place != y->place)
+                return x->place < y->place ? -1 : 1;
+        return x->rotation == y->rotation ? 0 : x->rotation > y->rotation ? -1 : 1;
+}
+
+static int by_number(const void *a, const void *b)
 {
         const LogFile *x = a, *y = b;
 
         return x->rotation == y->rotation ? 0 : x->rotation > y->rotation ? -1 : 1;
 }
+
+/* FILE is the last of those with a number. What has no record comes after the one before it. */
+static void order(LogFiles *files)
+{
+        LogFile *numbered = calloc(files->n + 1, sizeof(*numbered));
+        uint64_t place = 0;
+        size_t n = 0;
+
+        qsort(files->items, files->n, sizeof(*files->items), by_number);
+        for (size_t i = 0; i < files->n; i++) {
+                LogFile *file = &files->items[i];
+
+                if (file->ends.has_record)
+                        place = file->ends.seq_first;
+                file->place = file->is_asked && !file->ends.has_record ? UINT64_MAX : place;
+        }
+        qsort(files->items, files->n, sizeof(*files->items), by_place);
+        for (size_t i = 0; numbered && i < files->n; i++)
+                if (files->items[i].rotation > 0)
+                        numbered[n++] = files->items[i];
+        if (n > 0)
+                qsort(numbered, n, sizeof(*numbered), by_number);
+        for (size_t i = files->n; numbered && i > 0; i--)
+                if (files->items[i - 1].rotation > 0)
+                        files->items[i - 1] = numbered[--n];
+        free(numbered);
+}
+
+/* ------------------------------------------------------------------ at one moment */
 
 bool log_files_has(const LogFiles *files, int fd)
 {
@@ -172,13 +346,16 @@ static bool is_settled(const LogFiles *files, const char *path)
 
 static int open_once(Cli *cli, LogFiles *files, const char *path)
 {
-        int r = open_file(cli, files, path, 0);
+        int r = open_file(cli, files, path, (LogFile){ .is_asked = true, .is_ours = true });
 
         if (r == 0)
-                r = add_rotated(cli, files, path);
-        if (files->n > 0)
-                qsort(files->items, files->n, sizeof(*files->items), older_first);
-        return r;
+                r = add_folder(cli, files, path);
+        if (r)
+                return r;
+        find_ours(files, path);
+        drop_others(files);
+        order(files);
+        return 0;
 }
 
 /* A rotation renames every file: what was opened in the midst of one is opened again. */

@@ -343,3 +343,9 @@ const LogEnd *log_end(const Log *log)
 {
         return &log->end;
 }
+
+const char *log_packed(const Log *log, size_t *ret_n)
+{
+        *ret_n = log->files.n_packed;
+        return log->files.packed;
+}

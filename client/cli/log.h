@@ -17,7 +17,7 @@ typedef struct LogLine {
 
 /*
  * The log of --file; else the one that the running daemon has open; else, where none runs, the one of the
- * configuration. Rotated files (FILE.N) come with it.
+ * configuration. Its older files come with it: FILE.N, and what fits into the chain.
  */
 int log_open(Cli *cli, Log **ret_log);
 Log *log_free(Log *log);
@@ -30,6 +30,9 @@ const char *log_name(const Log *log, unsigned file);
 size_t log_n_files(const Log *log);
 uint64_t log_size(const Log *log); /* of all, when it was opened */
 uint64_t log_read(const Log *log); /* how far it was read */
+
+/* One of its files that is compressed and was not read, and how many there are; NULL: none. */
+const char *log_packed(const Log *log, size_t *ret_n);
 
 /* What the daemon said of the log's end, when its log is the one that was opened. */
 typedef struct LogEnd {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`certbroker audit`: every way to tamper with a log is found and named; what is shown is what was asked for."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -421,3 +422,38 @@ def test_a_long_log_takes_little_memory(stopped):
 
 
 assert dbus and GRANT_ALL
+
+
+def test_files_of_any_name(log):
+    """As logrotate names them: the chain tells which belong to the log, and in which order. What only looks like one does not."""
+    files = rotated(log.lines)
+    said = log.verify({"-20270102": files[".2"], "-20270103.old": files[".1"], "": files[""]})
+    assert said["ok"] and said["files"] == 3 and said["compressed"] == 0
+    said = log.verify({".1": files[".2"], "-20270103": files[".1"], "": files[""]})
+    assert said["ok"] and said["files"] == 3, "one that certbrokerd has renamed among others"
+    said = log.verify({"-20270102": files[".2"], "-20270102.copy": files[".2"], ".1": files[".1"], "": files[""]})
+    assert said["ok"] and said["files"] == 3, "a copy is not read twice"
+    said = log.verify({"-20270102": files[".2"], "-20270103": files[".1"] + files[""], "": []})
+    assert said["ok"] and said["files"] == 3, "an empty one, just begun"
+    changed = [*files[".2"][:-1], flipped(files[".2"][-1], 40)]
+    assert log.first({"-20270102": changed, ".1": files[".1"], "": files[""]}) == ("-20270102", 5, "edited")
+    changed = [*files[".2"][:2], flipped(files[".2"][2], 40), *files[".2"][3:]]
+    assert log.first({"-20270102": changed, ".1": files[".1"], "": files[""]}) == ("-20270102", 3, "edited")
+    assert log.first({"-20270102": files[".2"], "": files[""]}) == ("", 1, "removed")
+
+
+def test_files_that_are_compressed(log, folder):
+    """They are not read, and that is said, with what to do about it."""
+    files = rotated(log.lines)
+    place = folder / "packed"
+    place.mkdir()
+    (place / "audit.jsonl").write_bytes(b"".join(files[""]))
+    (place / "audit.jsonl.1").write_bytes(b"".join(files[".1"]))
+    (place / "audit.jsonl-20270102.gz").write_bytes(gzip.compress(b"".join(files[".2"])))
+    arguments = ("audit", "verify", "--file", str(place / "audit.jsonl"))
+    done = log.broker.cli(*arguments)
+    assert done.returncode == 1 and b"audit.jsonl-20270102.gz is compressed and was not read: unpack it" in done.stderr
+    assert json.loads(log.broker.cli("--json", *arguments).stdout)["compressed"] == 1
+    subprocess.run(["gunzip", place / "audit.jsonl-20270102.gz"], check=True)
+    done = log.broker.cli(*arguments)
+    assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr

@@ -280,7 +280,7 @@ static void test_renamed_file(void **state)
 /* As logrotate with `dateext` and `extension`: which file was before which is told by the chain alone. */
 static void test_files_of_any_name(void **state)
 {
-        static const char *const names[] = { "audit-20270102.jsonl", "audit.jsonl-20270103", "kept" };
+        static const char *const names[] = { "audit-20270102.jsonl", "audit.jsonl-20270103", "audit.kept" };
         AuditHead before;
         char path[160];
         Log *log = *state;
@@ -295,7 +295,7 @@ static void test_files_of_any_name(void **state)
         }
         append_many(log, 1);
         assert_true(audit_has(log->audit, &before));
-        snprintf(path, sizeof(path), "%s/other", log->folder);
+        snprintf(path, sizeof(path), "%s/audit.other", log->folder);
         other = fopen(path, "we");
         fputs("{\"time\":\"2027-01-01T00:00:00.000000Z\",\"seq\":99,\"prev\":\"" ZEROS "\"}\n", other);
         fclose(other);

@@ -35,7 +35,7 @@ static void report_gap(Audit *audit, const AuditHead *expected, const AuditTail 
 static int read_end(const Audit *audit, const AuditHead *expected, AuditTail *ret_tail)
 {
         CLEANUP(older_deinit) Older older = { 0 };
-        int r = older_find(audit->path, NULL, &older), first;
+        int r = older_find(audit->path, expected->hash, &older), first;
 
         if (r < 0)
                 return r;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which files the log was before: those of its folder whose last record is the one that the first record of the next file
- * holds the hash of. So it does not matter who renamed them, nor to what: we to FILE.1, logrotate to FILE-20270131. It only
- * reads, and of each file only its two ends.
+ * holds the hash of. So it does not matter who renamed them, nor to what: we to FILE.1, logrotate to FILE-20270131; only the
+ * beginning of the name has to stay. It only reads, and of each file only its two ends.
  */
 #include "broker/audit/older.h"
 
@@ -18,13 +18,10 @@
 
 #include "broker/audit/tail.h"
 
-#define LOG_BEGIN "{\"time\":"
-
 typedef struct Candidate {
         char *path;
         AuditHead first; /* with the hash that it holds of the one before it; seq 0: it has none near its beginning */
         AuditHead last;
-        bool is_named; /* as the log is */
 } Candidate;
 
 typedef struct Candidates {
@@ -47,21 +44,18 @@ void older_deinit(Older *older)
         *older = (Older){ 0 };
 }
 
-/* "audit" of ".../audit.jsonl": what rotation puts behind the name, or before its extension, leaves that. */
-static bool has_stem(const char *entry, const char *file)
+/*
+ * "audit" of ".../audit.jsonl": what rotation puts behind the name, or before its extension, leaves that. Nothing else is
+ * opened, least of all the store: SQLite's locks on it go with the first descriptor of ours that is closed.
+ */
+static bool is_named(const char *entry, const char *file)
 {
+        static const char store[] = "certbroker.sqlite";
         const char *dot = strrchr(file, '.');
         size_t n = dot && dot > file ? (size_t)(dot - file) : strlen(file);
 
-        return strncmp(entry, file, n) == 0;
-}
-
-static bool begins_as_log(int fd)
-{
-        char begin[sizeof(LOG_BEGIN) - 1];
-
-        return pread(fd, begin, sizeof(begin), 0) == sizeof(begin) &&
-               memcmp(begin, LOG_BEGIN, sizeof(begin)) == 0;
+        return entry[0] != '.' && strncmp(entry, file, n) == 0 &&
+               strncmp(entry, store, strlen(store)) != 0;
 }
 
 /* -ENOENT: it is no file of a log. */
@@ -73,8 +67,6 @@ static int look_at(int folder, const char *entry, const struct stat *present, Ca
 
         if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
             (status.st_dev == present->st_dev && status.st_ino == present->st_ino))
-                return -ENOENT;
-        if (!candidate->is_named && !begins_as_log(fd))
                 return -ENOENT;
         if (audit_last_find(fd, &candidate->last) < 0)
                 return -ENOENT;
@@ -117,9 +109,9 @@ static int collect(const char *path, const struct stat *present, Candidates *lis
         if (!dir)
                 return errno == ENOMEM ? -ENOMEM : 0;
         while (r == 0 && (entry = readdir(dir))) {
-                Candidate candidate = { .is_named = has_stem(entry->d_name, file) };
+                Candidate candidate = { 0 };
 
-                if (entry->d_name[0] != '.' &&
+                if (is_named(entry->d_name, file) &&
                     look_at(dirfd(dir), entry->d_name, present, &candidate) == 0)
                         r = add(list, folder, entry->d_name, candidate);
         }
@@ -127,32 +119,36 @@ static int collect(const char *path, const struct stat *present, Candidates *lis
         return r;
 }
 
-/* Of two that end alike, one that is named as the log is. */
 static Candidate *find_end(const Candidates *list, const char *hash)
 {
-        Candidate *found = NULL;
-
-        for (size_t i = 0; i < list->n; i++) {
-                Candidate *candidate = &list->items[i];
-
-                if (candidate->path && strcmp(candidate->last.hash, hash) == 0 &&
-                    (!found || (candidate->is_named && !found->is_named)))
-                        found = candidate;
-        }
-        return found;
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].path && strcmp(list->items[i].last.hash, hash) == 0)
+                        return &list->items[i];
+        return NULL;
 }
 
-static Candidate *find_youngest(const Candidates *list)
+static Candidate *find_next(const Candidates *list, const Candidate *before)
 {
-        Candidate *found = NULL;
+        for (size_t i = 0; i < list->n; i++)
+                if (list->items[i].first.seq > before->last.seq &&
+                    strcmp(list->items[i].first.hash, before->last.hash) == 0)
+                        return &list->items[i];
+        return NULL;
+}
 
-        for (size_t i = 0; i < list->n; i++) {
-                Candidate *candidate = &list->items[i];
+/* From the one that ends with that record on; where none does, the one that ends with the highest number. */
+static Candidate *find_youngest(const Candidates *list, const char *hash)
+{
+        Candidate *found = find_end(list, hash), *next = found;
 
-                if (candidate->is_named && (!found || candidate->last.seq > found->last.seq))
-                        found = candidate;
+        for (size_t i = 0; i < list->n && next; i++) {
+                found = next;
+                next = find_next(list, found);
         }
-        return found;
+        for (size_t i = 0; !found && i < list->n; i++)
+                if (!next || list->items[i].last.seq > next->last.seq)
+                        next = &list->items[i];
+        return found ?: next;
 }
 
 /* Takes their names in turn; each can be taken once, so it ends. */
@@ -186,7 +182,7 @@ int older_find(const char *path, const char *hash, Older *ret_older)
         if (fd >= 0 && audit_first_find(fd, &first) == 0)
                 youngest = first.seq > 1 ? find_end(&list, first.hash) : NULL;
         else
-                youngest = hash ? find_end(&list, hash) : find_youngest(&list);
+                youngest = find_youngest(&list, hash);
         r = follow(&list, youngest, &older);
         if (r < 0)
                 return r;

@@ -13,8 +13,8 @@ typedef struct Older {
 } Older;
 
 /*
- * Those that lead to the present file, each to the one after it, as far back as there are any. hash: of the record that
- * comes before the next one, where the present file has none yet; NULL: not known, and the youngest by its name is taken.
+ * Those that lead to the present file, each to the one after it, as far back as there are any. hash: of the last
+ * record that is known, for a present file that has none yet.
  * -ENOMEM; what cannot be read is not there.
  */
 int older_find(const char *path, const char *hash, Older *ret_older);
