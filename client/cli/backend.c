@@ -288,6 +288,6 @@ const Verb backend_verbs[] = {
           "1.",
           "certbroker backend watch orders-api --chain /etc/nginx/orders.crt --key "
           "/etc/nginx/orders.key \\\n"
-          "    --conf /etc/nginx/orders.conf --for nginx --exec 'nginx -s reload'" },
+          "    --conf /etc/nginx/orders.conf --for nginx --exec 'systemctl reload nginx'" },
         { NULL },
 };

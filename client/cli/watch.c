@@ -402,6 +402,6 @@ const Option backend_watch_options[] = {
           true },
         { "--conf", "FILE", "the gateway's own directives, verification of the backend included" },
         { "--for", "GATEWAY", "whose directives: nginx or haproxy" },
-        { "--exec", "CMD", "a shell command to run after each change, as 'nginx -s reload'" },
+        { "--exec", "CMD", "a shell command to run after each change, as 'systemctl reload nginx'" },
         { NULL },
 };

@@ -11,7 +11,8 @@ import pytest
 
 from conftest import Signals
 
-from broker import BUILD, DAEMON, GRANT_ALL, INTROSPECTABLE, ME, NAME, PEER, ROOT, Failure, certificate_path, memfd, source_path
+from broker import BUILD, CLI, DAEMON, GRANT_ALL, INTROSPECTABLE, ME, NAME, PEER, ROOT, Failure, certificate_path, memfd, \
+    source_path
 
 POLICY = pathlib.Path(__file__).resolve().parents[2] / "policy"
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
@@ -187,6 +188,42 @@ def test_unit_never_stays_down(unit):
     assert 0 < int(settings["WatchdogSec"]) <= 60
     assert {"MemoryMax", "TasksMax", "LimitNOFILE"} <= set(settings)
     assert settings["OOMPolicy"] == "continue" and int(settings["OOMScoreAdjust"]) < 0
+
+
+def test_clients_can_tell_a_restart_from_a_stop(unit):
+    """By the runtime directory (see test_newcomer); and what comes after the unit comes after its sources' answers."""
+    settings = dict(line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"\w+=", line))
+    assert settings["RuntimeDirectoryPreserve"] == "restart"
+    assert re.search(r" --wait-for-sources [1-9]$", settings["ExecStart"])
+    assert {"nginx.service", "haproxy.service", "apache2.service", "stunnel4.service", "postfix.service",
+            "dovecot.service"} <= set(settings["Before"].split())
+
+
+def test_watch_unit_is_understood_and_hardened(folder):
+    """As it is made: of a gateway's files it has no more than the right to write its own folder."""
+    path = folder / "certbroker-watch@nginx.service"
+    path.write_bytes((BUILD / "policy/certbroker-watch@.service").read_bytes().replace(
+        re.search(rb"ExecStart=(\S+)", (BUILD / "policy/certbroker-watch@.service").read_bytes())[1], str(CLI).encode()))
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", path], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    done = subprocess.run(["systemd-analyze", "security", "--offline=yes", "--threshold=15", "--no-pager", path],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "\nUser=certbroker-watch\n" in path.read_text()
+
+
+def test_each_gateway_has_its_examples():
+    """A drop-in and the watcher's settings, with no place left to be filled in; and polkit knows its unit."""
+    made = BUILD / "policy/examples"
+    rule = (POLICY / "certbroker-watch.rules").read_text()
+    for gateway in ("nginx", "haproxy", "apache2", "stunnel4", "postfix", "dovecot"):
+        settings = dict(line.split("=", 1) for line in (made / f"watch-{gateway}").read_text().splitlines()
+                        if re.match(r"[A-Z]+=", line))
+        assert set(settings) == {"BACKEND", "CHAIN", "KEY", "OPTIONS", "GATEWAY"}
+        assert f'"{settings["GATEWAY"]}"' in rule
+        drop_in = (made / f"{settings['GATEWAY']}.conf").read_text()
+        assert "After=certbrokerd.service" in drop_in and "@datadir@" not in drop_in
 
 
 def test_apparmor_profile_is_understood():
