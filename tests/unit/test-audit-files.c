@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -319,6 +320,30 @@ static void test_files_of_any_name(void **state)
         assert_int_equal(log->n_losses, 0);
 }
 
+/* The chain is broken at a file's end: those before it tell of what has ended all the same. */
+static void test_behind_a_changed_file(void **state)
+{
+        char first[128], second[128];
+        Told told = { 0 };
+        Log *log = *state;
+        int fd;
+
+        open_log(log, 1 << 20, 100000);
+        append_change(log, "Retire", false, "ok");
+        snprintf(first, sizeof(first), "%s.1", log->path);
+        snprintf(second, sizeof(second), "%s.2", log->path);
+        assert_int_equal(rename(log->path, second), 0);
+        append_many(log, 3);
+        assert_int_equal(rename(log->path, first), 0);
+        append_many(log, 1);
+        fd = open(first, O_WRONLY | O_CLOEXEC);
+        assert_int_equal(pwrite(fd, "X", 1, lseek(fd, 0, SEEK_END) - 100), 1);
+        close(fd);
+        assert_int_equal(audit_read_since(log->audit, 0, on_past, on_goes_on, &told), 0);
+        assert_int_equal(told.n, 1);
+        assert_int_equal(told.first, 1);
+}
+
 static void test_removed_file(void **state)
 {
         Log *log = *state;
@@ -499,6 +524,7 @@ int main(void)
                 CASE(test_changes_since_a_record_that_is_gone),
                 CASE(test_renamed_file),
                 CASE(test_files_of_any_name),
+                CASE(test_behind_a_changed_file),
                 CASE(test_removed_file),
                 CASE(test_renamed_at_its_limit),
                 CASE(test_moved_and_no_other),

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which files the log was before: those of its folder whose last record is the one that the first record of the next file
- * holds the hash of. So it does not matter who renamed them, nor to what: we to FILE.1, logrotate to FILE-20270131; only the
- * beginning of the name has to stay. It only reads, and of each file only its two ends.
+ * Which files the log was before: those of its folder whose last record is the one that the first
+ * record of the next file holds the hash of. So it does not matter who renamed them, nor to what:
+ * we to FILE.1, logrotate to FILE-20270131; only the beginning of the name has to stay. It only
+ * reads, and of each file only its two ends.
  */
 #include "broker/audit/older.h"
 
@@ -20,8 +21,9 @@
 
 typedef struct Candidate {
         char *path;
-        AuditHead first; /* with the hash that it holds of the one before it; seq 0: it has none near its beginning */
+        AuditHead first; /* with what it holds of the one before it; seq 0: none is near its start */
         AuditHead last;
+        bool is_numbered; /* FILE.N: named by us */
 } Candidate;
 
 typedef struct Candidates {
@@ -45,8 +47,9 @@ void older_deinit(Older *older)
 }
 
 /*
- * "audit" of ".../audit.jsonl": what rotation puts behind the name, or before its extension, leaves that. Nothing else is
- * opened, least of all the store: SQLite's locks on it go with the first descriptor of ours that is closed.
+ * "audit" of ".../audit.jsonl": what rotation puts behind the name, or before its extension, leaves
+ * that. Nothing else is opened, least of all the store: SQLite's locks on it go with the first
+ * descriptor of ours that is closed.
  */
 static bool is_named(const char *entry, const char *file)
 {
@@ -75,6 +78,14 @@ static int look_at(int folder, const char *entry, const struct stat *present, Ca
         return 0;
 }
 
+static bool is_numbered(const char *entry, const char *file)
+{
+        const char *number = entry + strlen(file) + 1;
+
+        return strlen(entry) > strlen(file) + 1 && strncmp(entry, file, strlen(file)) == 0 &&
+               number[-1] == '.' && strspn(number, "0123456789") == strlen(number);
+}
+
 static int add(Candidates *list, const char *folder, const char *entry, Candidate candidate)
 {
         Candidate *items = reallocarray(list->items, list->n + 1, sizeof(*items));
@@ -92,7 +103,9 @@ static char *folder_of(const char *path)
 {
         const char *slash = strrchr(path, '/');
 
-        return !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+        if (!slash)
+                return strdup(".");
+        return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
 }
 
 static int collect(const char *path, const struct stat *present, Candidates *list)
@@ -109,7 +122,7 @@ static int collect(const char *path, const struct stat *present, Candidates *lis
         if (!dir)
                 return errno == ENOMEM ? -ENOMEM : 0;
         while (r == 0 && (entry = readdir(dir))) {
-                Candidate candidate = { 0 };
+                Candidate candidate = { .is_numbered = is_numbered(entry->d_name, file) };
 
                 if (is_named(entry->d_name, file) &&
                     look_at(dirfd(dir), entry->d_name, present, &candidate) == 0)
@@ -136,7 +149,10 @@ static Candidate *find_next(const Candidates *list, const Candidate *before)
         return NULL;
 }
 
-/* From the one that ends with that record on; where none does, the one that ends with the highest number. */
+/*
+ * From the one that ends with that record on; where none does, the one that ends with the highest
+ * number.
+ */
 static Candidate *find_youngest(const Candidates *list, const char *hash)
 {
         Candidate *found = find_end(list, hash), *next = found;
@@ -151,6 +167,24 @@ static Candidate *find_youngest(const Candidates *list, const char *hash)
         return found ?: next;
 }
 
+/*
+ * Where none ends with that record, one may have been changed there: what is behind it is still
+ * read, for it may tell of a key that must not sign any more. Over what is missing nothing leads.
+ */
+static Candidate *find_before(const Candidates *list, const AuditHead *first)
+{
+        Candidate *found = first->seq > 1 ? find_end(list, first->hash) : NULL;
+
+        for (size_t i = 0, n = found ? 0 : list->n; i < n; i++) {
+                Candidate *candidate = &list->items[i];
+
+                if (candidate->path && candidate->is_numbered &&
+                    candidate->last.seq + 1 == first->seq)
+                        found = candidate;
+        }
+        return found;
+}
+
 /* Takes their names in turn; each can be taken once, so it ends. */
 static int follow(Candidates *list, Candidate *youngest, Older *older)
 {
@@ -159,7 +193,7 @@ static int follow(Candidates *list, Candidate *youngest, Older *older)
                 return -ENOMEM;
         for (Candidate *candidate = youngest; candidate;) {
                 older->names[older->n++] = TAKE(candidate->path);
-                candidate = candidate->first.seq > 1 ? find_end(list, candidate->first.hash) : NULL;
+                candidate = find_before(list, &candidate->first);
         }
         return 0;
 }
@@ -180,7 +214,7 @@ int older_find(const char *path, const char *hash, Older *ret_older)
         if (r < 0)
                 return r;
         if (fd >= 0 && audit_first_find(fd, &first) == 0)
-                youngest = first.seq > 1 ? find_end(&list, first.hash) : NULL;
+                youngest = find_before(&list, &first);
         else
                 youngest = find_youngest(&list, hash);
         r = follow(&list, youngest, &older);

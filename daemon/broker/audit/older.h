@@ -13,7 +13,7 @@ typedef struct Older {
 } Older;
 
 /*
- * Those that lead to the present file, each to the one after it, as far back as there are any. hash: of the last
+ * Those that lead to the present file, each to the one after it, as far back as there are any; FILE.N in any case. hash: of the last
  * record that is known, for a present file that has none yet.
  * -ENOMEM; what cannot be read is not there.
  */
