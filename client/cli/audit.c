@@ -124,7 +124,8 @@ static int show_verify_json(Cli *cli, const Log *log, const Chain *chain, double
                 cli, json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s?, s:I, s:o}", "ok",
                                chain->n_findings == 0, "records", (json_int_t)chain->n_records,
                                "last", (json_int_t)chain->last.seq, "files",
-                               (json_int_t)log_n_files(log), "compressed", (json_int_t)n_packed, "bytes", (json_int_t)log_read(log),
+                               (json_int_t)log_n_files(log), "compressed",
+                               (json_int_t)n_packed, "bytes", (json_int_t)log_read(log),
                                "lost", (json_int_t)(chain->n_lost + log_end(log)->n_lost),
                                "seconds", seconds, "end-known-by", log_end(log)->who, "faults",
                                (json_int_t)chain->n_findings, "findings", findings));
@@ -188,11 +189,15 @@ static void tell_packed(const Log *log)
         const char *name = log_packed(log, &n);
 
         if (n == 1)
-                (void)fprintf(stderr, "%s is compressed and was not read: unpack it where it is, and "
-                                      "verify again.\n", name);
+                (void)fprintf(stderr,
+                              "%s is compressed and was not read: unpack it where it is, and verify "
+                              "again.\n",
+                              name);
         else if (n > 1)
-                (void)fprintf(stderr, "%s and %zu more are compressed and were not read: unpack them "
-                                      "where they are, and verify again.\n", name, n - 1);
+                (void)fprintf(stderr,
+                              "%s and %zu more are compressed and were not read: unpack them where "
+                              "they are, and verify again.\n",
+                              name, n - 1);
 }
 
 static int show_verify(Cli *cli, const Log *log, const Chain *chain, double seconds)

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opens an audit log with its older files. Which these are is told by the chain, for logrotate names them by the date: a file
- * of the same folder belongs to the log when it ends where another one begins, or begins where it ends. FILE.N belongs to it
- * by its name, whatever is in it, and stands at the place that its number tells: that is how certbrokerd names them.
- * certbrokerd may rename all of them at any moment; so they are opened again until every name has meant the same file for
- * a while. Of what is in them it reads the two ends.
+ * Opens an audit log with its older files. Which these are is told by the chain, for logrotate
+ * names them by the date: a file of the same folder belongs to the log when it ends where another
+ * one begins, or begins where it ends. FILE.N belongs to it by its name, whatever is in it, and
+ * stands at the place that its number tells: that is how certbrokerd names them. certbrokerd may
+ * rename all of them at any moment; so they are opened again until every name has meant the same
+ * file for a while. Of what is in them it reads the two ends.
  */
 #include "log-files.h"
 
@@ -52,7 +53,10 @@ static unsigned long long rotation_of(const char *entry, const char *file)
         return *end ? 0 : rotation;
 }
 
-/* "audit" of "audit.jsonl": what rotation puts behind the name, or before its extension, leaves that. */
+/*
+ * "audit" of "audit.jsonl": what rotation puts behind the name, or before its extension, leaves
+ * that.
+ */
 static bool has_stem(const char *entry, const char *file)
 {
         const char *dot = strrchr(file, '.');
@@ -178,7 +182,10 @@ static int add_folder(Cli *cli, LogFiles *files, const char *path)
         return r;
 }
 
-/* ------------------------------------------------------------------ which are ours, and their order */
+/*
+ * ------------------------------------------------------------------ which are ours, and their
+ * order
+ */
 
 static bool fits(const LogFiles *files, const LogFile *file)
 {
@@ -229,7 +236,10 @@ static bool find_one(LogFiles *files, const char *path, bool by_name)
         return false;
 }
 
-/* By the chain first; one that fits nowhere and has the log's name was changed at an end, which has to show. */
+/*
+ * By the chain first; one that fits nowhere and has the log's name was changed at an end, which has
+ * to show.
+ */
 static void find_ours(LogFiles *files, const char *path)
 {
         do

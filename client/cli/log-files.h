@@ -28,8 +28,8 @@ typedef struct LogFiles {
 } LogFiles;
 
 /*
- * All of them, as they were at one moment, whatever they are called: FILE.N by its number, others by the chain, into which
- * they fit. CB_NOT_FOUND: there is no FILE.
+ * All of them, as they were at one moment, whatever they are called: FILE.N by its number, others
+ * by the chain, into which they fit. CB_NOT_FOUND: there is no FILE.
  */
 int log_files_open(Cli *cli, const char *path, LogFiles *files);
 void log_files_deinit(LogFiles *files);

@@ -33,7 +33,7 @@
  */
 #define FULL_TRIES      200
 #define FULL_PAUSE_NSEC (5 * 1000 * 1000)
-/* certbrokerd's own; it goes with its directory when the unit is stopped, not when it is restarted. */
+/* certbrokerd's own: it goes with its directory when the unit stops, not when that is restarted. */
 #define RUNTIME_MARK "/run/certbroker/channel.lock"
 /* Where the broker that ships with its unit listens: for those who cannot ask the system bus. */
 #define FALLBACK_ADDRESSES "unix:path=/run/certbroker/channel;unix:abstract=/run/certbroker/channel"
@@ -283,10 +283,29 @@ bool connect_is_restarting(const Place *place)
 
 /* ------------------------------------------------------------------ sending to the broker */
 
+/*
+ * Of a broker that stops, the name is gone before its connection. A bus judges by the name what may
+ * be sent to it, and so refuses then what it would have passed on.
+ */
+static bool has_gone(Link *link, uint64_t deadline)
+{
+        CLEANUP(cb_value_freep) cb_value *holder = NULL;
+        int r = ask_bus(link, "GetNameOwner", BUS_NAME, deadline, &holder, NULL);
+
+        return r == CB_UNREACHABLE ||
+               (r == 0 &&
+                strcmp(cb_value_string(cb_value_at(holder, 0), ""), link_broker(link)) != 0);
+}
+
 int client_call_on(Link *link, const Message *call, uint64_t deadline, cb_value **ret_body,
                    cb_error *error)
 {
-        return link_call(link, call, link_broker(link), deadline, ret_body, error);
+        int r = link_call(link, call, link_broker(link), deadline, ret_body, error);
+
+        if (r != CB_ACCESS_DENIED || !link_was_refused(link) || !has_gone(link, deadline))
+                return r;
+        link_note_nobody(link);
+        return error_not_running(error);
 }
 
 int client_pid_on(Link *link, uint64_t deadline, pid_t *ret_pid, cb_error *error)

@@ -17,3 +17,5 @@ int error_not_running(cb_error *error);
 int error_from_message(cb_error *error, const Incoming *message);
 /* Does this error say that there is nobody of the name that was called? */
 bool error_is_nobody(const char *name);
+/* By its name: a bus does not pass the message on. certbrokerd has a name of its own for that. */
+bool error_is_refusal(const char *name);

@@ -31,7 +31,7 @@ struct Link {
         uid_t own_uid;
         pid_t server_pid;
         char *broker; /* its unique name on the bus; NULL: not known, or no bus */
-        bool is_bus, reached_nobody, broken, passes_fds;
+        bool is_bus, reached_nobody, was_refused, broken, passes_fds;
 };
 
 uint64_t link_now(void)
@@ -159,6 +159,7 @@ static int take_answer(Link *link, const Incoming *answer, cb_value **ret_body, 
 
         if (answer->type == INCOMING_ERROR) {
                 link->reached_nobody = error_is_nobody(answer->error_name);
+                link->was_refused = link->is_bus && error_is_refusal(answer->error_name);
                 return error_from_message(error, answer);
         }
         if (!ret_body)
@@ -191,7 +192,7 @@ int link_call(Link *link, const Message *call, const char *destination, uint64_t
 {
         int r;
 
-        link->reached_nobody = false;
+        link->reached_nobody = link->was_refused = false;
         r = link_send(link, call, destination, deadline, error);
         if (r)
                 return r;
@@ -445,6 +446,16 @@ Link *link_free(Link *link)
 bool link_reached_nobody(const Link *link)
 {
         return link->reached_nobody;
+}
+
+bool link_was_refused(const Link *link)
+{
+        return link->was_refused;
+}
+
+void link_note_nobody(Link *link)
+{
+        link->reached_nobody = true;
 }
 
 bool link_is_bus(const Link *link)

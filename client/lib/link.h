@@ -69,6 +69,8 @@ int link_call(Link *link, const Message *call, const char *destination, uint64_t
               cb_value **ret_body, cb_error *error);
 /* The last call came back because its addressee does not exist: it was certainly not done. */
 bool link_reached_nobody(const Link *link);
+bool link_was_refused(const Link *link); /* the last call, by the bus itself */
+void link_note_nobody(Link *link);       /* that is why: there is nobody any more */
 
 /* Waits for a message of any kind: CB_TIMED_OUT, CB_UNREACHABLE, -EINTR. */
 int link_next(Link *link, uint64_t deadline, Incoming **ret_message, cb_error *error);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What systemd is told. `systemctl status` shows the line, where administrators look first: so it names what does not work,
- * the worst first, and only then what does. The invariant: it is sent where it differs from the one before, and ten times
- * a second at the most, whatever happens. Where certbrokerd was not started by a service manager, nothing is done.
+ * What systemd is told. `systemctl status` shows the line, where administrators look first: so it
+ * names what does not work, the worst first, and only then what does. The invariant: it is sent
+ * where it differs from the one before, and ten times a second at the most, whatever happens. Where
+ * certbrokerd was not started by a service manager, nothing is done.
  */
 #include "broker/notify.h"
 

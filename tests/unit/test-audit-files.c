@@ -278,10 +278,11 @@ static void test_renamed_file(void **state)
         assert_string_equal(audit_problem(log->audit), "");
 }
 
-/* As logrotate with `dateext` and `extension`: which file was before which is told by the chain alone. */
+/* As logrotate with `dateext` and `extension`: their order is told by the chain alone. */
 static void test_files_of_any_name(void **state)
 {
-        static const char *const names[] = { "audit-20270102.jsonl", "audit.jsonl-20270103", "audit.kept" };
+        static const char *const names[] = { "audit-20270102.jsonl", "audit.jsonl-20270103",
+                                             "audit.kept" };
         AuditHead before;
         char path[160];
         Log *log = *state;
@@ -298,7 +299,9 @@ static void test_files_of_any_name(void **state)
         assert_true(audit_has(log->audit, &before));
         snprintf(path, sizeof(path), "%s/audit.other", log->folder);
         other = fopen(path, "we");
-        fputs("{\"time\":\"2027-01-01T00:00:00.000000Z\",\"seq\":99,\"prev\":\"" ZEROS "\"}\n", other);
+        fputs("{\"time\":\"2027-01-01T00:00:00.000000Z\",\"seq\":99,\"prev\":\"" ZEROS
+              "\"}\n",
+              other);
         fclose(other);
         close_log(log);
         open_log(log, 1 << 20, 100000);

@@ -13,8 +13,8 @@ typedef struct Older {
 } Older;
 
 /*
- * Those that lead to the present file, each to the one after it, as far back as there are any; FILE.N in any case. hash: of the last
- * record that is known, for a present file that has none yet.
+ * Those that lead to the present file, each to the one after it, as far back as there are any;
+ * FILE.N in any case. hash: of the last record that is known, for a present file that has none yet.
  * -ENOMEM; what cannot be read is not there.
  */
 int older_find(const char *path, const char *hash, Older *ret_older);

@@ -19,7 +19,7 @@ int audit_tail_read(int fd, const AuditHead *expected, AuditTail *tail);
 /* The number of the first record, and what it holds of the one before it. -EBADMSG: it begins with no record. */
 int audit_first_read(int fd, AuditHead *ret_first);
 
-/* The same of the first record in a file that begins with something else; and the last whole one, with its line's hash. */
+/* Likewise where the file begins with something else; and the last whole one, with its line's hash. */
 int audit_first_find(int fd, AuditHead *ret_first);
 int audit_last_find(int fd, AuditHead *ret_last);
 
