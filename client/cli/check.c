@@ -26,6 +26,7 @@
 
 #include "build-config.h"
 #include "check-inside.h"
+#include "doctor.h"
 #include "keyfile.h"
 #include "text.h"
 
@@ -493,6 +494,8 @@ int verb_backend_check(Cli *cli, const Arguments *arguments)
         r = cb_get_credential(cli->client, check.name, &check.credential, &cli->error);
         if (r == 0)
                 r = parse_url(cli, &check, check.credential->url);
+        if (r == 0)
+                r = doctor_provider_loads(cli); /* in the gateway it is not found by our paths */
         if (r == 0)
                 r = load_providers(cli, &check);
         if (r == 0)

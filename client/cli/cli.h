@@ -25,7 +25,8 @@ DEFINE_CLEANUP(cb_credential *, cb_credential_free)
 
 /* The tables of the nouns, each in a file of its own. */
 extern const Verb status_verbs[], certificate_verbs[], backend_verbs[], source_verbs[],
-        policy_verbs[], audit_verbs[], backup_verbs[], restore_verbs[], metrics_verbs[], setup_verbs[];
+        policy_verbs[], audit_verbs[], backup_verbs[], restore_verbs[], metrics_verbs[],
+        doctor_verbs[], setup_verbs[];
 
 int cli_fail(Cli *cli, int status, const char *format, ...) PRINTF(3, 4); /* returns status */
 int cli_usage(Cli *cli, const char *format, ...) PRINTF(2, 3);            /* returns CLI_USAGE */

@@ -9,13 +9,11 @@
 #include "local.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 
-#include "build-config.h"
+#include "companion.h"
 
 #define DAEMON "certbrokerd"
 
@@ -146,84 +144,17 @@ static char **environment_of(const Running *running)
 
 /* --- its reader --- */
 
-/* From the directory of this program: who could put a file there could replace the program itself. */
-static const char *const candidates[] = {
-        "/" DAEMON,                     /* PREFIX/bin */
-        "/../../daemon/broker/" DAEMON, /* a build tree */
-};
-
-static int find_daemon(Cli *cli, char **ret_path)
-{
-        CLEANUP(free_text) char *self = realpath("/proc/self/exe", NULL);
-        char *path;
-
-        if (!self)
-                return cli_fail(cli, -errno, "This program cannot find itself: %s",
-                                strerror(errno));
-        *strrchr(self, '/') = '\0';
-        for (size_t i = 0; i < ELEMENTSOF(candidates); i++) {
-                if (asprintf(&path, "%s%s", self, candidates[i]) < 0)
-                        return cli_out_of_memory(cli);
-                if (access(path, X_OK) == 0) {
-                        *ret_path = path;
-                        return 0;
-                }
-                free(path);
-        }
-        return cli_fail(cli, CB_FAILED,
-                        "certbrokerd, which reads the configuration, is not in %s on this machine.",
-                        self);
-}
-
-static int spawn_daemon(char *const *argv, char *const *environment, int out, pid_t *ret_pid)
-{
-        posix_spawn_file_actions_t actions;
-        int r = posix_spawn_file_actions_init(&actions);
-
-        if (r)
-                return -r;
-        r = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
-        if (r == 0)
-                r = posix_spawn(ret_pid, argv[0], &actions, NULL, argv, environment);
-        (void)posix_spawn_file_actions_destroy(&actions);
-        return -r;
-}
-
-static int read_config(Cli *cli, char *const *argv, char *const *environment, json_t **ret_config,
-                       int *ret_status)
-{
-        json_t *config;
-        FILE *from;
-        pid_t pid;
-        int fds[2], r;
-
-        if (pipe2(fds, O_CLOEXEC) < 0)
-                return cli_fail(cli, -errno, "No pipe: %s", strerror(errno));
-        r = spawn_daemon(argv, environment, fds[1], &pid);
-        (void)close(fds[1]);
-        from = r == 0 ? fdopen(fds[0], "r") : NULL;
-        if (!from) {
-                (void)close(fds[0]);
-                return cli_fail(cli, r ? r : -ENOMEM, "%s cannot be run.", argv[0]);
-        }
-        config = json_loadf(from, JSON_REJECT_DUPLICATES, NULL);
-        (void)fclose(from);
-        while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
-                ;
-        *ret_config = config;
-        return 0;
-}
-
 static int run_reader(Cli *cli, const Running *running, json_t **ret_config)
 {
         static char check[] = "--check-config", as_json[] = "--json", config_is[] = "--config";
         char *argv[] = { NULL, check, as_json, NULL, NULL, NULL };
         CLEANUP(free_text) char *daemon = NULL;
+        Companion reader = { .argv = argv };
         json_t *config = NULL;
         char **environment;
         int status = 0, r;
 
-        r = find_daemon(cli, &daemon);
+        r = companion_find(cli, DAEMON, "../../daemon/broker/" DAEMON, &daemon);
         if (r)
                 return r;
         argv[0] = daemon;
@@ -234,7 +165,8 @@ static int run_reader(Cli *cli, const Running *running, json_t **ret_config)
         environment = environment_of(running);
         if (!environment)
                 return cli_out_of_memory(cli);
-        r = read_config(cli, argv, environment, &config, &status);
+        reader.environment = environment;
+        r = companion_ask(cli, &reader, &config, &status);
         free(environment);
         if (r)
                 return r;

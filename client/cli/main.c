@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,6 +41,8 @@ static const Noun nouns[] = {
           "one before." },
         { "backup", backup_verbs, "a copy of the daemon's store, while it runs", "" },
         { "restore", restore_verbs, "such a copy in place of the store, while it does not", "" },
+        { "doctor", doctor_verbs, "what would fail in gateways",
+          "Finds what programs that are to use certbroker would stumble over, and do not tell." },
         { "metrics", metrics_verbs, "the daemon's counters, for a monitoring system", "" },
         { "setup", setup_verbs, "make a source from nothing, or let a gateway use its keys",
           "What an administrator does once, step by step, each with its undo." },
@@ -143,6 +146,8 @@ int main(int argc, char **argv)
         int r;
 
         hold_standard_streams();
+        /* What openssl.cnf says is for the programs that are looked at: it may be what is wrong with them. */
+        (void)OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
         if (argc == 2 && strcmp(argv[1], "--version") == 0) {
                 (void)puts("certbroker " PROJECT_VERSION);
                 return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `certbroker policy` and `certbroker metrics`. */
+/* `certbroker policy`. */
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -146,32 +146,5 @@ const Verb policy_verbs[] = {
           "which audit is. Tells the grant that allows it, or what is missing; exit status 4 when\n"
           "denied.",
           "certbroker policy check --user www-data use certificate/orders" },
-        { NULL },
-};
-
-static int verb_metrics(Cli *cli, const Arguments *arguments)
-{
-        CLEANUP(cb_value_freep) cb_value *reply = NULL;
-        const char *text;
-        int r;
-
-        r = cb_call(cli->client, &(cb_method){ .member = "GetMetrics", .repeatable = true }, &reply,
-                    &cli->error, "");
-        if (r)
-                return r;
-        text = cb_value_string(cb_value_at(reply, 0), "");
-        if (arguments->json)
-                return show_document(cli, json_pack("{s:s}", "metrics", text));
-        return text_print_lines(text, stdout) ? cli_out_of_memory(cli) : 0;
-}
-
-const Verb metrics_verbs[] = {
-        { "",
-          { NULL },
-          NULL,
-          verb_metrics,
-          "Print the daemon's counters",
-          "Counters and states as OpenMetrics text, for a monitoring system.",
-          "certbroker metrics" },
         { NULL },
 };

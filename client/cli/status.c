@@ -356,6 +356,18 @@ static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
         return r;
 }
 
+/* What needs attention has been told: there is no sentence more. What was not told cannot be said to be well. */
+static int judge(Cli *cli, const Status *status)
+{
+        if (status->n_attention > 0)
+                return CB_FAILED;
+        if (!status->is_told_health)
+                return cli_fail(cli, CB_ACCESS_DENIED,
+                                "--check needs the operation \"audit\", without which certbrokerd "
+                                "does not tell how its audit log and limits are.");
+        return 0;
+}
+
 static int verb_status(Cli *cli, const Arguments *arguments)
 {
         CLEANUP(cb_value_freep) cb_value *version = NULL, *metrics = NULL;
@@ -378,16 +390,22 @@ static int verb_status(Cli *cli, const Arguments *arguments)
                 return cli_out_of_memory(cli);
         text = cb_value_string(cb_value_at(metrics, 0), "");
         if (look_at_problems(&status, text) || look_at_held_back(&status, text) ||
-            look_at_all(&status, &all) ||
-            look_at_limits(&status, text))
+            look_at_all(&status, &all) || look_at_limits(&status, text))
                 return cli_out_of_memory(cli);
-        return show_status(cli, &status);
+        r = show_status(cli, &status);
+        return r == 0 && arguments_has(arguments, "--check") ? judge(cli, &status) : r;
 }
+
+static const Option status_options[] = {
+        { "--check", NULL, "exit status 1 where something needs attention, for monitoring", false,
+          false },
+        { NULL },
+};
 
 const Verb status_verbs[] = {
         { "",
           { NULL },
-          NULL,
+          status_options,
           verb_status,
           "Say how everything is, and what needs attention",
           "Shows whether certbrokerd runs, which sources are not ready, which certificates expire "

@@ -334,6 +334,8 @@ def test_how_it_is_is_told_without_a_log(full_disk, refused):
     assert b"\ncertbroker_audit_healthy 0\n" in broker.cli("metrics").stdout
     first = broker.cli_json("status")["attention"][0]
     assert first["object"] == "audit log" and "cannot be written" in first["reason"]
+    assert broker.cli("status").returncode == 0
+    assert broker.cli("status", "--check").returncode == 1
     assert broker.manager("CheckAccess", "a{sv}so", {"uid": dbus.UInt32(0)}, "manage",
                           certificate_path("client"))[0] == (os.getuid() == 0)
     fd, seq, head = broker.manager("OpenAudit")

@@ -105,12 +105,18 @@ def test_a_reader_leaves_no_refusal(stopped, root, verb):
     assert done.returncode == 0, done.stderr.decode()
     if verb == ["status"]:
         assert json.loads(done.stdout)["certificates"] == 1
+        blind = subprocess.run([*as_reader, str(CLI), "--bus", broker.bus_address, "status", "--check"],
+                               env=broker.environment(), capture_output=True, check=False, timeout=30 * PATIENCE,
+                               cwd="/")
+        assert blind.returncode == 4, "what is not told is not well"
     else:
         assert b"in force is not known" in done.stderr
     events = [json.loads(line) for line in (broker.state / "audit.jsonl").read_text().splitlines()]
     assert not [e for e in events if e["result"] != "ok" or e["event"] == "GetMetrics"]
     assert broker.cli("--json", *verb).returncode == 0
     assert '"event":"GetMetrics"' in (broker.state / "audit.jsonl").read_text(), "who is granted audit is told"
+    if verb == ["status"]:
+        assert broker.cli(*verb, "--check").returncode == 0, "nothing needs attention"
 
 
 def test_a_whole_log(log):

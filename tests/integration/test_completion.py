@@ -43,7 +43,7 @@ def test_commands_and_options(complete):
     """Without a daemon too; all that is in the help, and nothing else."""
     nouns = complete("", bus=False)
     assert {"status", "certificate", "backend", "source", "policy", "audit", "backup", "restore", "metrics",
-            "setup"} == set(nouns)
+            "doctor", "setup"} == set(nouns)
     assert complete("cert") == ["certificate"]
     assert complete("certificate ro") == ["rollback"]
     assert {"list", "check", "watch", "create"} <= set(complete("backend "))
