@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration: --check-config, FILE:LINE, the directories, reload that keeps the old one."""
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 
 import pki
 import pytest
 
 from broker import DAEMON, GRANT_ALL, ME, Failure, wait_until
+
+
+SO_PEERSEC = 31
 
 
 def check(broker, *arguments):
@@ -58,10 +63,55 @@ grant = {
 };
 """)
     done = check(stopped)
-    assert done.returncode == 0, done.stderr
-    # said, for it is not known outside of the unit
-    assert f"{stopped.config}:{line_of(stopped, 'pin-file')}: " in done.stderr
-    assert "CREDENTIALS_DIRECTORY" in done.stderr
+    assert (done.returncode, done.stderr) == (0, ""), "outside of the unit nothing is known of its credentials"
+
+
+def test_started_without_its_credentials(stopped):
+    stopped.config.write_text(stopped.config.read_text().replace(f'"{stopped.pin_file}"', '"hsm-pin"'))
+    stopped.start(ready=None)
+    place = f"{stopped.config}:{line_of(stopped, 'hsm-pin')}: "
+    assert any(place in line and "CREDENTIALS_DIRECTORY" in line for line in stopped.log_text().splitlines())
+
+
+def labels_are_told():
+    a, b = socket.socketpair()
+    with a, b:
+        try:
+            a.getsockopt(socket.SOL_SOCKET, SO_PEERSEC, 256)
+        except OSError as error:
+            return error.errno != errno.ENOPROTOOPT
+    return True
+
+
+def test_label_that_no_kernel_tells(stopped):
+    stopped.configure(grants=GRANT_ALL.format(me=ME).replace("user =", 'label = "unconfined"; user =', 1))
+    done = check(stopped)
+    assert done.returncode == 0
+    assert ("label 'unconfined' can never match" in done.stderr) == (not labels_are_told())
+
+
+def test_file_that_the_daemon_may_not_read(stopped, root):
+    """Root, who checks, reads everything; a reload would fail."""
+    fragment = stopped.etc / "conf.d" / "more.conf"
+    fragment.parent.mkdir(exist_ok=True)
+    fragment.write_text("")
+    os.chown(stopped.state, 2, 2)
+    fragment.chmod(0o600)
+    done = check(stopped)
+    assert done.returncode == 0
+    assert f"chmod 0644 {fragment}" in done.stderr
+    for group, mode in ((2, 0o640), (0, 0o644)):
+        os.chown(fragment, 0, group)
+        fragment.chmod(mode)
+        assert check(stopped).stderr == ""
+
+
+def test_two_groups_of_one_name(stopped):
+    with stopped.config.open("a") as config:
+        config.write('grant = { another = { user = "root"; allow = "read"; certificate = "*"; }; };\n')
+    done = check(stopped)
+    assert done.returncode == 78
+    assert "conf.d" in done.stderr
 
 
 MISTAKES = {

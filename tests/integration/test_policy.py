@@ -264,7 +264,7 @@ def test_shipped_configuration_is_right(folder):
         done = subprocess.run([str(DAEMON), "--config", str(path), "--check-config"], capture_output=True, text=True,
                               check=False)
         assert done.returncode == 0, (done.stderr, content)
-        assert (done.stderr == "") == (name == "as-shipped"), done.stderr  # of $CREDENTIALS_DIRECTORY
+        assert re.sub(r".*: label '.*' can never match: .*\n", "", done.stderr) == "", "a kernel may have no labels"
     assert NAME
 
 

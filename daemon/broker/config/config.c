@@ -143,6 +143,7 @@ static int check_includes(Parse *parse, const char *text)
 
 static int parse_file(Parse *parse, ConfigFile *file, const char *text)
 {
+        const char *why;
         int r;
 
         r = check_includes(parse, text);
@@ -150,9 +151,28 @@ static int parse_file(Parse *parse, ConfigFile *file, const char *text)
                 return r;
         if (config_read_string(&file->tree, text))
                 return 0;
-        return fail(parse->failure, CB_INVALID_ARGUMENT, "%s:%d: %s", file->path,
-                    config_error_line(&file->tree),
-                    string_or_empty(config_error_text(&file->tree)));
+        why = string_or_empty(config_error_text(&file->tree));
+        return fail(parse->failure, CB_INVALID_ARGUMENT, "%s:%d: %s%s", file->path,
+                    config_error_line(&file->tree), why,
+                    strstr(why, "duplicate setting")
+                            ? ": each name stands once in its group, and each group once in a file; "
+                              "add to the one above, or use another file in conf.d"
+                            : "");
+}
+
+/* Whoever checks it may be root, who reads everything; the daemon may not. */
+static int check_readable(Parse *parse, const char *path)
+{
+        const TrustedUser *daemon = parse->daemon;
+        struct stat st;
+
+        if (!daemon || daemon->uid == 0 || stat(path, &st) < 0 || (st.st_mode & S_IROTH) ||
+            (st.st_uid == daemon->uid && (st.st_mode & S_IRUSR)) ||
+            (st.st_gid == daemon->gid && (st.st_mode & S_IRGRP)))
+                return 0;
+        return parse_warn(parse, NULL,
+                          "certbrokerd's user (uid %u) may not be able to read it: chmod 0644 %s",
+                          (unsigned)daemon->uid, path);
 }
 
 static int read_file(Parse *parse, const char *path, Files *files)
@@ -428,7 +448,9 @@ static int load(Parse *parse, const char *path)
         daemon = owner_of(parse->config->state_directory);
         if (parse->daemon)
                 parse->daemon = &daemon;
-        return parse_check_trusted(parse);
+        for (size_t i = 0; i < files.n && r == 0; i++)
+                r = check_readable(parse, files.items[i]->path);
+        return r == 0 ? parse_check_trusted(parse) : r;
 }
 
 static int load_for(const TrustedUser *daemon, const char *path, Config **ret_config,

@@ -189,15 +189,14 @@ int parse_credential_path(Parse *parse, const config_setting_t *setting, char **
                                   "'%s' must be an absolute path, or the name of a credential "
                                   "without a slash, not '%s'",
                                   setting_name(setting), text);
-        /*
-         * --check-config is run by people, outside of the unit: right there, and locked if started
-         * so.
-         */
+        /* --check-config is run by people, outside of the unit; to them it says nothing. */
         if (!directory) {
-                r = parse_warn(parse, setting,
-                               "'%s' names the credential '%s', and $CREDENTIALS_DIRECTORY is not "
-                               "set: it is there when certbrokerd is started with LoadCredential=",
-                               setting_name(setting), text);
+                if (!parse->daemon)
+                        r = parse_warn(parse, setting,
+                                       "'%s' names the credential '%s', and $CREDENTIALS_DIRECTORY is "
+                                       "not set: it is there when certbrokerd is started with "
+                                       "LoadCredential=",
+                                       setting_name(setting), text);
                 if (r < 0)
                         return r;
                 directory = "$CREDENTIALS_DIRECTORY";
