@@ -7,7 +7,7 @@
 #include "chain.h"
 
 typedef struct LogEnds {
-        bool has_record;    /* near its beginning and its end; else nothing else is known */
+        bool has_record; /* near its beginning and its end; else nothing else is known */
         uint64_t seq_first, seq_last;
         uint8_t prev[HASH_LENGTH]; /* what its first record holds of the one before it */
         uint8_t hash[HASH_LENGTH]; /* of its last record */

@@ -53,10 +53,7 @@ static unsigned long long rotation_of(const char *entry, const char *file)
         return *end ? 0 : rotation;
 }
 
-/*
- * "audit" of "audit.jsonl": what rotation puts behind the name, or before its extension, leaves
- * that.
- */
+/* "audit" of "audit.jsonl": what rotation adds, behind the name or before its end, leaves that. */
 static bool has_stem(const char *entry, const char *file)
 {
         const char *dot = strrchr(file, '.');
@@ -144,19 +141,25 @@ static int note_packed(Cli *cli, LogFiles *files, char **name)
         return files->packed ? 0 : cli_out_of_memory(cli);
 }
 
-static int add_entry(Cli *cli, LogFiles *files, const char *entry, const char *file,
+static bool may_be_file(const struct dirent *entry)
+{
+        return entry->d_type == DT_REG || entry->d_type == DT_LNK || entry->d_type == DT_UNKNOWN;
+}
+
+static int add_entry(Cli *cli, LogFiles *files, const struct dirent *entry, const char *file,
                      const char *folder)
 {
-        unsigned long long rotation = rotation_of(entry, file);
+        unsigned long long rotation = rotation_of(entry->d_name, file);
         CLEANUP(free_text) char *name = NULL;
 
-        if (entry[0] == '.' || strcmp(entry, file) == 0)
+        if (entry->d_name[0] == '.' || strcmp(entry->d_name, file) == 0 ||
+            (rotation == 0 && !may_be_file(entry)))
                 return 0;
-        if (asprintf(&name, "%s%s", folder, entry) < 0) {
+        if (asprintf(&name, "%s%s", folder, entry->d_name) < 0) {
                 name = NULL;
                 return cli_out_of_memory(cli);
         }
-        if (has_stem(entry, file) && is_packed_name(entry))
+        if (has_stem(entry->d_name, file) && is_packed_name(entry->d_name))
                 return note_packed(cli, files, &name);
         return open_file(cli, files, name,
                          (LogFile){ .rotation = rotation, .is_ours = rotation > 0 });
@@ -177,15 +180,12 @@ static int add_folder(Cli *cli, LogFiles *files, const char *path)
                 return cli_fail(cli, -errno, "%s cannot be read for older files: %s",
                                 *folder ? folder : ".", strerror(errno));
         while (r == 0 && (entry = readdir(dir)))
-                r = add_entry(cli, files, entry->d_name, file, folder);
+                r = add_entry(cli, files, entry, file, folder);
         (void)closedir(dir);
         return r;
 }
 
-/*
- * ------------------------------------------------------------------ which are ours, and their
- * order
- */
+/* ------------------------------------------------------------------ which are ours, in order */
 
 static bool fits(const LogFiles *files, const LogFile *file)
 {

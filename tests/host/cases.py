@@ -258,7 +258,7 @@ def dovecot(host):
 
 
 def watch(host):
-    """The watcher's unit has nginx follow a rotation; as its own user, whom polkit lets reload these units and no more."""
+    """The watcher's unit has nginx follow a rotation; as its own user, whom polkit lets do that and no more."""
     host.run(f"install -D -m 644 {EXAMPLES}/watch/nginx /etc/certbroker/watch/nginx && "
              "systemctl enable --now certbroker-watch@nginx")
     written = "test -e /var/lib/certbroker-watch/nginx/orders.conf"
@@ -362,7 +362,7 @@ def booted_broken(host):
     host.write("/etc/certbroker/conf.d/broken.conf", BROKEN)
     host.reboot()
     host.wait_booted()
-    require(shown(host, "ExecMainStatus") == "78" and shown(host, "ActiveState") == "failed", shown(host, "ActiveState"))
+    require(shown(host, "ExecMainStatus") == "78" and shown(host, "ActiveState") == "failed", "it has failed")
     require(shown(host, "NRestarts") == "0", "restarts")
     require(shown(host, "ActiveState", "nginx") == "active", "nginx")
     require("broken.conf:2: " in host.get("journalctl -b -u certbrokerd --no-pager"), "the line in the journal")
