@@ -18,7 +18,7 @@
 #define HELD_BACK     "\ncertbroker_signatures_held_back_last_seconds{certificate=\""
 
 typedef struct Status {
-        const char *version;
+        const char *version, *channel;
         uint64_t now;
         size_t n_certificates, n_backends, n_sources;
         size_t n_attention;
@@ -237,14 +237,15 @@ static int look_at_all(Status *status, const Everything *all)
 static int show_status(Cli *cli, const Status *status)
 {
         CLEANUP(free_text) char *version = text_harmless(status->version);
+        CLEANUP(free_text) char *channel = text_harmless(status->channel);
 
         if (cli->arguments->json)
                 return show_document(
-                        cli, json_pack("{s:s, s:I, s:I, s:I, s:O}", "version", status->version,
-                                       "sources", (json_int_t)status->n_sources, "certificates",
+                        cli, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O}", "version", status->version,
+                                       "channel", status->channel, "sources", (json_int_t)status->n_sources, "certificates",
                                        (json_int_t)status->n_certificates, "backends",
                                        (json_int_t)status->n_backends, "attention", status->json));
-        if (!version)
+        if (!version || !channel)
                 return cli_out_of_memory(cli);
         (void)printf("certbrokerd %s is running.\n\n", version);
         if (status->n_attention > 0) {
@@ -256,6 +257,9 @@ static int show_status(Cli *cli, const Status *status)
         }
         (void)printf("Sources %zu, certificates %zu, backends %zu (that you may see).\n",
                      status->n_sources, status->n_certificates, status->n_backends);
+        if (*channel)
+                (void)printf("Its private channel, for CERTBROKER_BUS where a bus is out of reach: %s\n",
+                             channel);
         if (!status->is_told_health)
                 (void)puts("How the audit log and the limits are is told with the operation "
                            "\"audit\".");
@@ -343,17 +347,21 @@ static int get_metrics(Cli *cli, Status *status, cb_value **ret_reply)
                              error.text);
 }
 
-static int get_version(Cli *cli, cb_value **ret_reply, const char **ret_version)
+static int get_manager(Cli *cli, cb_value **ret_reply, Status *status)
 {
+        const cb_value *properties;
         int r = cb_call(cli->client,
                         &(cb_method){ .interface = "org.freedesktop.DBus.Properties",
-                                      .member = "Get",
+                                      .member = "GetAll",
                                       .repeatable = true },
-                        ret_reply, &cli->error, "ss", "org.certbroker1.Manager", "Version");
+                        ret_reply, &cli->error, "s", "org.certbroker1.Manager");
 
-        if (r == 0)
-                *ret_version = cb_value_string(cb_value_at(*ret_reply, 0), "?");
-        return r;
+        if (r)
+                return r;
+        properties = cb_value_at(*ret_reply, 0);
+        status->version = cb_value_string(cb_value_get(properties, "Version"), "?");
+        status->channel = cb_value_string(cb_value_get(properties, "ChannelAddress"), "");
+        return 0;
 }
 
 /* What needs attention has been told: there is no sentence more. What was not told cannot be said to be well. */
@@ -370,7 +378,7 @@ static int judge(Cli *cli, const Status *status)
 
 static int verb_status(Cli *cli, const Arguments *arguments)
 {
-        CLEANUP(cb_value_freep) cb_value *version = NULL, *metrics = NULL;
+        CLEANUP(cb_value_freep) cb_value *manager = NULL, *metrics = NULL;
         CLEANUP(everything_deinit) Everything all = { 0 };
         CLEANUP(table_freep) Table *attention = NULL;
         CLEANUP(json_freep) json_t *json = json_array();
@@ -381,7 +389,7 @@ static int verb_status(Cli *cli, const Arguments *arguments)
         if (!json || table_new(NULL, 2, &attention))
                 return cli_out_of_memory(cli);
         status.attention = attention;
-        r = get_version(cli, &version, &status.version);
+        r = get_manager(cli, &manager, &status);
         if (r == 0)
                 r = ask_everything(cli, &all);
         if (r)

@@ -170,6 +170,7 @@ def test_more_than_one_answer_may_hold(stopped):
     assert all(row["ServerNames"] == names for row in listed)
     status = broker.cli_json("status")
     assert (status["sources"], status["certificates"], status["backends"]) == (1, 1, n)
+    assert status["channel"] == str(broker.get(ROOT, "Manager", "ChannelAddress"))
     assert len(status["attention"]) == n
     assert [row["Name"] for row in broker.cli_json("source", "list")] == ["hsm"]
 

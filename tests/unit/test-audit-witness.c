@@ -238,7 +238,7 @@ static void test_the_journal_has_a_copy(void **state)
         receive_entry(fd, entry, sizeof(entry));
         assert_non_null(strstr(entry, "\nPRIORITY=6\n"));
         assert_null(strstr(entry, "CERTBROKER_GRANT"));
-        assert_null(strstr(entry, "CERTBROKER_GENERATION"));
+        assert_non_null(strstr(entry, "\nCERTBROKER_GENERATION=0\n"));
         close(fd);
 }
 

@@ -135,10 +135,8 @@ static void put_record(Entry *entry, const AuditHead *head, const AuditRecord *r
         put(entry, "\nPRIORITY=%d\nSYSLOG_IDENTIFIER=certbrokerd\n", priority_of(record));
         put(entry,
             "CERTBROKER_SEQ=%" PRIu64 "\nCERTBROKER_HASH=%s\nCERTBROKER_UID=%" PRIu32
-            "\nCERTBROKER_PID=%" PRIu32 "\n",
-            head->seq, head->hash, record->uid, record->pid);
-        if (record->generation != 0)
-                put(entry, "CERTBROKER_GENERATION=%" PRIu64 "\n", record->generation);
+            "\nCERTBROKER_PID=%" PRIu32 "\nCERTBROKER_GENERATION=%" PRIu64 "\n",
+            head->seq, head->hash, record->uid, record->pid, record->generation);
         if (record->sum)
                 put_sum(entry, record->sum);
         for (size_t i = 0; i < ELEMENTSOF(texts); i++)
