@@ -407,95 +407,6 @@ static int try_source(Steps *steps, SetupSource *setup)
         return r ? r : run_trial(steps, setup, command);
 }
 
-/* ------------------------------------------------------------------ in force */
-
-/* After the files are what they were. */
-static int undo_force(Undo *undo)
-{
-        SetupSource *setup = undo->userdata;
-        char why[UNIT_WHY_MAX];
-        int r;
-
-        if (!setup->is_touched)
-                return 0;
-        r = unit_command(setup->cli, "daemon-reload", NULL, why);
-        if (r == 0)
-                r = unit_command(setup->cli, setup->unit.is_active ? "restart" : "stop", UNIT_BROKER, why);
-        return r > 0 ? -EIO : r;
-}
-
-static int write_text(Steps *steps, char *path, char *text, const char *folder)
-{
-        const StepFile file = { path, 0644, 0, 0 };
-        int r = 0;
-
-        if (!path || !text)
-                r = cli_out_of_memory(steps->cli);
-        else if (*text)
-                r = steps_begin(steps, "%s", path);
-        if (r == 0 && *text && folder)
-                r = steps_make_folder(steps, &(StepFile){ folder, 0755, 0, 0 });
-        if (r == 0 && *text)
-                r = steps_write(steps, &file, text, strlen(text));
-        free(path);
-        free(text);
-        return r;
-}
-
-static int write_files(Steps *steps, SetupSource *setup, bool *ret_needs_restart)
-{
-        static const char folder[] = UNIT_FOLDER "/" UNIT_BROKER ".d";
-        CLEANUP(free_text) char *drop_in = setup_drop_in_text(setup);
-        bool has_softhsm = setup->kind == SETUP_SOFTHSM && !setup->has_softhsm_conf;
-        int r;
-
-        *ret_needs_restart = has_softhsm || (drop_in && *drop_in);
-        r = write_text(steps, setup_conf_path(setup), setup_conf_text(setup), NULL);
-        if (r == 0)
-                r = write_text(steps, setup_drop_in_path(setup), TAKE(drop_in), folder);
-        if (r == 0 && has_softhsm)
-                r = write_text(steps, setup_softhsm_drop_in_path(),
-                               setup_softhsm_drop_in_text(setup), folder);
-        return r;
-}
-
-static int tell_service(Steps *steps, SetupSource *setup, const char *verb)
-{
-        char why[UNIT_WHY_MAX], words[UNIT_WHY_MAX];
-        int r;
-
-        setup->is_touched = true;
-        r = unit_command(setup->cli, "daemon-reload", NULL, why);
-        if (r == 0)
-                r = unit_command(setup->cli, verb, UNIT_BROKER, why);
-        if (r <= 0)
-                return r;
-        unit_last_words(UNIT_BROKER, words);
-        return steps_fail(steps, CB_FAILED, "%s%s%s", why, *words ? "; the journal says: " : "", words);
-}
-
-static int put_into_force(Steps *steps, SetupSource *setup, bool *ret_restarted)
-{
-        bool needs_restart = false;
-        const char *verb;
-        int r;
-
-        r = steps_on_undo(steps, undo_force, setup, "what certbrokerd was told");
-        if (r == 0)
-                r = write_files(steps, setup, &needs_restart);
-        if (r)
-                return r;
-        verb = !setup->unit.is_active ? "start" : needs_restart ? "restart" : "reload";
-        r = steps_begin(steps, "systemctl %s certbrokerd%s", verb,
-                        needs_restart && setup->unit.is_active
-                                ? " (its environment or credentials change; handshakes wait a second)"
-                                : "");
-        if (r == 0)
-                r = tell_service(steps, setup, verb);
-        *ret_restarted = needs_restart;
-        return r;
-}
-
 /* ------------------------------------------------------------------ the whole */
 
 static bool wants_trial(const SetupSource *setup)
@@ -519,7 +430,7 @@ static int do_all(Steps *steps, SetupSource *setup, bool *ret_restarted, bool *r
         if (r == 0)
                 r = try_source(steps, setup);
         if (r == 0)
-                r = put_into_force(steps, setup, ret_restarted);
+                r = setup_put_into_force(steps, setup, ret_restarted);
         if (r == 0)
                 r = setup_wait(steps, setup->name);
         if (r == CB_NOT_FOUND) {

@@ -129,14 +129,19 @@ static int command(const SetupSource *setup, const char *module, char **ret_comm
 int setup_find_tokens(SetupSource *setup, const char *module, FoundTokens *ret_found)
 {
         CLEANUP(free_text) char *line = NULL;
+        /* What is replaced may be what does not work. */
+        CLEANUP(free_text) char *without = setup_drop_in_path(setup);
         UnitResult result = { 0 };
         int r;
 
         *ret_found = (FoundTokens){ 0 };
-        r = command(setup, module, &line);
+        r = without ? command(setup, module, &line) : cli_out_of_memory(setup->cli);
         if (r == 0)
                 r = unit_try(setup->cli,
-                             &(UnitTrial){ .unit = &setup->unit, .folder = setup->folder, .command = line },
+                             &(UnitTrial){ .unit = &setup->unit,
+                                           .folder = setup->folder,
+                                           .without = without,
+                                           .command = line },
                              &result);
         if (r == 0 && result.status != 0)
                 r = cli_fail(setup->cli, CB_FAILED,

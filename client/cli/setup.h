@@ -105,6 +105,8 @@ char *setup_softhsm_text(const SetupSource *setup);
 /* --- setup-do.c: and done */
 
 int setup_do(SetupSource *setup);
+/* setup-force.c: its last part. */
+int setup_put_into_force(Steps *steps, SetupSource *setup, bool *ret_restarted);
 
 /* --- setup-trial.c */
 

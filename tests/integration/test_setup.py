@@ -126,7 +126,13 @@ def test_a_token_that_is_there(host, token):
     host.run(*token, "-", "--token", "test", says="has signed", input=PIN.encode())
     host.run(*token, host.broker.pin_file, "--token", "test", "--set", "sessions=2", "--replace", "--no-trial")
     assert "sessions = 2;" in (host.etc / "conf.d/hsm.conf").read_text()
+    # Kept in another way now: nothing is left of the way before.
+    host.fault("credentials")
+    host.run(*token, host.broker.pin_file, "--token", "test", "--set", "sessions=2", "--replace", "--no-trial")
+    assert [path.name for path in (host.etc / "secrets").iterdir()] == ["hsm-pin"]
+    assert not (host.units / "certbrokerd.service.d/source-hsm.conf").exists()
     assert not list(host.etc.rglob("*.before")) and PIN not in (host.etc / "conf.d/hsm.conf").read_text()
+    host.fault("")
     before = host.made()
     host.fault("restart certbrokerd.service")
     host.run(*token, host.broker.pin_file, "--token", "test", "--replace", status=1, says="NOT undone")
