@@ -79,7 +79,7 @@ class Record:
         self.candidates = {nothing}
         self.stamp = 0
         self.ended = {}   # generation (0: all): the moment from which no signature of it may come
-        self.until = {}   # generation: the end of its grace as the broker tells it, 0 for none
+        self.until = {}   # generation: the end of its grace as the broker has told it since the last change, 0 for none
         self.later = None  # a step that may be taken at any time, by itself; `again` asks for it
         self.again = None
         self.doomed = False  # it is being deleted, and some of its keys may be gone
@@ -99,7 +99,7 @@ class Record:
 
     def acknowledged(self, step, ends=None):
         with self.lock:
-            self.candidates = {step(c) for c in self.candidates}
+            self.candidates, self.until = {step(c) for c in self.candidates}, {}
             if ends is not None:
                 self.ended[ends] = time.monotonic()
             self.stamp += 1
@@ -110,7 +110,7 @@ class Record:
 
     def undecided(self, step):
         with self.lock:
-            self.candidates = self.candidates | {step(c) for c in self.candidates}
+            self.candidates, self.until = self.candidates | {step(c) for c in self.candidates}, {}
             self.stamp += 1
 
     def observed(self, row):
