@@ -85,7 +85,7 @@ class World(Vaulted):
         self.lives = 0  # of certbrokerd and the bus
         self.expected_end = False
         self.past = []  # processes of brokers that have ended
-        self.up, self.leaving = threading.Event(), threading.Event()
+        self.up, self.leaving, self.idle, self.gone = (threading.Event() for _ in range(4))
         self.supervisor = None
         self.files = self.front = self.back = self.watch = self.library = None
 
@@ -118,6 +118,8 @@ class World(Vaulted):
             if self.daemon is not None:
                 self._ended(self.daemon.returncode)
             self._start()
+        self.idle.set()
+        self.gone.wait()
 
     def _ended(self, status):
         self.report.event(f"certbrokerd has ended with {status}")
@@ -204,8 +206,19 @@ class World(Vaulted):
         self.library = Client(self.environment(), self.bus_address)
         self.library_turn = threading.Lock()
 
-    def close_all(self):
+    def leave(self, gently):
+        """Ends everything; gently: the broker with a SIGTERM, which has to do."""
         self.leaving.set()
+        try:
+            if self.supervisor:
+                self.idle.wait(30)
+            if gently:
+                self.stop()
+        finally:
+            self.close_all()
+            self.gone.set()
+
+    def close_all(self):
         for each in (self.front, self.back):
             if each:
                 each.close()
