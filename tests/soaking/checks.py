@@ -10,15 +10,23 @@ import pathlib
 import sqlite3
 import time
 
-import dbus
-
 from broker import OBJECT_MANAGER, ROOT, SANITIZED, Failure, backend_path, certificate_path, children, wait_until
 from model import Lost
 from world import Line, is_alive, read, started, stat_of
 
-MEMORY_MIB = 12       # more than at its warm-up, of one process
-DESCRIPTORS = 12       # a vault's source keeps connections
+MEMORY_MIB = 12   # more than when it was WARM_SECONDS old, of one process
+DESCRIPTORS = 12  # a vault's source keeps connections
 WARM_SECONDS = 30
+
+
+BEGUN = "SELECT key FROM note WHERE key LIKE 'making/%' OR key LIKE 'ending/%'"
+
+
+def look_for_secrets(world, where, data):
+    """The PIN, a passphrase, a private key in PEM, an access token (a JWT)."""
+    for mark in (world.pin.encode(), world.passphrase.encode(), b"PRIVATE KEY", b"eyJ"):
+        if mark in data:
+            world.report.breaks(f"a secret is in {where}: {mark[:4]!r}…")
 
 
 class Checks:
@@ -91,17 +99,11 @@ class Checks:
                 wait_until(lambda p=pid: stat_of(p)[0] != "Z", f"process {pid} is no zombie", 5)
 
     def secrets(self):
-        world = self.world
-        marks = [world.pin.encode(), world.passphrase.encode(), b"PRIVATE KEY", b"eyJ"]
-        for path in (world.log, world.watch.log, world.front.error_log, *world.logs.glob("audit.jsonl")):
+        for path in (self.world.log, self.world.watch.log, self.world.front.error_log):
             with contextlib.suppress(FileNotFoundError), path.open("rb") as f:
-                at = self.read_to.get(path, 0)
-                f.seek(at if os.fstat(f.fileno()).st_size >= at else 0)
-                text = f.read()
+                f.seek(self.read_to.get(path, 0))
+                look_for_secrets(self.world, path, f.read())
                 self.read_to[path] = f.tell()
-                for mark in marks:
-                    if mark in text:
-                        self.report.breaks(f"a secret is in {path}: {mark[:4]!r}…")
 
     def orphans(self):
         """Objects of the token that belong to no generation of any certificate, and what was begun and not ended."""
@@ -109,7 +111,7 @@ class Checks:
         with contextlib.closing(sqlite3.connect(f"file:{world.state}/certbroker.sqlite?mode=ro", uri=True)) as store:
             rows = store.execute("SELECT key_uri FROM generation WHERE key_uri LIKE 'pkcs11:%'")
             uris = [uri.lower() for (uri,) in rows]
-            notes = [key for (key,) in store.execute("SELECT key FROM note WHERE key LIKE 'making/%'")]
+            notes = [key for (key,) in store.execute(BEGUN)]
         used = tuple(uri.split("id=")[1].split(";")[0].replace("%", "") for uri in uris)
         left = [o for o in world.token_objects() if o.get("label") and not o.get("ID", "").lower().startswith(used)]
         return notes, left
@@ -153,6 +155,7 @@ class Audit:
         raise RuntimeError("the audit log is not where it was")
 
     def take(self, data):
+        look_for_secrets(self.world, "the audit log", data)
         *lines, self.rest = (self.rest + data).split(b"\n")
         for line in lines:
             record = json.loads(line)

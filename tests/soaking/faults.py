@@ -41,9 +41,11 @@ class Faults:
     def __init__(self, world, choice):
         self.world, self.choice = world, choice
 
-    def draw(self):
+    def draw(self, ends_broker):
         """One or two, of different places."""
-        places = [self.token, self.token, self.source, self.vault, self.vault, self.bus, self.disk, self.broker]
+        places = [self.token, self.token, self.source, self.vault, self.vault, self.bus, self.disk]
+        if ends_broker:
+            places += [self.broker, self.broker]
         first = self.choice.choice(places)
         chosen = [first()]
         if self.choice.random() < 0.4:

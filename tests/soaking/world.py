@@ -9,9 +9,8 @@ import threading
 
 import dbus
 
-import pki
 from broker import GRANT_ALL, ME, SOFTHSM, Failure, wait_until
-from gateway import Nginx, Pki, backend_server, free_port, proxy_server
+from gateway import Nginx, backend_server, free_port, proxy_server
 from test_channel import peer
 from test_library import Client
 from test_watch import Watch
