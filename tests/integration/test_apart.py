@@ -240,7 +240,7 @@ def test_a_copy_on_its_way_keeps_no_other_from_being_destroyed(stopped):
     start_faulty(stopped)
     stopped.import_new("first")
     stopped.calls.write_text("")
-    stopped.rules("C_Sign after=1 delay=1500\n")
+    stopped.fault_rules("C_Sign after=1 delay=1500\n")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         second = pool.submit(stopped.import_new, "second", connection=stopped.connect())
         wait_until(lambda: stopped.calls.read_text().count("C_SignInit") == 2, "the trial has begun")

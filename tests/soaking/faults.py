@@ -54,7 +54,7 @@ class Faults:
 
     def token(self):
         kind = self.choice.choice(sorted(RULES))
-        rules, write = RULES[kind], self.world.rules.write_text
+        rules, write = RULES[kind], self.world.fault_rules
         # After five crashes in a minute the next start is a minute later, and so is the next trial of a key.
         bound = 90 if "crash" in rules or "flipbit" in rules else 45
         return Fault(kind, ("hsm",), lambda: write(rules), lambda: write(""), bound,
