@@ -111,7 +111,7 @@ rm /etc/nginx/conf.d/garbage.conf
 expect 0 "has loaded the provider" certbroker setup gateway nginx --backend setup-orders
 refused 0 "was set up already" certbroker setup gateway nginx --backend setup-orders
 expect 0 "has loaded the provider" certbroker setup gateway haproxy --certificate setup-orders
-refused 3 "systemd knows no unit" certbroker setup gateway dovecot
+refused 3 "systemd knows no unit" certbroker setup gateway nginx --unit no-such.service
 
 # A request through nginx's own unit, whose configuration cannot be read without the provider.
 certbroker certificate chain setup-orders >/etc/nginx/setup.crt
