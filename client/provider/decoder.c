@@ -8,6 +8,7 @@
  */
 #include "operations.h"
 
+#include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
@@ -58,7 +59,15 @@ static bool pem_find(BIO *bio)
         return found;
 }
 
-/* Reads the body up to the END line. 0; -EBADMSG. */
+static void raise_unread(Provider *provider, int r, const char *otherwise)
+{
+        if (r == -ENOMEM)
+                RAISE(provider, REASON_SYSTEM, "no memory for a key file");
+        else
+                RAISE(provider, REASON_BAD_REFERENCE, "%s", otherwise);
+}
+
+/* Reads the body up to the END line. 0; -EBADMSG; -ENOMEM. */
 static int pem_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
 {
         CLEANUP(EVP_ENCODE_CTX_freep) EVP_ENCODE_CTX *base64 = EVP_ENCODE_CTX_new();
@@ -67,13 +76,13 @@ static int pem_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
         int n, n_out;
 
         if (!base64)
-                return -1;
+                return -ENOMEM;
 
         EVP_DecodeInit(base64);
         while ((n = BIO_gets(bio, line, sizeof(line))) > 0) {
                 if (strncmp(line, "-----END ", 9) == 0) {
                         if (EVP_DecodeFinal(base64, der + n_der, &n_out) < 0)
-                                return -1;
+                                return -EBADMSG;
                         *ret_n_der = n_der + (size_t)n_out;
                         return 0;
                 }
@@ -81,11 +90,11 @@ static int pem_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
                 /* What a line gives is never longer than the line. */
                 if (n_der + sizeof(line) > REFERENCE_MAX ||
                     EVP_DecodeUpdate(base64, der + n_der, &n_out, (const uint8_t *)line, n) < 0)
-                        return -1;
+                        return -EBADMSG;
                 n_der += (size_t)n_out;
         }
 
-        return -1;
+        return -EBADMSG;
 }
 
 static int decoder_decode_pem(void *context, OSSL_CORE_BIO *in, int selection,
@@ -98,13 +107,15 @@ static int decoder_decode_pem(void *context, OSSL_CORE_BIO *in, int selection,
         int type = OSSL_OBJECT_PKEY;
         OSSL_PARAM params[4];
         size_t n_der;
+        int r;
 
         if (!bio || !pem_find(bio))
                 return 1;
 
         der = malloc(REFERENCE_MAX);
-        if (!der || pem_read(bio, der, &n_der) != 0) {
-                RAISE(provider, REASON_BAD_REFERENCE, "the PEM block is not well formed");
+        r = der ? pem_read(bio, der, &n_der) : -ENOMEM;
+        if (r != 0) {
+                raise_unread(provider, r, "the PEM block is not well formed");
                 return 1;
         }
 
@@ -126,7 +137,7 @@ static size_t der_fill(BIO *bio, uint8_t *der, size_t n_der, size_t n_wanted)
         return n_der;
 }
 
-/* All that `in` has, if it begins as ours does; *ret_n_der is 0 if not. 0; -1: it is too long. */
+/* All that `in` has, if it begins as ours does; *ret_n_der is 0 if not. 0; -EBADMSG: it is too long. */
 static int der_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
 {
         size_t n_der;
@@ -141,7 +152,7 @@ static int der_read(BIO *bio, uint8_t *der, size_t *ret_n_der)
 
         n_der = der_fill(bio, der, n_der, REFERENCE_MAX);
         if (n_der == REFERENCE_MAX)
-                return -1;
+                return -EBADMSG;
         *ret_n_der = n_der;
         return 0;
 }
@@ -172,15 +183,15 @@ static int decoder_decode_der(Provider *provider, KeyType type, OSSL_CORE_BIO *i
         size_t n_der = 0;
         int r;
 
-        r = bio && der ? der_read(bio, der, &n_der) : -1;
+        r = bio && der ? der_read(bio, der, &n_der) : -ENOMEM;
         if (r == 0 && n_der == 0)
                 return 1;
 
         if (r == 0)
                 r = reference_parse(der, n_der, &reference);
         if (r != 0) {
-                RAISE(provider, REASON_BAD_REFERENCE,
-                      "write the key file anew with `certbroker certificate key`");
+                raise_unread(provider, r,
+                             "write the key file anew with `certbroker certificate key`");
                 return 1;
         }
 

@@ -30,7 +30,7 @@ struct Key {
         char *id; /* NULL: there is only a public half */
         uint64_t generation;
         EVP_PKEY *public;
-        size_t max_size;
+        KeySizes sizes;
 };
 
 static const struct {
@@ -79,8 +79,10 @@ Key *key_new_public(Provider *provider, KeyType type)
 {
         Key *key = calloc(1, sizeof(*key));
 
-        if (!key)
+        if (!key) {
+                RAISE(provider, REASON_SYSTEM, "no memory for a key");
                 return NULL;
+        }
 
         atomic_init(&key->refs, 1);
         key->provider = provider;
@@ -88,17 +90,21 @@ Key *key_new_public(Provider *provider, KeyType type)
         return key;
 }
 
-/* Takes over `public` where it is of the key's type. */
+/* Takes over `public` where it is of the key's type. One without sizes is half of one, for want of memory. */
 static bool key_take_public(Key *key, EVP_PKEY **public)
 {
-        int size;
+        KeySizes sizes;
 
         if (!*public || !EVP_PKEY_is_a(*public, types[key->type].name))
                 return false;
 
-        size = EVP_PKEY_get_size(*public);
+        sizes = (KeySizes){ EVP_PKEY_get_bits(*public), EVP_PKEY_get_security_bits(*public),
+                            EVP_PKEY_get_size(*public) };
+        if (sizes.bits <= 0 || sizes.security_bits < 0 || sizes.signature <= 0)
+                return false;
+
+        key->sizes = sizes;
         key->public = TAKE(*public);
-        key->max_size = size > 0 ? (size_t)size : 0;
         return true;
 }
 
@@ -117,10 +123,8 @@ int key_new_half(Provider *provider, const Uri *uri, const uint8_t *spki, size_t
         }
 
         key = key_new_public(provider, type);
-        if (!key) {
-                RAISE(provider, REASON_SYSTEM, "no memory for a key");
+        if (!key)
                 return 0;
-        }
 
         public = d2i_PUBKEY_ex(NULL, &p, (long)n_spki, provider_libctx(provider), PROVIDER_OTHERS);
         if (p != spki + n_spki || !key_take_public(key, &public)) {
@@ -209,9 +213,14 @@ bool key_has_private(const Key *key)
         return key->id != NULL;
 }
 
+const KeySizes *key_sizes(const Key *key)
+{
+        return &key->sizes;
+}
+
 size_t key_max_size(const Key *key)
 {
-        return key->max_size;
+        return (size_t)key->sizes.signature;
 }
 
 static bool has_private_half(const Key *key)
@@ -224,12 +233,14 @@ static bool has_private_half(const Key *key)
 /* An RSA signature is as long as the modulus, always; nothing is longer than max_size. */
 static int check_length(const Key *key, size_t n)
 {
-        if (n != 0 && n <= key->max_size && (key->type == KEY_EC || n == key->max_size))
+        const size_t max = key_max_size(key);
+
+        if (n != 0 && n <= max && (key->type == KEY_EC || n == max))
                 return 1;
 
         RAISE(key->provider, REASON_BAD_ANSWER,
               "certificate %s: a signature of %zu bytes from a key whose signatures have %zu",
-              key->id, n, key->max_size);
+              key->id, n, max);
         return 0;
 }
 

@@ -17,6 +17,11 @@ typedef struct Key Key;
 
 typedef enum KeyType { KEY_RSA, KEY_EC, KEY_ED25519, _KEY_TYPE_N } KeyType;
 
+/* Of the public half; 0: there is none. */
+typedef struct KeySizes {
+        int bits, security_bits, signature; /* the last in bytes */
+} KeySizes;
+
 /* OpenSSL's name of the type. */
 const char *key_type_name(KeyType type);
 /* Of a SubjectPublicKeyInfo, by its algorithm's identifier; _KEY_TYPE_N: none of ours. */
@@ -30,7 +35,7 @@ int key_new(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_sp
 /* The same without the private half: who asked for a public key is not to sign with it. */
 int key_new_half(Provider *provider, const Uri *uri, const uint8_t *spki, size_t n_spki,
                  Key **ret_key);
-/* A key without private half and, until key_import(), without public half. NULL: no memory. */
+/* A key without private half and, until key_import(), without public half. NULL, with an error raised: no memory. */
 Key *key_new_public(Provider *provider, KeyType type);
 int key_import(Key *key, int selection, const struct ossl_param_st *params);
 
@@ -43,6 +48,7 @@ KeyType key_type(const Key *key);
 /* The public half as a key of another provider, in provider_libctx(); NULL: there is none. */
 struct evp_pkey_st *key_public(const Key *key);
 bool key_has_private(const Key *key);
+const KeySizes *key_sizes(const Key *key);
 /* Most bytes that a signature takes. */
 size_t key_max_size(const Key *key);
 

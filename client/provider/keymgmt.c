@@ -12,6 +12,8 @@
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
+#include <string.h>
 
 #include "key.h"
 #include "provider.h"
@@ -77,9 +79,28 @@ static int keymgmt_match(const void *one, const void *other, int selection)
         return key_type(one) != KEY_EC || EVP_PKEY_parameters_eq(a, b) == 1;
 }
 
+/* 1: it is one of the sizes, and was set; 0: it is none. */
+static int set_size(const KeySizes *sizes, OSSL_PARAM *param)
+{
+        if (strcmp(param->key, OSSL_PKEY_PARAM_BITS) == 0)
+                return OSSL_PARAM_set_int(param, sizes->bits);
+        if (strcmp(param->key, OSSL_PKEY_PARAM_SECURITY_BITS) == 0)
+                return OSSL_PARAM_set_int(param, sizes->security_bits);
+        if (strcmp(param->key, OSSL_PKEY_PARAM_MAX_SIZE) == 0)
+                return OSSL_PARAM_set_int(param, sizes->signature);
+        return 0;
+}
+
+/* libcrypto asks for the sizes as it makes a handle, which has 0 bits where that fails: no memory is taken for them. */
 static int keymgmt_get_params(void *key, OSSL_PARAM params[])
 {
-        return key_public(key) && EVP_PKEY_get_params(key_public(key), params);
+        bool whole = true;
+
+        if (!key_public(key))
+                return 0;
+        for (OSSL_PARAM *param = params; param->key; param++)
+                whole &= set_size(key_sizes(key), param) == 1;
+        return whole || EVP_PKEY_get_params(key_public(key), params);
 }
 
 static int keymgmt_import(void *key, int selection, const OSSL_PARAM params[])

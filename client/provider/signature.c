@@ -21,6 +21,8 @@
 /* The most that the broker takes for Ed25519, whose input is the message. */
 #define MESSAGE_MAX 65536
 
+DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)
+
 /* ------------------------------------------------------------------ the context */
 
 static void signature_free(void *context)
@@ -43,8 +45,10 @@ static void *signature_new(Provider *provider, KeyType type)
 {
         Signature *signature = calloc(1, sizeof(*signature));
 
-        if (!signature)
+        if (!signature) {
+                RAISE(provider, REASON_SYSTEM, "no memory for a signature");
                 return NULL;
+        }
         signature->provider = provider;
         signature->type = type;
         signature_reset_params(signature);
@@ -71,8 +75,10 @@ static void *signature_dup(void *context)
         const Signature *from = context;
         CLEANUP(signature_freep) Signature *to = malloc(sizeof(*to));
 
-        if (!to)
+        if (!to) {
+                RAISE(from->provider, REASON_SYSTEM, "no memory for a signature");
                 return NULL;
+        }
 
         *to = *from;
         to->hash = NULL;
@@ -80,8 +86,10 @@ static void *signature_dup(void *context)
                 key_ref(to->key);
         if (from->hash) {
                 to->hash = EVP_MD_CTX_new();
-                if (!to->hash || !EVP_MD_CTX_copy_ex(to->hash, from->hash))
+                if (!to->hash || !EVP_MD_CTX_copy_ex(to->hash, from->hash)) {
+                        RAISE(from->provider, REASON_SYSTEM, "no memory for a digest");
                         return NULL;
+                }
         }
 
         return TAKE(to);
@@ -204,9 +212,29 @@ static int signature_sign(void *context, uint8_t *out, size_t *ret_n, size_t n_r
 static int hash_begin(Signature *signature)
 {
         const EVP_MD *md = provider_md(signature->provider, signature->digest);
+        CLEANUP(EVP_MD_CTX_freep) EVP_MD_CTX *hash = NULL;
 
-        signature->hash = EVP_MD_CTX_new();
-        return md && signature->hash && EVP_DigestInit_ex2(signature->hash, md, NULL);
+        if (!md)
+                return 0;
+        hash = EVP_MD_CTX_new();
+        if (!hash || !EVP_DigestInit_ex2(hash, md, NULL)) {
+                RAISE(signature->provider, REASON_SYSTEM, "no memory for a digest");
+                return 0;
+        }
+
+        signature->hash = TAKE(hash);
+        return 1;
+}
+
+/* Whoever does not look at what an update says gets no signature of the rest. */
+static int hash_add(Signature *signature, const uint8_t *data, size_t n_data)
+{
+        if ((signature->hash || hash_begin(signature)) &&
+            EVP_DigestUpdate(signature->hash, data, n_data))
+                return 1;
+
+        signature->operation = EVP_PKEY_OP_UNDEFINED;
+        return 0;
 }
 
 int signature_digest_init(Signature *signature, int operation, const char *name, Key *key,
@@ -239,13 +267,12 @@ static int signature_digest_update(void *context, const uint8_t *data, size_t n_
 {
         Signature *signature = context;
 
-        if (!signature->hashes || !signature->digest) {
+        if (signature->operation == EVP_PKEY_OP_UNDEFINED || !signature->hashes ||
+            !signature->digest) {
                 RAISE(signature->provider, REASON_STATE, "the operation was not begun");
                 return 0;
         }
-        if (!signature->hash && !hash_begin(signature))
-                return 0;
-        return EVP_DigestUpdate(signature->hash, data, n_data);
+        return hash_add(signature, data, n_data);
 }
 
 int signature_hash_end(Signature *signature, uint8_t *ret_digest)
@@ -259,6 +286,8 @@ int signature_hash_end(Signature *signature, uint8_t *ret_digest)
         ok = EVP_DigestFinal_ex(signature->hash, ret_digest, &n) && n == signature->digest->size;
         EVP_MD_CTX_free(signature->hash);
         signature->hash = NULL;
+        if (!ok)
+                signature->operation = EVP_PKEY_OP_UNDEFINED;
         return ok;
 }
 

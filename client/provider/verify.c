@@ -10,7 +10,11 @@
 
 #include "provider.h"
 
+DEFINE_CLEANUP(EVP_MD_CTX *, EVP_MD_CTX_free)
 DEFINE_CLEANUP(EVP_PKEY_CTX *, EVP_PKEY_CTX_free)
+
+/* Told apart from a signature that is wrong, for which no error is raised. */
+#define NOT_BEGUN "no verification could be begun with the public half of the key"
 
 static int verify_set_params(const Signature *signature, EVP_PKEY_CTX *native)
 {
@@ -41,8 +45,10 @@ static int verify_input(const Signature *signature, const uint8_t *given, size_t
 
         native = EVP_PKEY_CTX_new_from_pkey(provider_libctx(signature->provider),
                                             key_public(signature->key), PROVIDER_OTHERS);
-        if (!native || EVP_PKEY_verify_init(native) <= 0 || !verify_set_params(signature, native))
+        if (!native || EVP_PKEY_verify_init(native) <= 0 || !verify_set_params(signature, native)) {
+                RAISE(signature->provider, REASON_SYSTEM, NOT_BEGUN);
                 return 0;
+        }
         return EVP_PKEY_verify(native, given, n_given, input, n_input) == 1;
 }
 
@@ -79,17 +85,17 @@ int signature_verify_message(void *context, const uint8_t *given, size_t n_given
                              const uint8_t *message, size_t n_message)
 {
         Signature *signature = context;
-        EVP_MD_CTX *native;
-        int ok;
+        CLEANUP(EVP_MD_CTX_freep) EVP_MD_CTX *native = NULL;
 
         if (!signature_is_ready(signature, EVP_PKEY_OP_VERIFYCTX, true))
                 return 0;
 
         native = EVP_MD_CTX_new();
-        ok = native &&
-             EVP_DigestVerifyInit_ex(native, NULL, NULL, provider_libctx(signature->provider),
-                                     PROVIDER_OTHERS, key_public(signature->key), NULL) &&
-             EVP_DigestVerify(native, given, n_given, message, n_message) == 1;
-        EVP_MD_CTX_free(native);
-        return ok;
+        if (!native ||
+            !EVP_DigestVerifyInit_ex(native, NULL, NULL, provider_libctx(signature->provider),
+                                     PROVIDER_OTHERS, key_public(signature->key), NULL)) {
+                RAISE(signature->provider, REASON_SYSTEM, NOT_BEGUN);
+                return 0;
+        }
+        return EVP_DigestVerify(native, given, n_given, message, n_message) == 1;
 }
