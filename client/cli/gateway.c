@@ -18,6 +18,7 @@
 
 #include "macro.h"
 #include "text.h"
+#include "written.h"
 
 /* Where Debian keeps the authorities of the system; nginx has no word for them. */
 #define SYSTEM_CA "/etc/ssl/certs/ca-certificates.crt"
@@ -267,10 +268,8 @@ const char *gateway_check_files(const Gateway *gateway, const GatewayFiles *file
 int gateway_write(const Gateway *gateway, const GatewayFiles *files,
                   const cb_credential *credential, char **ret_text, char ret_why[GATEWAY_WHY_MAX])
 {
-        char *text = NULL;
-        size_t n = 0;
+        CLEANUP(written_deinit) Written written = { 0 };
         Place place;
-        FILE *to;
         int r;
 
         if (!text_is_plain(credential->id, TEXT_OF_IDS))
@@ -281,18 +280,11 @@ int gateway_write(const Gateway *gateway, const GatewayFiles *files,
         r = find_place(credential, &place, ret_why);
         if (r)
                 return r;
-        to = open_memstream(&text, &n);
-        if (!to)
-                return -ENOMEM;
-        (void)fprintf(to, WITH_COMMENT, files->backend, credential->id,
-                      (unsigned long long)credential->generation);
-        r = gateway->write(files, credential, &place, to, ret_why);
-        if (fclose(to) == EOF && r == 0)
-                r = -ENOMEM;
-        if (r) {
-                free(text);
+        r = written_init(&written);
+        if (r)
                 return r;
-        }
-        *ret_text = text;
-        return 0;
+        (void)fprintf(written.to, WITH_COMMENT, files->backend, credential->id,
+                      (unsigned long long)credential->generation);
+        r = gateway->write(files, credential, &place, written.to, ret_why);
+        return r ? r : written_finish(&written, ret_text);
 }

@@ -15,6 +15,7 @@
 #include <openssl/evp.h>
 
 #include "text.h"
+#include "written.h"
 
 /* ------------------------------------------------------------------ JSON */
 
@@ -189,18 +190,13 @@ static void format_value(const Field *field, const cb_value *dict, FILE *to)
 
 static char *value_text(const Field *field, const cb_value *dict)
 {
+        CLEANUP(written_deinit) Written written;
         char *text = NULL;
-        size_t n;
-        FILE *to = open_memstream(&text, &n);
 
-        if (!to)
+        if (written_init(&written) != 0)
                 return NULL;
-        format_value(field, dict, to);
-        if (fclose(to)) {
-                free(text);
-                return NULL;
-        }
-        return text;
+        format_value(field, dict, written.to);
+        return written_finish(&written, &text) == 0 ? text : NULL;
 }
 
 static size_t count_fields(const Field *fields)
