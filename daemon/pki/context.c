@@ -96,17 +96,22 @@ static OSSL_LIB_CTX *context_new(void)
         return NULL;
 }
 
+static int setup_error(void)
+{
+        return n_failed > 0 ? -ENOMEM : -ENOTSUP;
+}
+
 static void init_once(void)
 {
         /* Refused once libcrypto has allocated: then it goes on without. */
         CRYPTO_set_mem_functions(wiping_malloc, wiping_realloc, wiping_free);
         if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL)) {
-                state.error = -ENOTSUP;
+                state.error = setup_error();
                 return;
         }
         state.context = context_new();
         if (!state.context)
-                state.error = -ENOTSUP;
+                state.error = setup_error();
 }
 
 int pki_init(void)
