@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <link.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #define PUBLIC __attribute__((__visibility__("default")))
 
 static FaultPage *page;
+static char program[4096]; /* its path, which the loader does not say */
 static __thread bool is_inside; /* what the unwinder and we ourselves allocate never fails */
 
 /* What was there without us, of this type, found at its first call. */
@@ -40,20 +42,35 @@ __attribute__((constructor)) static void open_page(void)
         (void)backtrace(frames, 2); /* loads the unwinder */
         if (fd < 0)
                 return;
+        if (readlink("/proc/self/exe", program, sizeof(program) - 1) < 0)
+                return;
         map = mmap(NULL, sizeof(*page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         close(fd);
-        if (map != MAP_FAILED)
-                page = map;
+        if (map == MAP_FAILED)
+                return;
+        page = map;
+        if (page->armed && page->pid == 0 &&
+            strcmp(page->program, program_invocation_short_name) == 0)
+                page->pid = (uint64_t)getpid();
 }
 
-static const char *module_of(void *address, Dl_info *info)
+/* Without its symbols, which dladdr() looks through one by one. */
+static const char *path_of(const void *address, uintptr_t *ret_base)
 {
-        const char *slash;
+        struct dl_find_object object;
 
-        if (!dladdr(address, info) || !info->dli_fname)
-                return "?";
-        slash = strrchr(info->dli_fname, '/');
-        return slash ? slash + 1 : info->dli_fname;
+        if (_dl_find_object((void *)(uintptr_t)address, &object) != 0)
+                return NULL;
+        *ret_base = object.dlfo_link_map->l_addr;
+        return object.dlfo_link_map->l_name[0] ? object.dlfo_link_map->l_name : program;
+}
+
+static const char *module_of(const void *address)
+{
+        uintptr_t base;
+        const char *path = path_of(address, &base), *slash = path ? strrchr(path, '/') : NULL;
+
+        return slash ? slash + 1 : path ? path : "?";
 }
 
 static bool begins(const char *name, const char *with)
@@ -72,31 +89,49 @@ static bool allocates_for_others(const char *module)
                begins(module, "libc.so") || begins(module, "libcrypto.so");
 }
 
-/* Of whoever has called what allocates for him; libcrypto does so by a function of ours. */
-static bool is_for_us(void)
+/* In our processes, where it is told to, libcrypto allocates by a function of ours. */
+static bool is_called_by_libcrypto(void *const *frame)
 {
-        void *frames[FRAMES_MAX];
-        int n = backtrace(frames, FRAMES_MAX);
-        Dl_info info;
+        return !strstr(module_of(frame[0]), ".so") && begins(module_of(frame[1]), "libcrypto.so");
+}
 
+/* Of whoever has called what allocates for him. */
+static bool is_for_us(void *const *frames, int n)
+{
         for (int i = 0; i < n; i++) {
-                const char *module = module_of(frames[i], &info);
-
-                if (allocates_for_others(module) ||
-                    (i + 1 < n && begins(module_of(frames[i + 1], &info), "libcrypto.so")))
+                if (allocates_for_others(module_of(frames[i])) ||
+                    (i + 1 < n && is_called_by_libcrypto(&frames[i])))
                         continue;
-                return is_ours(module);
+                return is_ours(module_of(frames[i]));
+        }
+        return false;
+}
+
+/* What we have called, but for libcrypto unless it is wanted. */
+static bool is_below_us(void *const *frames, int n, bool with_libcrypto)
+{
+        for (int i = 0; i < n; i++) {
+                if (is_ours(module_of(frames[i])))
+                        return true;
+                if (!with_libcrypto && begins(module_of(frames[i]), "libcrypto.so"))
+                        return false;
         }
         return false;
 }
 
 static bool is_counted(void *caller)
 {
-        Dl_info info;
+        const uint64_t whose = page->whose;
+        void *frames[FRAMES_MAX];
+        int n;
 
-        if (begins(module_of(caller, &info), "ld-linux"))
+        if (begins(module_of(caller), "ld-linux"))
                 return false;
-        return page->everybody || is_for_us();
+        if (whose == WHOSE_EVERYBODY)
+                return true;
+        n = backtrace(frames, FRAMES_MAX);
+        return whose == WHOSE_OURS ? is_for_us(frames, n)
+                                   : is_below_us(frames, n, whose == WHOSE_BELOW_AND_LIBCRYPTO);
 }
 
 static void note(void)
@@ -104,16 +139,15 @@ static void note(void)
         void *frames[FRAMES_MAX];
         int n = backtrace(frames, FRAMES_MAX);
         size_t used = 0;
-        Dl_info info;
 
         for (int i = 0; i < n && used < sizeof(page->trace) - 1; i++) {
-                const char *module = module_of(frames[i], &info);
+                uintptr_t base;
+                const char *path = path_of(frames[i], &base);
 
-                if (begins(module, "alloc-fault"))
+                if (!path || begins(module_of(frames[i]), "alloc-fault"))
                         continue;
                 used += (size_t)snprintf(page->trace + used, sizeof(page->trace) - used, "%s %p\n",
-                                         info.dli_fname ? info.dli_fname : module,
-                                         (void *)((char *)frames[i] - (char *)info.dli_fbase));
+                                         path, (void *)((uintptr_t)frames[i] - base));
         }
 }
 
@@ -135,7 +169,8 @@ static bool fails(void *caller)
 {
         bool yes;
 
-        if (!page || !page->armed || is_inside || page->pid != (uint64_t)getpid())
+        if (!page || !page->armed || is_inside || page->n_failed >= page->n_wanted ||
+            page->pid != (uint64_t)getpid())
                 return false;
         is_inside = true;
         yes = decide(caller);
@@ -149,12 +184,12 @@ static bool fails(void *caller)
 
 /* For a program that walks itself. */
 
-PUBLIC void alloc_fault_arm(uint64_t first, uint64_t n_wanted, bool everybody)
+PUBLIC void alloc_fault_arm(uint64_t first, uint64_t n_wanted, Whose whose)
 {
         page->n_seen = page->n_failed = 0;
         page->first = first;
         page->n_wanted = n_wanted;
-        page->everybody = everybody;
+        page->whose = whose;
         page->trace[0] = '\0';
         page->pid = (uint64_t)getpid();
         page->armed = 1;

@@ -318,7 +318,7 @@ static bool step(const struct Operation *operation, const Outcome *right, uint64
         Outcome outcome, after;
         bool failed;
 
-        alloc_fault_arm(nth, n_wanted, true);
+        alloc_fault_arm(nth, n_wanted, WHOSE_EVERYBODY);
         run(operation, &outcome);
         failed = alloc_fault_disarm() > 0;
         run(operation, &after);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arms alloc-fault.c in a process that runs; and the walk through the allocations of an operation."""
+"""Arms alloc-fault.c in a process that runs, or in one that starts; and the walk through the allocations of an operation."""
 
 import contextlib
 import mmap
@@ -16,8 +16,9 @@ from broker import BUILD, PEER, ROOT, SANITIZED, Failure
 SHIM = BUILD / "tests/integration/alloc-fault.so"
 ALL = os.environ.get("CERTBROKER_ALLOCATIONS") == "all"
 SIZE = 8192
-NUMBERS = struct.Struct("=7Q")  # FaultPage: armed, pid, everybody, first, n_wanted, n_seen, n_failed
-STRIDE = 1 if ALL else 13 if SANITIZED else 7
+NUMBERS = struct.Struct("=7Q64s")  # FaultPage: armed, pid, whose, first, n_wanted, n_seen, n_failed, program
+OURS, EVERYBODY, BELOW = range(3)  # Whose
+STRIDE = 1 if ALL else 17 if SANITIZED else 11
 
 
 class Page:
@@ -37,10 +38,10 @@ class Page:
             env["ASAN_OPTIONS"] = broker.environment()["ASAN_OPTIONS"] + ":verify_asan_link_order=0"
         return env
 
-    def arm(self, pid, first, everybody=True):
-        """Fails the first-th allocation of this process from now on."""
+    def arm(self, pid, first, whose=EVERYBODY, program=""):
+        """Fails the first-th allocation from now on; pid 0: in the next process that starts this program."""
         self.map[:SIZE] = bytes(SIZE)
-        NUMBERS.pack_into(self.map, 0, 0, pid, everybody, first, 1, 0, 0)
+        NUMBERS.pack_into(self.map, 0, 0, pid, whose, first, 1, 0, 0, program.encode())
         self.map[0] = 1
 
     def disarm(self):
@@ -73,22 +74,26 @@ def turns():
     nth = 1
     while True:
         yield nth
-        nth += max(STRIDE, nth // (100 if ALL else 3))
+        nth += max(STRIDE, nth // (100 if ALL else 1))
 
 
 class Walk:
     """Goes through operations on the private channel, where whoever cannot be answered is told so, in the process `pid`."""
 
-    def __init__(self, broker, page, everybody=True):
+    def __init__(self, broker, page, whose=EVERYBODY):
         self.broker = broker
         self.page = page
-        self.everybody = everybody
+        self.whose = whose
         self.address = str(broker.get(ROOT, "Manager", "ChannelAddress")).split(";")[0]
         self.faults = []
         self.connect()
 
+    def pid(self):
+        return self.broker.daemon.pid
+
     def connect(self):
         self.broker._connection = dbus.connection.Connection(self.address)
+        self.attempt(self.broker.call, ROOT, PEER, "Ping")  # then it is known that descriptors may be sent
 
     def has_ended(self):
         """The connection, instead of an answer; there is another one then."""
@@ -109,7 +114,7 @@ class Walk:
 
     def armed(self, name, nth, function, *arguments):
         """Once with that allocation failing; value, failure, whether it did fail."""
-        self.page.arm(self.broker.daemon.pid, nth, self.everybody)
+        self.page.arm(self.pid(), nth, self.whose)
         value, failure = self.attempt(function, *arguments)
         ended = self.has_ended()
         self.attempt(self.broker.call, ROOT, PEER, "Ping")  # what is done after the answer counts, too
@@ -119,14 +124,18 @@ class Walk:
             f"{name}, allocation {nth}: certbrokerd ended\n    {self.page.trace()}\n{self.broker.log_text()}"
         if failure and failure.full_name.endswith("NoReply") and not ended:
             self.fault(name, nth, "no answer")
+        self.recover()
         return value, failure, failed
+
+    def recover(self):
+        """Before the next step."""
 
     @contextlib.contextmanager
     def own(self):
         """Only what our own code allocates fails: the parser of the configuration ends a program that has no memory for it."""
-        before, self.everybody = self.everybody, False
+        before, self.whose = self.whose, OURS
         yield
-        self.everybody = before
+        self.whose = before
 
     def told(self, name, n):
         print(f"{name}: {n} failed", flush=True)
@@ -160,6 +169,22 @@ class Walk:
             if not failed:
                 return self.told(name, n)
 
+    def unmakes(self, name, make, unmake, names):
+        """What takes something away: where it fails, it is there, or can be taken away."""
+        for n, nth in enumerate(turns()):
+            one = f"{name}-{nth}"
+            make(one)
+            _, failure, failed = self.armed(name, nth, unmake, one)
+            there = one in names()
+            if there == (failure is None) and not self.is_unrecorded(failure):
+                self.fault(name, nth, f"is {'there' if there else 'gone'}: {failure}")
+            if there:
+                _, failure = self.attempt(unmake, one)
+                if failure:
+                    self.fault(name, nth, f"cannot be taken away any more: {failure}")
+            if not failed:
+                return self.told(name, n)
+
     def changes(self, name, change, values, read):
         """What changes something: where it fails, it is as it was, and can be changed."""
         change(values[1])
@@ -182,4 +207,15 @@ class Walk:
                             "could not be made" in failure.message or failure.full_name.endswith(("NoReply", "Disconnected")))
 
 
-__all__ = ["ALL", "Page", "Walk", "preload"]
+class SourceWalk(Walk):
+    """The same in the process of the only source."""
+
+    def pid(self):
+        [pid] = self.broker.helper_pids()
+        return pid
+
+    def recover(self):
+        self.broker.wait_source("hsm", "ready")
+
+
+__all__ = ["ALL", "BELOW", "EVERYBODY", "OURS", "Page", "SourceWalk", "Walk", "preload", "turns"]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Allocations that fail, one after the other: in programs with the library, and in certbrokerd.
+"""Allocations that fail, one after the other: in programs with the library, in certbrokerd, at its start,
+in a source's process, and in commands.
 
 Each operation is tried with its first allocation failing, then with its second, until none fails any more. The suite tries
 some of them; with CERTBROKER_ALLOCATIONS=all all are tried (tests/allocations).
@@ -7,15 +8,16 @@ some of them; with CERTBROKER_ALLOCATIONS=all all are tried (tests/allocations).
 
 import contextlib
 import os
+import signal
 import subprocess
 
 import dbus
 import pki
 import pytest
 
-from allocations import ALL, Page, Walk, preload
-from broker import (BUILD, GRANT_ALL, INTROSPECTABLE, ME, OBJECT_MANAGER, PATIENCE, ROOT, Failure, backend_path,
-                    certificate_path, die_with_parent, memfd, source_path)
+from allocations import ALL, BELOW, OURS, Page, SourceWalk, Walk, preload, turns
+from broker import (BUILD, CLI, GRANT_ALL, INTROSPECTABLE, ME, OBJECT_MANAGER, PATIENCE, ROOT, Failure, backend_path,
+                    certificate_path, die_with_parent, memfd, source_path, wait_until)
 
 DIGEST = b"x" * 32
 
@@ -44,8 +46,8 @@ def judge(walk):
     ids = broker.list_ids()
     broker.restart()
     assert broker.list_ids() == ids
-    keys = {o.get("label") for o in broker.token_objects("Private")}
-    assert keys <= set(ids), f"keys of nobody: {keys - set(ids)}"
+    # What was made for an answer that was lost is taken back in its own time.
+    wait_until(lambda: {o.get("label") for o in broker.token_objects("Private")} <= set(ids), "no key of nobody")
     verified = broker.cli("audit", "verify")
     assert verified.returncode == 0, verified.stderr.decode() + verified.stdout.decode()
     assert "KeySuspected" not in (broker.state / "audit.jsonl").read_text()
@@ -105,10 +107,22 @@ def refused(broker):
     return "refused"
 
 
-def change_all(walk):
+def change_keys(walk):
     b = walk.broker
     cert = pki.certificate(pki.key("ec-p256"), "new.example")
-    bundle = pki.p12(pki.key("ec-p256"), cert, ())
+    passphrase = b"secret" if ALL else b""  # it is hashed for long
+    bundle = pki.p12(pki.key("ec-p256"), cert, (), passphrase)
+
+    walk.makes("ImportCertificate", lambda id: b.import_bundle(id, bundle, passphrase),
+               lambda id: b.delete_certificate(id, destroy_key=True), b.list_ids)
+    walk.makes("GenerateKey", lambda id: b.manager("GenerateKey", "sssa{sv}", id, "hsm", "ec-p256", options()),
+               lambda id: b.delete_certificate(id, destroy_key=True), b.list_ids)
+    walk.unmakes("Delete", lambda id: b.manager("GenerateKey", "sssa{sv}", id, "hsm", "ec-p256", options()),
+                 lambda id: b.delete_certificate(id, destroy_key=True), b.list_ids)
+
+
+def change_others(walk):
+    b = walk.broker
 
     def url():
         return str(b.get(backend_path("orders"), "Backend", "Url"))
@@ -116,10 +130,6 @@ def change_all(walk):
     def is_enabled():
         return str(b.get(certificate_path("other"), "Certificate", "State")) != "disabled"
 
-    walk.makes("ImportCertificate", lambda id: b.import_bundle(id, bundle, b"secret"),
-               lambda id: b.delete_certificate(id, destroy_key=True), b.list_ids)
-    walk.makes("GenerateKey", lambda id: b.manager("GenerateKey", "sssa{sv}", id, "hsm", "ec-p256", options()),
-               lambda id: b.delete_certificate(id, destroy_key=True), b.list_ids)
     walk.makes("CreateBackend", lambda name: b.create_backend(name, "client"), lambda name: b.backend(name, "Delete"),
                lambda: [o.rsplit("/", 1)[1].replace("_2d", "-") for o in b.call(ROOT, OBJECT_MANAGER, "GetManagedObjects")])
     walk.changes("Change", lambda value: b.backend("orders", "Change", "a{sv}", options(Url=value)),
@@ -147,8 +157,125 @@ def test_broker_answers(stopped, page):
 def test_broker_changes(stopped, page):
     """A change is whole, or there is none, and nothing is left of it."""
     walk = Walk(stopped, page)
-    change_all(walk)
+    change_keys(walk)
+    change_others(walk)
     judge(walk)
+
+
+def start_armed(broker, page, nth):
+    """Starts it with that allocation of its own failing: its status, None where it got ready; whether it did fail."""
+    broker.log.unlink(missing_ok=True)
+    page.arm(0, nth, OURS, program="certbrokerd")
+    daemon = broker.spawn()
+    while daemon.poll() is None and "certbrokerd: ready" not in broker.log_text():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            daemon.wait(0.02)
+    failed = page.disarm()
+    if daemon.poll() is not None:
+        return daemon.returncode, failed
+    daemon.terminate()
+    assert daemon.wait(20 * PATIENCE) == 0
+    return None, failed
+
+
+def test_broker_starts(stopped, page):
+    """It starts, or says that it cannot, with a status with which it is started again; what it keeps is as it was."""
+    stopped.stop()
+    n_ended = 0
+    for nth in turns():
+        status, failed = start_armed(stopped, page, nth)
+        if status is not None:
+            n_ended += 1
+            told = status in (69, 70) and "certbrokerd: error: " in stopped.log_text()
+            # libcrypto crashes where it cannot set itself up, before anything else is done: it is started again then, too.
+            assert failed and (told or "pki_init" in page.trace()), \
+                f"allocation {nth}: {status}\n{page.trace()}\n{stopped.log_text()}"
+        if not failed:
+            break
+    print(f"start: {n_ended} ended of {nth}")
+    assert n_ended > 3
+    stopped.start()
+    assert stopped.list_ids() == ["client", "other"]
+    assert stopped.sign("client", "rsa-pkcs1-sha256", DIGEST)
+    verified = stopped.cli("audit", "verify")
+    assert verified.returncode == 0, verified.stderr.decode() + verified.stdout.decode()
+
+
+def libc_crashed(page):
+    """It does not survive that there is no memory for nsswitch.conf."""
+    return "uid_of_user" in page.trace()
+
+
+def watch_once(broker, page, nth):
+    """A gateway's directives, as `backend watch` writes them; None: it has said that it cannot."""
+    conf = broker.folder / "o.conf"
+    conf.unlink(missing_ok=True)
+    page.arm(0, nth, BELOW, program="certbroker")
+    command = [str(CLI), "--bus", broker.bus_address, "backend", "watch", "orders", "--chain", f"{broker.folder}/o.pem",
+               "--key", f"{broker.folder}/o.pem.key", "--conf", str(conf), "--for", "nginx"]
+    watch = subprocess.Popen(command, env=broker.environment(**page.environment(broker)), stderr=subprocess.PIPE,
+                             preexec_fn=die_with_parent)
+    while watch.poll() is None and not conf.exists():
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            watch.wait(0.02)
+    if watch.poll() is None:
+        watch.terminate()
+    told = watch.communicate(timeout=20 * PATIENCE)[1]
+    ended = watch.returncode >= 0 or watch.returncode == -signal.SIGTERM
+    assert ended or libc_crashed(page), f"allocation {nth}: {watch.returncode}\n{page.trace()}"
+    assert conf.exists() or told or not ended, f"allocation {nth}: {watch.returncode} without a word\n{page.trace()}"
+    return conf.read_text() if conf.exists() else None
+
+
+def show_once(broker, page, nth):
+    """What `certificate show` prints; None: it has said that it cannot."""
+    page.arm(0, nth, BELOW, program="certbroker")
+    done = broker.cli("certificate", "show", "client", **page.environment(broker))
+    assert done.returncode >= 0 or libc_crashed(page), f"allocation {nth}: {done.returncode}\n{page.trace()}"
+    assert done.returncode <= 0 or done.stderr, f"allocation {nth}: {done.returncode} without a word\n{page.trace()}"
+    return done.stdout.decode() if done.returncode == 0 else None
+
+
+def test_commands(broker):
+    """What a command prints or writes is whole, or there is none of it."""
+    page = Page(broker)
+    broker.import_new("client", "rsa-2048")
+    broker.create_backend("orders", "client")
+    for command in (show_once, watch_once):
+        right = command(broker, page, 0)
+        for n, nth in enumerate(turns()):
+            given = command(broker, page, nth)
+            assert given in (None, right), f"allocation {nth}: {given}\n{page.trace()}"
+            if page.disarm() == 0:
+                break
+        print(f"{command.__name__}: {n} failed")
+        assert right and n > 3
+
+
+def test_source(stopped, page):
+    """The source's process goes on, or is started again; what was asked of it is done whole, or not at all."""
+    walk = SourceWalk(stopped, page, OURS)  # a token's module may do what it likes
+    operations = using(stopped)
+    if not ALL:
+        del operations["Refresh"]  # thousands, most of them libcrypto's
+    for name, operation in operations.items():
+        walk.same(name, operation)
+    change_keys(walk)
+    judge(walk)
+
+
+def test_source_starts(stopped, page):
+    """A source's process that cannot start is started again, and logs in with the PIN that it has."""
+    for n, nth in enumerate(turns() if ALL else (1, 12, 100, 1000)):  # each waits a second to be started again
+        stopped.stop()
+        page.arm(0, nth, OURS, program="certbroker-source")
+        stopped.start()
+        if page.disarm() == 0:
+            break
+    print(f"start of a source: {n} failed")
+    assert n >= 3
+    assert stopped.sign("client", "rsa-pkcs1-sha256", DIGEST)
+    assert "KeySuspected" not in (stopped.state / "audit.jsonl").read_text()
 
 
 def test_library(broker):
