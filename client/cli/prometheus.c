@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "macro.h"
+#include "written.h"
 
 typedef struct Type {
         const char *name, *as, *suffix;
@@ -70,19 +71,11 @@ static void put_lines(const char *text, FILE *to)
 
 int prometheus_of(const char *openmetrics, char **ret_text)
 {
-        char *text = NULL;
-        size_t n;
-        FILE *to = open_memstream(&text, &n);
-        bool failed;
+        CLEANUP(written_deinit) Written written;
+        int r = written_init(&written);
 
-        if (!to)
-                return -ENOMEM;
-        put_lines(openmetrics, to);
-        failed = ferror(to) != 0;
-        if (fclose(to) || failed) {
-                free(text);
-                return -ENOMEM;
-        }
-        *ret_text = text;
-        return 0;
+        if (r)
+                return r;
+        put_lines(openmetrics, written.to);
+        return written_finish(&written, ret_text);
 }

@@ -5,6 +5,7 @@
 
 #include "build-config.h"
 #include "setup.h"
+#include "written.h"
 
 #define FOLDER SYSCONFDIR "/certbroker"
 
@@ -73,12 +74,13 @@ static void put_setting(FILE *to, const char *key, const char *value)
 
 char *setup_conf_text(const SetupSource *setup)
 {
+        CLEANUP(written_deinit) Written written;
         char *text = NULL;
-        size_t n;
-        FILE *to = open_memstream(&text, &n);
+        FILE *to;
 
-        if (!to)
+        if (written_init(&written) != 0)
                 return NULL;
+        to = written.to;
         (void)fprintf(to, "# Made by `certbroker setup source %s`.\nsource = {\n  %s = {\n",
                       setup->name, setup->name);
         for (size_t i = 0; i < setup->n_settings; i++)
@@ -90,10 +92,7 @@ char *setup_conf_text(const SetupSource *setup)
                 (void)fprintf(to, "    %s = \"%s-%s\";\n", setup->secret_key, setup->name,
                               setup_secret_word(setup));
         (void)fputs("  };\n};\n", to);
-        if (fclose(to) == 0)
-                return text;
-        free(text);
-        return NULL;
+        return written_finish(&written, &text) == 0 ? text : NULL;
 }
 
 /* ------------------------------------------------------------------ for systemd, and for SoftHSM */

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "macro.h"
+#include "written.h"
 
 #define FILE_MAX ((size_t)1 << 20)
 
@@ -21,22 +22,19 @@ static bool is_dot(const char *name)
 
 int tokens_list(const char *folder, char **ret_names)
 {
-        DIR *entries = opendir(folder);
+        CLEANUP(written_deinit) Written written;
         struct dirent *entry;
-        char *names = NULL;
-        size_t n;
-        FILE *to = open_memstream(&names, &n);
+        DIR *entries;
+        int r = written_init(&written);
 
-        while (to && entries && (entry = readdir(entries)))
-                (void)fprintf(to, "%s\n", entry->d_name);
+        if (r)
+                return r;
+        entries = opendir(folder);
+        while (entries && (entry = readdir(entries)))
+                (void)fprintf(written.to, "%s\n", entry->d_name);
         if (entries)
                 (void)closedir(entries);
-        if (!to || fclose(to) != 0) {
-                free(names);
-                return -ENOMEM;
-        }
-        *ret_names = names;
-        return 0;
+        return written_finish(&written, ret_names);
 }
 
 static bool is_listed(const char *names, const char *name)
