@@ -57,7 +57,8 @@ class Changer(Signer):
                 record.later = None
             except Failure as failure:
                 self.report.event(f"a change of {record.name}: {failure}")
-                record.later = None if failure.name == "AlreadyExists" else record.later
+                if failure.name == "AlreadyExists" and self.destroys:  # a look-up has found it
+                    record.later = None
         try:
             row = self.line(self.world.certificate_properties, record.name)
         except Failure as failure:
