@@ -186,6 +186,14 @@ static int open_channel(const char *addresses, const Trust *trust, uid_t only, P
         return link_new(addresses, &wanted, &fd_register, deadline, ret_link, error);
 }
 
+static int keep_channel(Pool *pool, const char *addresses, uid_t server_uid, uint64_t retry_after,
+                        cb_error *error)
+{
+        int r = pool_set_channel(pool, addresses, server_uid, retry_after);
+
+        return r ? error_set(error, r, "Out of memory.") : 0;
+}
+
 /* Goes over to the channel, and keeps the bus's link where that cannot be done. */
 static int prefer_channel(const Trust *trust, Pool *pool, uint64_t deadline, Link **link,
                           cb_error *error)
@@ -208,11 +216,11 @@ static int prefer_channel(const Trust *trust, Pool *pool, uint64_t deadline, Lin
         if (r < 0)
                 return error_set(error, r, "Out of memory.");
         if (r > 0)
-                return pool_set_channel(pool, NULL, 0, link_deadline(CHANNEL_RETRY_USEC));
+                return keep_channel(pool, NULL, 0, link_deadline(CHANNEL_RETRY_USEC), error);
 
         link_free(*link);
         *link = channel;
-        return pool_set_channel(pool, addresses, uid, 0);
+        return keep_channel(pool, addresses, uid, 0, error);
 }
 
 /* The channel that was learnt before. CB_NOT_FOUND: none, or it is there no longer. */

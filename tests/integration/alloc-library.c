@@ -50,7 +50,7 @@ static int sign(cb_client *by, char *text, cb_error *error)
 
         for (size_t i = 0; r == 0 && i < n && i < TEXT_SIZE / 2 - 1; i++)
                 sprintf(text + 2 * i, "%02x", signature[i]);
-        return r;
+        return r < 0 && !error->text[0] ? -EBADE : r; /* without a word */
 }
 
 static int do_client(char *text, cb_error *error)

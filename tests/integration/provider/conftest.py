@@ -76,10 +76,10 @@ class Fake:
         return {**self.surroundings.foreign_environment(), "CERTBROKER_TEST_FOLDER": str(self.folder),
                 "OPENSSL_MODULES": str(BUILD / "client/provider"), **{k: str(v) for k, v in more.items()}}
 
-    def run(self, *command, check=True, environment=None, **how):
+    def run(self, *command, check=True, environment=None, timeout=60, **how):
         done = subprocess.run([str(c) for c in command], env=environment or self.environment(), cwd=self.folder,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                              timeout=60 * PATIENCE, check=False, **how)
+                              timeout=timeout * PATIENCE, check=False, **how)
         assert not check or done.returncode == 0, f"{command}: {done.returncode}: {done.stdout}"
         return done
 

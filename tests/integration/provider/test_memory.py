@@ -12,6 +12,7 @@ def test_provider(fake):
     """A program gets an error or what it asked for, and goes on."""
     page = Page(fake.surroundings)
     stride = "1" if ALL else "40" if SANITIZED else "20"
-    done = fake.run(WALK, fake.folder, stride, environment=fake.environment(**page.environment(fake.surroundings)))
+    done = fake.run(WALK, fake.folder, stride, timeout=600 if ALL else 60,
+                    environment=fake.environment(**page.environment(fake.surroundings)))
     print(done.stdout)
     assert done.stdout.count(" 0 wrong") == 2 * N_OPERATIONS, done.stdout
