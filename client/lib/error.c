@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "text.h"
-#include "value.h"
+#include "reader.h"
 
 #define DBUS_ERROR "org.freedesktop.DBus.Error."
 
@@ -106,16 +106,27 @@ bool error_is_refusal(const char *name)
         return strcmp(name, DBUS_ERROR "AccessDenied") == 0;
 }
 
+/* The first argument, if it is text. It is not copied: it is told where memory has run out, too. */
+static const char *text_of(const Incoming *message)
+{
+        Reader reader = { .data = message->data,
+                          .at = message->body_at,
+                          .end = message->n,
+                          .swapped = message->swapped };
+        const char *text;
+
+        if (message->signature[0] != 's' || reader_string(&reader, &text) != 0)
+                return "";
+        return text;
+}
+
 int error_from_message(cb_error *error, const Incoming *message)
 {
-        CLEANUP(cb_value_freep) cb_value *body = NULL;
         const char *name = *message->error_name ? message->error_name : DBUS_ERROR "Failed";
-        const char *text = "";
+        const char *text = text_of(message);
         bool known;
         int status;
 
-        if (incoming_body(message, &body) == 0)
-                text = cb_value_string(cb_value_at(body, 0), "");
         status = status_from_name(name, &known);
         if (!*text)
                 (void)error_set(error, status, "certbrokerd answered %s.", name);
