@@ -266,8 +266,10 @@ class Broker:
     def pkcs11_tool(self, *arguments, pin=PIN, token="test", check=True, stderr=subprocess.STDOUT):
         """pkcs11-tool on the token, as a judge that knows nothing of the broker; its output."""
         command = ["pkcs11-tool", "--module", SOFTHSM, "--token-label", token, "--login", "--pin", pin]
-        done = subprocess.run(command + list(arguments), env=self.environment(), stdout=subprocess.PIPE,
-                              stderr=stderr, text=True, errors="replace", check=False)
+        env = self.environment()
+        env.pop("LD_PRELOAD", None)  # what a test puts between our programs and their surroundings
+        done = subprocess.run(command + list(arguments), env=env, stdout=subprocess.PIPE, stderr=stderr,
+                              text=True, errors="replace", check=False)
         assert not check or done.returncode == 0, done.stdout
         return done.stdout
 
