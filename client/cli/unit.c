@@ -214,11 +214,36 @@ static char *read_text(const char *path)
         return text;
 }
 
+/*
+ * Whom systemd would call when a trial fails, and what a trial would go with. No later file can take these back: an empty
+ * value resets no dependency (systemd.unit(5)).
+ */
+static bool is_left_out(const char *line)
+{
+        static const char *const names[] = { "OnFailure", "OnSuccess", "PartOf", "BindsTo" };
+
+        line += strspn(line, " \t");
+        for (size_t i = 0; i < ELEMENTSOF(names); i++) {
+                size_t n = strlen(names[i]);
+
+                if (strncmp(line, names[i], n) == 0 && line[n + strspn(line + n, " \t")] == '=')
+                        return true;
+        }
+        return false;
+}
+
 static bool append_file(FILE *to, const char *path)
 {
-        char *text = read_text(path);
-        bool ok = text && fprintf(to, "%s\n", text) >= 0;
+        char *text = read_text(path), *rest = text, *line;
+        bool ok = text, is_out = false, goes_on = false;
 
+        while (ok && (line = strsep(&rest, "\n"))) {
+                size_t n = strlen(line);
+
+                is_out = goes_on ? is_out : is_left_out(line);
+                goes_on = n > 0 && line[n - 1] == '\\';
+                ok = is_out || fprintf(to, "%s\n", line) >= 0;
+        }
         free(text);
         return ok;
 }
@@ -243,8 +268,7 @@ static bool append_unit(FILE *to, const UnitTrial *trial)
 static bool append_end(FILE *to, const UnitTrial *trial)
 {
         return fprintf(to,
-                       "[Unit]\nDescription=A trial of certbroker setup\nOnFailure=\nOnSuccess=\n"
-                       "PartOf=\nBindsTo=\n"
+                       "[Unit]\nDescription=A trial of certbroker setup\n"
                        "[Service]\nType=oneshot\nRestart=no\nRemainAfterExit=no\nPIDFile=\n"
                        "WatchdogSec=0\nTimeoutStartSec=150\nExecCondition=\nExecStartPre=\nExecStart=\n"
                        "ExecStartPost=\nExecReload=\nExecStop=\nExecStopPost=\n"

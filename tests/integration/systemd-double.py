@@ -3,7 +3,7 @@
 """systemctl, systemd-creds and journalctl for tests of `certbroker setup`, by the name that it is called by.
 
 It knows certbrokerd.service, of which it runs a real certbrokerd, and runs the unit of a trial without its walls. What it
-is told is in $DOUBLE/calls, a line each. $DOUBLE/faults has, a line each, what fails: the words of a call, or "credentials".
+is told is in $DOUBLE/calls, a line each, and the last trial's unit in $DOUBLE/trial. $DOUBLE/faults has, a line each, what fails: the words of a call, or "credentials".
 """
 
 import os
@@ -86,6 +86,7 @@ def start():
 
 
 def run_trial():
+    (DOUBLE / "trial").write_text(TRIAL.read_text())
     unit = settings(TRIAL.read_text())
     given = environment(unit)
     status = 243

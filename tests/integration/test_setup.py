@@ -139,6 +139,15 @@ def test_a_token_that_is_there(host, token):
     assert host.made() == before
 
 
+def test_a_trial_calls_nobody(host, token):
+    """What an administrator wants to be told of certbrokerd's failures is not of a trial's: no later file resets that."""
+    (host.units / "certbrokerd.service.d/page.conf").write_text(
+        "[Unit]\nOnFailure = page@%n.service \\\n  log@%n.service\n PartOf=site.target\nAfter=site.target\n")
+    host.run(*token, "-", "--token", "test", status=6, says="the token refuses the PIN", input=b"999999\n")
+    trial = (host.double / "trial").read_text()
+    assert "site.target" in trial and "page@" not in trial and "log@" not in trial and "PartOf" not in trial
+
+
 def test_a_module_that_crashes(host):
     module = host.broker.folder / "crash.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", module],
