@@ -227,6 +227,14 @@ static int init_command(SetupSource *setup, char **ret_command)
                        : cli_out_of_memory(setup->cli);
 }
 
+/* Those that are there already: the others are what an undo removes. */
+static int list_tokens(Steps *steps, SetupSource *setup)
+{
+        int r = tokens_list(setup->tokens, &setup->tokens_before);
+
+        return r ? steps_fail(steps, r, "%s cannot be read: %s", setup->tokens, strerror(-r)) : 0;
+}
+
 static int init_token(Steps *steps, SetupSource *setup)
 {
         CLEANUP(free_text) char *command = NULL;
@@ -236,8 +244,8 @@ static int init_token(Steps *steps, SetupSource *setup)
 
         r = steps_begin(steps, "a new token %s, made by the user of certbrokerd in its unit's walls",
                         setup->label);
-        if (r == 0 && tokens_list(setup->tokens, &setup->tokens_before))
-                r = cli_out_of_memory(setup->cli);
+        if (r == 0)
+                r = list_tokens(steps, setup);
         if (r == 0)
                 r = steps_on_undo(steps, undo_token, setup, "the new token");
         if (r == 0)

@@ -211,6 +211,17 @@ static int note_path(Steps *steps, int (*run)(Undo *undo), const char *path, con
                                    .aside = (char *)(uintptr_t)aside });
 }
 
+/* It may lie in a folder of another user's, who could have put a link in its place. */
+static int give_folder(const StepFile *folder)
+{
+        CLEANUP(close_fd)
+        int fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+        return fd < 0 || fchown(fd, folder->uid, folder->gid) < 0 || fchmod(fd, folder->mode) < 0
+                       ? -errno
+                       : 0;
+}
+
 int steps_make_folder(Steps *steps, const StepFile *folder)
 {
         int r;
@@ -226,10 +237,8 @@ int steps_make_folder(Steps *steps, const StepFile *folder)
                 (void)rmdir(folder->path);
                 return r;
         }
-        if (lchown(folder->path, folder->uid, folder->gid) < 0 ||
-            chmod(folder->path, folder->mode) < 0)
-                return steps_fail(steps, -errno, "%s: %s", folder->path, strerror(errno));
-        return 0;
+        r = give_folder(folder);
+        return r ? steps_fail(steps, r, "%s: %s", folder->path, strerror(-r)) : 0;
 }
 
 /* A second name for what is there. *ret_aside is NULL where nothing is. */

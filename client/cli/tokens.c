@@ -20,21 +20,44 @@ static bool is_dot(const char *name)
         return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
+/* The folder itself, not what its owner has put in its place. */
+static int open_folder(int parent, const char *name, DIR **ret_entries)
+{
+        int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), r;
+
+        if (fd < 0)
+                return -errno;
+        *ret_entries = fdopendir(fd);
+        if (*ret_entries)
+                return 0;
+        r = -errno;
+        (void)close(fd);
+        return r;
+}
+
+static int write_names(DIR *entries, FILE *to)
+{
+        const struct dirent *entry;
+
+        while ((errno = 0, entry = readdir(entries)))
+                (void)fprintf(to, "%s\n", entry->d_name);
+        return -errno;
+}
+
+/* All of them, or a failure: what is not in the list may be removed later, with its keys. */
 int tokens_list(const char *folder, char **ret_names)
 {
-        CLEANUP(written_deinit) Written written;
-        struct dirent *entry;
-        DIR *entries;
-        int r = written_init(&written);
+        CLEANUP(written_deinit) Written names = { 0 };
+        DIR *entries = NULL;
+        int r = open_folder(AT_FDCWD, folder, &entries);
 
-        if (r)
-                return r;
-        entries = opendir(folder);
-        while (entries && (entry = readdir(entries)))
-                (void)fprintf(written.to, "%s\n", entry->d_name);
+        if (r == 0 || r == -ENOENT)
+                r = written_init(&names);
+        if (r == 0 && entries)
+                r = write_names(entries, names.to);
         if (entries)
                 (void)closedir(entries);
-        return written_finish(&written, ret_names);
+        return r ? r : written_finish(&names, ret_names);
 }
 
 static bool is_listed(const char *names, const char *name)
@@ -50,32 +73,27 @@ static bool is_listed(const char *names, const char *name)
 /* A folder and the files in it; folders in it are not expected, and stay. */
 static int remove_token(int parent, const char *name)
 {
-        int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+        DIR *entries;
         struct dirent *entry;
+        int r = open_folder(parent, name, &entries);
 
-        if (!entries) {
-                int r = -errno;
-
-                if (fd >= 0)
-                        (void)close(fd);
+        if (r < 0)
                 return r;
-        }
         while ((entry = readdir(entries)))
                 if (!is_dot(entry->d_name))
-                        (void)unlinkat(fd, entry->d_name, 0);
+                        (void)unlinkat(dirfd(entries), entry->d_name, 0);
         (void)closedir(entries);
         return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
 int tokens_remove_others(const char *folder, const char *names)
 {
-        DIR *entries = opendir(folder);
+        DIR *entries;
         struct dirent *entry;
-        int r = 0;
+        int r = open_folder(AT_FDCWD, folder, &entries);
 
-        if (!entries)
-                return errno == ENOENT ? 0 : -errno;
+        if (r < 0)
+                return r == -ENOENT ? 0 : r;
         while ((entry = readdir(entries)))
                 if (!is_dot(entry->d_name) && !is_listed(names, entry->d_name)) {
                         int removed = remove_token(dirfd(entries), entry->d_name);

@@ -4,7 +4,7 @@
 
 #include <sys/types.h>
 
-/* The names in a folder, a line each; "" where there is no folder. -ENOMEM. */
+/* The names in a folder, a line each; "" where there is no folder. -errno; a link in its place is none. */
 int tokens_list(const char *folder, char **ret_names);
 /* Removes each token (a folder of files) of another name. It is another user's: no link is followed. -errno. */
 int tokens_remove_others(const char *folder, const char *names);

@@ -148,6 +148,15 @@ def test_a_trial_calls_nobody(host, token):
     assert "site.target" in trial and "page@" not in trial and "log@" not in trial and "PartOf" not in trial
 
 
+def test_a_link_in_place_of_the_tokens(host):
+    """The state directory is another user's: root neither lists, makes nor removes anything where a link of his leads."""
+    elsewhere = host.double / "elsewhere"
+    elsewhere.mkdir()
+    (host.state / "tokens").symlink_to(elsewhere)
+    host.run("source", "hsm", "--kind", "softhsm", status=1, says="tokens cannot be read")
+    assert (host.state / "tokens").is_symlink() and not list(elsewhere.iterdir())
+
+
 def test_a_module_that_crashes(host):
     module = host.broker.folder / "crash.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", module],
