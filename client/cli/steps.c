@@ -30,8 +30,13 @@ static void catch_signals(void (*handler)(int))
         static const int numbers[] = { SIGINT, SIGQUIT, SIGTERM, SIGHUP };
         struct sigaction action = { .sa_handler = handler };
 
-        for (size_t i = 0; i < ELEMENTSOF(numbers); i++)
-                (void)sigaction(numbers[i], &action, NULL);
+        for (size_t i = 0; i < ELEMENTSOF(numbers); i++) {
+                struct sigaction before;
+
+                /* What whoever started us ignores (nohup) stays ignored. */
+                if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+                        (void)sigaction(numbers[i], &action, NULL);
+        }
 }
 
 void steps_init(Steps *steps, Cli *cli)
