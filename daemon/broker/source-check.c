@@ -69,7 +69,7 @@ static void on_changed(void *userdata, Source *source)
 
 static void on_starter_lost(void *userdata)
 {
-        end_trial(userdata, "unavailable", "the process that starts sources' has ended",
+        end_trial(userdata, "unavailable", "the process that starts sources has ended",
                   BROKER_EXIT_INTERNAL);
 }
 
@@ -133,9 +133,10 @@ int source_check(const char *path, const char *name, Starter *starter, FILE *to)
         Config only;
         int r;
 
-        if (config_load(path, &config, &failure) != 0) {
+        r = config_load(path, &config, &failure);
+        if (r != 0) {
                 fprintf(stderr, "%s\n", failure.text);
-                return BROKER_EXIT_CONFIG;
+                return r == -ENOMEM ? BROKER_EXIT_INTERNAL : BROKER_EXIT_CONFIG;
         }
         one = find(config, name);
         if (!one) {

@@ -9,6 +9,7 @@
 /*
  * Starts the source's process as certbrokerd would, walls included, and waits until it serves, or says why it does not.
  * One JSON line goes to `to`: name, state, text. No bus, store or audit log is touched; the source notes the PIN that it
- * tries as ever. The exit status: 0, it serves; BROKER_EXIT_BUS: it does not; BROKER_EXIT_CONFIG and BROKER_EXIT_USAGE.
+ * tries as ever. The exit status: 0, it serves; BROKER_EXIT_BUS: it does not; BROKER_EXIT_CONFIG, BROKER_EXIT_USAGE and
+ * BROKER_EXIT_INTERNAL.
  */
 int source_check(const char *config, const char *name, Starter *starter, FILE *to);
