@@ -62,7 +62,7 @@ static int open_number(const char *path, int number)
 
         if (number > 0 && rotated_path(path, (unsigned)number, &rotated) < 0)
                 return -ENOMEM;
-        return open(rotated ? rotated : path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        return open(rotated ? rotated : path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 }
 
 /* Nothing is missing in between: else it is no hole of ours, and what has gone has to show. */
