@@ -116,12 +116,13 @@ static const char *find_softhsm(void)
 static int encode_label(const char *label, char **ret_uri)
 {
         static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-        size_t n = 0;
-        char *uri = malloc(strlen(label) * 3 + 32);
+        static const char begin[] = "pkcs11:token=";
+        char *uri = malloc(sizeof(begin) + strlen(label) * 3);
+        size_t n = strlen(begin);
 
         if (!uri)
                 return -ENOMEM;
-        n = (size_t)sprintf(uri, "pkcs11:token=");
+        memcpy(uri, begin, sizeof(begin));
         for (; *label; label++)
                 n += (size_t)snprintf(uri + n, 4, strchr(plain, *label) ? "%c" : "%%%02X",
                                       (unsigned char)*label);
@@ -390,7 +391,6 @@ static int plan_vault(SetupSource *setup)
 
 /* ------------------------------------------------------------------ all of it */
 
-/* Any other setting of certbroker.conf(5); whether there is such a one is certbrokerd's to say. */
 /* A number or a word goes into the file without quotes; nothing else may come in that way. */
 static bool is_value(const char *key, const char *value)
 {
@@ -402,6 +402,7 @@ static bool is_value(const char *key, const char *value)
         return !is_bare || text_is_plain(value, "");
 }
 
+/* Any other setting of certbroker.conf(5); whether there is such a one is certbrokerd's to say. */
 static int take_other(SetupSource *setup, const char *text)
 {
         const char *equals = strchr(text, '=');

@@ -460,8 +460,9 @@ struct Bulk {
 
 /* Answers the call, now or in the peer's turns. Objects of the cursor's kinds, after its name, n_max at most. */
 void bulk_answer(Call *call, const BulkForm *form, const ObjectCursor *cursor, size_t n_max);
+/* Goes on with a search in the peer's turns, and takes it over; answers a failure itself. */
+void bulk_search(Call *call, const BulkForm *form, CatalogSearch *search);
 /* Some of the first one of its bulks; no more objects after this time. */
-void bulk_search(Call *call, const BulkForm *form, CatalogSearch *search); /* goes on with it */
 void bulk_go_on(Peer *peer, uint64_t until_usec);
 void bulks_drop(Peer *peer);
 
