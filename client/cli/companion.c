@@ -5,33 +5,40 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
+#include "build-config.h"
+
 /* No answer is longer. It may come from another user's process. */
 #define ANSWER_MAX (16U << 20)
 
-int companion_find(Cli *cli, const char *installed, const char *built, char **ret_path)
+int companion_find(Cli *cli, const char *name, char **ret_path)
 {
+        /* as they are installed, and in a build tree */
+        static const char *const folders[] = { "",         "/../libexec",   "/../../daemon/broker",
+                                               "/../probe", "/../token", "/../handshake" };
         CLEANUP(free_text) char *self = realpath("/proc/self/exe", NULL);
-        char *path = NULL;
+        char path[PATH_MAX];
 
+        *ret_path = NULL;
         if (!self)
                 return cli_fail(cli, -errno, "This program cannot find itself: %s", strerror(errno));
         *strrchr(self, '/') = '\0';
-        if (asprintf(&path, "%s/%s", self, built) < 0)
-                return cli_out_of_memory(cli);
-        if (access(path, X_OK) < 0) {
-                free(path);
-                path = NULL;
-                if ((*installed == '/' ? asprintf(&path, "%s", installed)
-                                       : asprintf(&path, "%s/%s", self, installed)) < 0)
-                        return cli_out_of_memory(cli);
+        for (size_t i = 0; i < ELEMENTSOF(folders) && !*ret_path; i++) {
+                (void)snprintf(path, sizeof(path), "%s%s/%s", self, folders[i], name);
+                if (access(path, X_OK) == 0)
+                        *ret_path = realpath(path, NULL);
         }
-        *ret_path = path;
-        return 0;
+        (void)snprintf(path, sizeof(path), LIBEXECDIR "/%s", name);
+        if (!*ret_path && access(path, X_OK) == 0)
+                *ret_path = strdup(path);
+        return *ret_path ? 0
+                         : cli_fail(cli, CB_FAILED,
+                                    "%s, which belongs to this program, is not on this machine.", name);
 }
 
 static int open_input(const char *text)
@@ -109,6 +116,8 @@ int companion_ask(Cli *cli, const Companion *companion, json_t **ret_answer, int
         if (r)
                 return cli_fail(cli, r, "%s cannot be run: %s", companion->argv[0], strerror(-r));
         *ret_answer = read_answer(from);
+        (void)close(from); /* whoever says more than that is not to wait for us */
+        from = -1;
         while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
                 ;
         if (WIFEXITED(*ret_status) && WEXITSTATUS(*ret_status) >= 126) {

@@ -9,10 +9,10 @@
 typedef struct json_t json_t; /* jansson's */
 
 /*
- * Its path: `built` below the directory of this program, which is so in a build tree; else `installed`, absolute or below that
- * directory. Who could put a file there could replace this program itself. The caller frees it.
+ * Its path, from where this program itself is (who could put a file there could replace this program), else where it was to be
+ * installed. The caller frees it.
  */
-int companion_find(Cli *cli, const char *installed, const char *built, char **ret_path);
+int companion_find(Cli *cli, const char *name, char **ret_path);
 
 typedef struct Companion {
         char *const *argv;

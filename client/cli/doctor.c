@@ -123,7 +123,7 @@ static int ask(Cli *cli, Way *way, const struct passwd *as)
         Companion companion = { .argv = argv, .as = as, .n_seconds = PROBE_SECONDS };
         int status = 0, r;
 
-        r = companion_find(cli, LIBEXECDIR "/" PROBE, "../probe/" PROBE, &probe);
+        r = companion_find(cli, PROBE, &probe);
         if (r == 0)
                 r = make_key_file(cli, &key_file);
         if (r)
@@ -328,9 +328,16 @@ int doctor_provider_loads(Cli *cli)
 {
         const char *modules = secure_getenv("OPENSSL_MODULES");
         CLEANUP(way_deinit) Way way = { .config = NO_CONFIG, .modules = modules ? modules : MODULESDIR };
+        CLEANUP(free_text) char *probe = NULL;
         const char *why;
-        int r = ask(cli, &way, NULL);
+        int r;
 
+        if (companion_find(cli, PROBE, &probe)) {
+                (void)fprintf(stderr, "certbroker: Not looked at: whether other programs can load the "
+                                      "OpenSSL provider. " PROBE " is not installed.\n");
+                return 0;
+        }
+        r = ask(cli, &way, NULL);
         if (r || found(&way, "loads"))
                 return r;
         why = found_text(&way, "load-error");

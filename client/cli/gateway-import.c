@@ -74,11 +74,29 @@ static int import_postfix(Steps *steps, GatewaySetup *setup)
         return r ? r : run_tool(steps, change, NULL);
 }
 
+/* 0: there is no such file; 1: setup has written it; 2: somebody else has. */
+static int whose_file(const char *path)
+{
+        char begun[sizeof(MARK)] = "";
+        FILE *from = fopen(path, "re");
+
+        if (!from)
+                return 0;
+        begun[fread(begun, 1, sizeof(begun) - 1, from)] = '\0';
+        (void)fclose(from);
+        return strcmp(begun, MARK) == 0 ? 1 : 2;
+}
+
 static int import_dovecot(Steps *steps, GatewaySetup *setup)
 {
         const StepFile file = { DOVECOT_FILE, 0644, 0, 0 };
         CLEANUP(free_text) char *text = NULL;
 
+        if (whose_file(DOVECOT_FILE) == 2)
+                return steps_fail(steps, CB_ALREADY_EXISTS,
+                                  "%s is there already, and stays as it is: add " VARIABLES
+                                  " to its import_environment",
+                                  DOVECOT_FILE);
         if (asprintf(&text, MARK " dovecot`.\nimport_environment = %s " VARIABLES "\n",
                      setup->old_import) < 0) {
                 text = NULL;
@@ -107,5 +125,6 @@ int gateway_import(Steps *steps, GatewaySetup *setup)
 
 const char *gateway_import_file(const GatewaySetup *setup)
 {
-        return setup->kind->import == IMPORT_DOVECOT ? DOVECOT_FILE : NULL;
+        return setup->kind->import == IMPORT_DOVECOT && whose_file(DOVECOT_FILE) == 1 ? DOVECOT_FILE
+                                                                                      : NULL;
 }

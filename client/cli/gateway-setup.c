@@ -5,6 +5,7 @@
  * certbroker-handshake, which becomes the gateway's worker. Then it is written, and the gateway restarted. Where that fails
  * the drop-in goes again, and the gateway is started without it.
  */
+#include "companion.h"
 #include "gateway-setup.h"
 
 #include <errno.h>
@@ -242,7 +243,7 @@ static int handshake_command(GatewaySetup *setup, const Process *worker, char **
         int r;
 
         *ret_command = NULL;
-        r = setup_helper(setup->cli, "certbroker-handshake", &helper);
+        r = companion_find(setup->cli, "certbroker-handshake", &helper);
         if (r)
                 return r;
         (void)snprintf(path, sizeof(path), "%s/credential.pem", setup->folder);

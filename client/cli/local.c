@@ -154,7 +154,7 @@ static int run_reader(Cli *cli, const Running *running, json_t **ret_config)
         char **environment;
         int status = 0, r;
 
-        r = companion_find(cli, DAEMON, "../../daemon/broker/" DAEMON, &daemon);
+        r = companion_find(cli, DAEMON, &daemon);
         if (r)
                 return r;
         argv[0] = daemon;

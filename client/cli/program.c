@@ -75,14 +75,22 @@ static int read_stream(Stream *stream)
 }
 
 /* Until both have ended; false: the time is over. */
+static time_t now_sec(void)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return now.tv_sec;
+}
+
 static bool read_streams(Stream streams[2])
 {
-        const time_t end = time(NULL) + LIMIT_SECONDS;
+        const time_t end = now_sec() + LIMIT_SECONDS;
 
         while (streams[0].fd >= 0 || streams[1].fd >= 0) {
                 struct pollfd polled[2] = { { .fd = streams[0].fd, .events = POLLIN },
                                             { .fd = streams[1].fd, .events = POLLIN } };
-                time_t now = time(NULL);
+                time_t now = now_sec();
 
                 if (now >= end)
                         return false;

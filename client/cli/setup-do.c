@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "companion.h"
 #include "build-config.h"
 #include "newfile.h"
 #include "program.h"
@@ -53,7 +54,7 @@ static int daemon_command(SetupSource *setup, const char *const *arguments, char
         int r;
 
         *ret_command = NULL;
-        r = setup_helper(setup->cli, "certbrokerd", &daemon);
+        r = companion_find(setup->cli, "certbrokerd", &daemon);
         if (r)
                 return r;
         if (unit_quote(ret_command, daemon))
@@ -215,7 +216,7 @@ static int init_command(SetupSource *setup, char **ret_command)
 
         (void)snprintf(credential, sizeof(credential), "%s-pin", setup->name);
         *ret_command = NULL;
-        r = setup_helper(setup->cli, "certbroker-token", &helper);
+        r = companion_find(setup->cli, "certbroker-token", &helper);
         if (r)
                 return r;
         return path && unit_quote(ret_command, helper) == 0 && unit_quote(ret_command, "init") == 0 &&
@@ -325,7 +326,7 @@ static int check_config(Steps *steps, SetupSource *setup)
         if (r == 0)
                 r = write_candidate(steps, setup);
         if (r == 0)
-                r = setup_helper(setup->cli, "certbrokerd", &daemon);
+                r = companion_find(setup->cli, "certbrokerd", &daemon);
         if (r == 0 && asprintf(&config, "%s/certbroker.conf", setup->folder) < 0) {
                 config = NULL;
                 r = cli_out_of_memory(setup->cli);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "companion.h"
 #include "setup.h"
 
 /* Percent-encoding undone, in place. */
@@ -117,7 +118,7 @@ static int command(const SetupSource *setup, const char *module, char **ret_comm
         int r;
 
         *ret_command = NULL;
-        r = setup_helper(setup->cli, "certbroker-token", &helper);
+        r = companion_find(setup->cli, "certbroker-token", &helper);
         if (r)
                 return r;
         if (unit_quote(ret_command, helper) || unit_quote(ret_command, "list") ||

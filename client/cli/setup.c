@@ -23,7 +23,8 @@
 #include "show.h"
 #include "tokens.h"
 
-#define FOLDER SYSCONFDIR "/certbroker"
+#define FOLDER    SYSCONFDIR "/certbroker"
+#define LOCK_FILE "/run/certbroker-setup.lock"
 
 /* ------------------------------------------------------------------ this host */
 
@@ -53,14 +54,16 @@ int setup_check_host(Cli *cli)
 
 int setup_lock(Cli *cli, int *ret_fd)
 {
-        int fd = open("/run/certbroker-setup.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        int fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
         if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
                 int r = -errno;
 
                 if (fd >= 0)
                         (void)close(fd);
-                return cli_fail(cli, r, "Another `certbroker setup` is at work: %s", strerror(-r));
+                return r == -EWOULDBLOCK
+                               ? cli_fail(cli, r, "Another `certbroker setup` is at work.")
+                               : cli_fail(cli, r, LOCK_FILE " cannot be locked: %s", strerror(-r));
         }
         *ret_fd = fd;
         return 0;
@@ -103,30 +106,6 @@ void setup_remove_folder(const char *folder)
 {
         remove_in(folder, "/conf.d");
         remove_in(folder, "");
-}
-
-/* From the folder of this program: as it is installed, and in a build tree. */
-int setup_helper(Cli *cli, const char *name, char **ret_path)
-{
-        static const char *const folders[] = { "", "/../libexec", "/../../daemon/broker", "/../token",
-                                               "/../handshake" };
-        CLEANUP(free_text) char *self = realpath("/proc/self/exe", NULL);
-        char path[PATH_MAX];
-
-        if (!self)
-                return cli_fail(cli, -errno, "This program cannot find itself: %s", strerror(errno));
-        *strrchr(self, '/') = '\0';
-        for (size_t i = 0; i < ELEMENTSOF(folders) && !*ret_path; i++) {
-                (void)snprintf(path, sizeof(path), "%s%s/%s", self, folders[i], name);
-                if (access(path, X_OK) == 0)
-                        *ret_path = realpath(path, NULL);
-        }
-        (void)snprintf(path, sizeof(path), LIBEXECDIR "/%s", name);
-        if (!*ret_path && access(path, X_OK) == 0)
-                *ret_path = strdup(path);
-        return *ret_path ? 0
-                         : cli_fail(cli, CB_FAILED,
-                                    "%s, which belongs to this program, is not on this machine.", name);
 }
 
 /* ------------------------------------------------------------------ certbrokerd on it */

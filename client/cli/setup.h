@@ -61,8 +61,6 @@ const char *setup_setting(const SetupSource *setup, const char *key);
 /* A folder of ours below /run; to be removed with all that is in it. */
 int setup_make_folder(Cli *cli, char **ret_folder);
 void setup_remove_folder(const char *folder);
-/* A program of ours that is no command of the user's, for a unit's command. */
-int setup_helper(Cli *cli, const char *name, char **ret_path);
 /* 0; else why nothing can be set up here, and what to do instead. */
 int setup_check_host(Cli *cli);
 /* One at a time: they share the name of the unit that is tried. The lock goes with the descriptor. */
