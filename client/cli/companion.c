@@ -54,12 +54,20 @@ static int open_input(const char *text)
         return -EIO;
 }
 
+static int in_nothing(void)
+{
+        return open("/dev/null", O_WRONLY | O_CLOEXEC);
+}
+
 /* In the child: its exit status alone tells that something failed. */
 static void __attribute__((noreturn)) become(const Companion *companion, int in, int out)
 {
         const struct passwd *as = companion->as;
 
         if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
+                _exit(127);
+        /* Whose processes can write into its memory: they are not to type at our terminal (TIOCSTI). */
+        if (as && (setsid() < 0 || dup2(in_nothing(), STDERR_FILENO) < 0))
                 _exit(127);
         if (as && (initgroups(as->pw_name, as->pw_gid) < 0 ||
                    setresgid(as->pw_gid, as->pw_gid, as->pw_gid) < 0 ||

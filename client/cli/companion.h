@@ -24,6 +24,6 @@ typedef struct Companion {
 
 /*
  * What it answered, the caller's to json_decref(), or NULL where that was no JSON; and its wait status. Its standard error is
- * ours. Fails where it cannot be run.
+ * ours, where it is of our own user; else it has neither that nor our terminal. Fails where it cannot be run.
  */
 int companion_ask(Cli *cli, const Companion *companion, json_t **ret_answer, int *ret_status);

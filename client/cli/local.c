@@ -181,6 +181,13 @@ static int run_reader(Cli *cli, const Running *running, json_t **ret_config)
         return 0;
 }
 
+int local_config_installed(Cli *cli, json_t **ret_config)
+{
+        const Running running = { 0 };
+
+        return run_reader(cli, &running, ret_config);
+}
+
 int local_config(Cli *cli, json_t **ret_config)
 {
         const char *file = arguments_value(cli->arguments, "--config");

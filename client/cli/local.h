@@ -19,6 +19,8 @@ typedef struct json_t json_t; /* jansson's */
  * answers was started. The caller's; json_decref().
  */
 int local_config(Cli *cli, json_t **ret_config);
+/* The same of the installed one, whatever daemon answers: what it says of itself is not asked. */
+int local_config_installed(Cli *cli, json_t **ret_config);
 
 /* Where store and audit log are: the directory by --state-directory, else both by the configuration; "" for what it is not. */
 int local_files(Cli *cli, char **ret_directory, char **ret_log);

@@ -103,19 +103,39 @@ static int add_file(Cli *cli, LogFiles *files, LogFile file)
         return 0;
 }
 
+/* A device does something when it is opened; so it is looked at first. -1, and errno: 0 where it is no regular file. */
+static int open_regular(const char *name)
+{
+        CLEANUP(close_fd) int place = open(name, O_PATH | O_CLOEXEC);
+        char path[64];
+        struct stat st;
+
+        if (place < 0 || fstat(place, &st) < 0)
+                return -1;
+        errno = 0;
+        if (!S_ISREG(st.st_mode))
+                return -1;
+        (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", place);
+        return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
+
 /* What is ours by its name must be readable; of others what cannot be read is none of the log. */
 static int open_file(Cli *cli, LogFiles *files, const char *name, LogFile file)
 {
         struct stat st;
 
-        file.fd = open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        file.fd = open_regular(name);
+        if (file.fd < 0 && errno == 0)
+                return file.is_ours ? cli_fail(cli, CB_FAILED, "%s is no regular file.", name) : 0;
         if (file.fd < 0)
                 return !file.is_ours ? 0
                                      : cli_fail(cli, errno == ENOENT ? CB_NOT_FOUND : -errno,
                                                 "%s cannot be opened: %s", name, strerror(errno));
-        if (fstat(file.fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        if (fstat(file.fd, &st) < 0) {
+                int r = -errno;
+
                 (void)close(file.fd);
-                return file.is_ours ? cli_fail(cli, CB_FAILED, "%s is no regular file.", name) : 0;
+                return file.is_ours ? cli_fail(cli, r, "%s: %s", name, strerror(-r)) : 0;
         }
         if (!file.is_ours && !begins_as_log(file.fd)) {
                 (void)close(file.fd);

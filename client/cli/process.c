@@ -21,19 +21,27 @@ static FILE *open_of(pid_t pid, const char *name)
         return fopen(path, "re");
 }
 
-/* The unit's cgroup, or one below it. */
+/* Of a line "NUMBER:CONTROLLERS:PATH": the unit's cgroup, or one below it. */
+bool process_line_is_in(const char *line, const char *cgroup)
+{
+        const char *path = strchr(line, ':');
+        size_t n = strlen(cgroup);
+
+        path = path ? strchr(path + 1, ':') : NULL;
+        return path && n > 1 && strncmp(path + 1, cgroup, n) == 0 && strchr("/\n", path[n + 1]);
+}
+
+/* Its lines are read whole: who has cgroups of his own makes them as long as he likes. */
 static bool is_in(pid_t pid, const char *cgroup)
 {
         FILE *from = open_of(pid, "cgroup");
-        size_t n = strlen(cgroup);
-        char line[1024];
+        char *line = NULL;
+        size_t n = 0;
         bool is = false;
 
-        while (from && !is && fgets(line, sizeof(line), from)) {
-                const char *path = strchr(line, '/');
-
-                is = path && n > 1 && strncmp(path, cgroup, n) == 0 && strchr("/\n", path[n]);
-        }
+        while (from && !is && getline(&line, &n, from) > 0)
+                is = process_line_is_in(line, cgroup);
+        free(line);
         if (from)
                 (void)fclose(from);
         return is;

@@ -15,6 +15,8 @@ typedef struct Process {
         char root[256];                  /* its root directory; "": the host's */
 } Process;
 
+/* Of a line of /proc/PID/cgroup: is it that cgroup, or one below it? */
+bool process_line_is_in(const char *line, const char *cgroup);
 /* One of the unit's that is not root's, as the workers of gateways are. -ENOENT: there is none. */
 int process_find_worker(const char *cgroup, Process *ret_process);
 /* Has one of the unit's a file of this name mapped? */

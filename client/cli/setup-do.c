@@ -177,7 +177,7 @@ static int undo_token(Undo *undo)
 {
         SetupSource *setup = undo->userdata;
 
-        return tokens_remove_others(setup->tokens, setup->tokens_before);
+        return tokens_remove_others(setup->tokens, setup->tokens_before, setup->uid, setup->gid);
 }
 
 static int make_folders(Steps *steps, SetupSource *setup)

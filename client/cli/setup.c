@@ -133,7 +133,7 @@ static int read_config(SetupSource *setup, bool *ret_is_there)
         size_t i;
         int r;
 
-        r = local_config(setup->cli, &config);
+        r = local_config_installed(setup->cli, &config); /* not as certbrokerd says of itself: root writes by it */
         if (r)
                 return r;
         *ret_is_there = false;

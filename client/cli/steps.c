@@ -216,15 +216,17 @@ static int note_path(Steps *steps, int (*run)(Undo *undo), const char *path, con
                                    .aside = (char *)(uintptr_t)aside });
 }
 
-/* It may lie in a folder of another user's, who could have put a link in its place. */
-static int give_folder(const StepFile *folder)
+/* Its parent may be another's, who could put something else in its place meanwhile. */
+static int give(const StepFile *folder)
 {
-        CLEANUP(close_fd)
-        int fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        CLEANUP(close_fd) int fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
 
-        return fd < 0 || fchown(fd, folder->uid, folder->gid) < 0 || fchmod(fd, folder->mode) < 0
-                       ? -errno
-                       : 0;
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return -errno;
+        if (st.st_uid != geteuid())
+                return -EEXIST;
+        return fchown(fd, folder->uid, folder->gid) < 0 || fchmod(fd, folder->mode) < 0 ? -errno : 0;
 }
 
 int steps_make_folder(Steps *steps, const StepFile *folder)
@@ -242,7 +244,7 @@ int steps_make_folder(Steps *steps, const StepFile *folder)
                 (void)rmdir(folder->path);
                 return r;
         }
-        r = give_folder(folder);
+        r = give(folder);
         return r ? steps_fail(steps, r, "%s: %s", folder->path, strerror(-r)) : 0;
 }
 

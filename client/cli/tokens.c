@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Root works in a folder of another user here: by descriptors, and nothing is followed out of it. */
+/*
+ * A folder of another user, who can put a link in its place, or in that of a folder above it, at any moment: root removes
+ * nothing there, but that user does.
+ */
 #include "tokens.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "macro.h"
 #include "written.h"
@@ -86,7 +91,7 @@ static int remove_token(int parent, const char *name)
         return unlinkat(parent, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-int tokens_remove_others(const char *folder, const char *names)
+static int remove_others(const char *folder, const char *names)
 {
         DIR *entries;
         struct dirent *entry;
@@ -102,6 +107,24 @@ int tokens_remove_others(const char *folder, const char *names)
                 }
         (void)closedir(entries);
         return r;
+}
+
+int tokens_remove_others(const char *folder, const char *names, uid_t uid, gid_t gid)
+{
+        int status = 0;
+        pid_t pid = fork();
+
+        if (pid < 0)
+                return -errno;
+        if (pid == 0) {
+                if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+                        _exit(EPERM);
+                _exit(-remove_others(folder, names));
+        }
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return WIFEXITED(status) ? -WEXITSTATUS(status) : -EIO;
 }
 
 /* ------------------------------------------------------------------ the configuration */

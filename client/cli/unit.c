@@ -173,33 +173,6 @@ void unit_last_words(const char *name, char ret_text[UNIT_WHY_MAX])
 
 /* ------------------------------------------------------------------ a trial */
 
-int unit_quote(char **command, const char *argument)
-{
-        const char *before = *command ? *command : "";
-        size_t n = strlen(before);
-        char *text = malloc(n + 2 * strlen(argument) + 4), *p;
-
-        if (!text)
-                return -ENOMEM;
-        memcpy(text, before, n);
-        p = text + n;
-        if (n > 0)
-                *p++ = ' ';
-        *p++ = '"';
-        for (; *argument; argument++) {
-                if (strchr("\"\\", *argument))
-                        *p++ = '\\';
-                else if (strchr("%$", *argument))
-                        *p++ = *argument;
-                *p++ = *argument;
-        }
-        *p++ = '"';
-        *p = '\0';
-        free(*command);
-        *command = text;
-        return 0;
-}
-
 /* What a file holds; "" for one that is not there. NULL: memory, or it cannot be read. */
 static char *read_text(const char *path)
 {

@@ -7,6 +7,7 @@ import pwd
 import re
 import shutil
 import sqlite3
+import time
 
 import lifecycle
 import pki
@@ -205,6 +206,28 @@ def test_destroying_takes_the_source_again(stopped, games):
     games.delete("own-1")
     games.delete("own-2", destroy=True)  # its own
     assert len(token_files(stopped)) == len(files) - 2
+
+
+def test_a_destruction_that_was_refused_does_not_go_on_after_a_crash(stopped, games):
+    """It is refused before anything is noted that would be resumed, by nobody's right, when the broker is there again."""
+    put(stopped, "owner", pki.key("ec-p256"), pki.certificate(pki.key("ec-p256")), id="77")
+    games = games()
+    games.register("own-1", "pkcs11:object=owner")
+    files = token_files(stopped)
+    stopped.configure(grants=grants(OWN.replace('certificate = "own-*"; source = "*";', 'certificate = "own-*";')))
+    stopped.manager("Reload")
+    for pause in range(8):
+        games.begin(certificate_path("own-1"), "org.certbroker1.Certificate", "Delete", "a{sv}", {"destroy-key": True})
+        time.sleep(pause / 1000)
+        stopped.kill()
+        with contextlib.suppress(Failure):
+            games.end()
+        stopped.start()
+        time.sleep(0.3)
+        assert token_files(stopped) == files and stopped.list_ids() == ["own-1"], pause
+        denied("NotFound", games.delete, "own-1", destroy=True)
+        with contextlib.closing(sqlite3.connect(f"file:{stopped.state}/certbroker.sqlite?mode=ro", uri=True)) as store:
+            assert not [row for row in store.execute("SELECT * FROM note") if "ending/" in str(row)]
 
 
 def test_a_key_that_others_have_is_not_destroyed(stopped, games):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`doctor openssl`: what keeps programs from the provider is found, and said, though OpenSSL is silent about it."""
+import contextlib
 import json
 import os
+import pty
 import shutil
 import subprocess
 
@@ -125,6 +127,34 @@ def test_module_of_another_version_or_kind(config, folder):
                           env={"OPENSSL_CONF": str(config(module))}, timeout=30 * PATIENCE)
     assert done.returncode == 1
     assert b"signal 6" in done.stderr
+
+
+def test_no_terminal_for_another_user(config, folder):
+    """What runs as him he can trace: it has no terminal of root's to type at (TIOCSTI), nor one to write to."""
+    told = folder / "told"
+    told.touch()
+    told.chmod(0o666)
+    module = built(folder, "tells", f"""
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((constructor)) void tell(void) {{
+        FILE *to = fopen("{told}", "a");
+        fprintf(to, "%d %d %d\\n", (int)getuid(), isatty(2), open("/dev/tty", O_RDWR) >= 0);
+        fclose(to);
+}}""")
+    module.chmod(0o755)
+    for arguments, expected in (((), "0 1 1"), (("--user", "nobody"), "65534 0 0")):
+        told.write_text("")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execve(CLI, [str(CLI), "doctor", "openssl", *arguments], {"OPENSSL_CONF": str(config(module))})
+        with contextlib.suppress(OSError):
+            while os.read(terminal, 4096):
+                pass
+        os.close(terminal)
+        os.waitpid(pid, 0)
+        assert set(told.read_text().split("\n")) == {expected, ""}
 
 
 def test_usual_ways(config, folder):

@@ -222,6 +222,19 @@ void delete_keys(void *userdata)
                 destroy_next(job);
 }
 
+/* Whether he may is judged before anything is noted: what is noted goes on after a crash, by nobody's right. */
+static void begin_to_destroy(Job *job, const Certificate *certificate)
+{
+        Failure failure = { 0 };
+
+        if (!claim_keys(job))
+                return;
+        if (may_destroy(job, certificate, &failure) == 0)
+                ending_begin(job, certificate, delete_keys);
+        else
+                job_finish(job, &failure);
+}
+
 static void run_delete(void *userdata)
 {
         Job *job = userdata;
@@ -230,9 +243,9 @@ static void run_delete(void *userdata)
         if (!certificate || !is_free(job))
                 return;
 
-        if (job->destroy_key && claim_keys(job)) {
-                ending_begin(job, certificate, delete_keys);
-        } else if (!job->destroy_key) {
+        if (job->destroy_key) {
+                begin_to_destroy(job, certificate);
+        } else {
                 ending_take(job);
                 forget(job);
         }
