@@ -9,31 +9,14 @@
 
 #include "companion.h"
 #include "setup.h"
-
-/* Percent-encoding undone, in place. */
-static void decode(char *text)
-{
-        char *to = text;
-
-        for (; *text; text++) {
-                unsigned byte;
-
-                if (*text == '%' && sscanf(text + 1, "%2x", &byte) == 1 && byte) {
-                        *to++ = (char)byte;
-                        text += 2;
-                } else {
-                        *to++ = *text;
-                }
-        }
-        *to = '\0';
-}
+#include "tokens.h"
 
 static char *decoded(const char *text)
 {
         char *copy = strdup(text);
 
         if (copy)
-                decode(copy);
+                tokens_decode(copy);
         return copy;
 }
 

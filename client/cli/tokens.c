@@ -5,12 +5,14 @@
  */
 #include "tokens.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -23,6 +25,23 @@
 static bool is_dot(const char *name)
 {
         return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+void tokens_decode(char *text)
+{
+        char *to = text;
+
+        while (*text) {
+                char digits[3] = { text[1], text[1] ? text[2] : '\0', '\0' };
+                long byte = *text == '%' && isxdigit((unsigned char)digits[0]) &&
+                                            isxdigit((unsigned char)digits[1])
+                                    ? strtol(digits, NULL, 16)
+                                    : 0;
+
+                *to++ = byte ? (char)byte : *text;
+                text += byte ? 3 : 1;
+        }
+        *to = '\0';
 }
 
 /* The folder itself, not what its owner has put in its place. */

@@ -51,6 +51,24 @@ static void test_whose_cgroup(void **state)
         assert_false(process_line_is_in("0::/\n", "/"));
 }
 
+/* Each in a block of its own length, where a sanitizer sees what is read behind its end. */
+static void test_a_modules_words(void **state)
+{
+        static const char *const texts[][2] = {
+                { "", "" },           { "plain", "plain" }, { "%41b%2fc", "Ab/c" }, { "%4", "%4" },   { "%", "%" },
+                { "a%zz%00", "a%zz%00" }, { "% 4", "% 4" }, { "%-1", "%-1" },       { "%%41", "%A" }, { "%c3%a4", "\xc3\xa4" },
+        };
+
+        for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+                char *text = strdup(texts[i][0]);
+
+                assert_non_null(text);
+                tokens_decode(text);
+                assert_string_equal(text, texts[i][1]);
+                free(text);
+        }
+}
+
 static int make(const char *folder, const char *name)
 {
         char path[256];
@@ -107,6 +125,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_word_is_one_line),
                 cmocka_unit_test(test_whose_cgroup),
+                cmocka_unit_test(test_a_modules_words),
                 cmocka_unit_test(test_tokens_of_another),
         };
 
