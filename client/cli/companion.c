@@ -6,10 +6,13 @@
 #include <grp.h>
 #include <jansson.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "build-config.h"
 
@@ -95,13 +98,37 @@ static int start(const Companion *companion, int out, pid_t *ret_pid)
         return 0;
 }
 
-static json_t *read_answer(int fd)
+/* By a clock that nobody sets; 0: there is no end. */
+static time_t end_of(unsigned n_seconds)
+{
+        struct timespec now;
+
+        (void)clock_gettime(CLOCK_MONOTONIC, &now);
+        return n_seconds ? now.tv_sec + (time_t)n_seconds + 1 : 0;
+}
+
+static int msec_until(time_t end)
+{
+        time_t now = end_of(1) - 2;
+
+        return end == 0 ? -1 : now < end ? (int)(end - now) * 1000 : 0;
+}
+
+/* Another process of its user may keep the pipe open. */
+static bool wait_for_more(int fd, time_t end)
+{
+        struct pollfd polled = { .fd = fd, .events = POLLIN };
+
+        return poll(&polled, 1, msec_until(end)) != 0;
+}
+
+static json_t *read_answer(int fd, time_t end)
 {
         CLEANUP(free_text) char *data = malloc(ANSWER_MAX);
         size_t n = 0;
         ssize_t r = 1;
 
-        while (data && n < ANSWER_MAX && r != 0) {
+        while (data && n < ANSWER_MAX && r != 0 && wait_for_more(fd, end)) {
                 r = read(fd, data + n, ANSWER_MAX - n);
                 if (r < 0 && errno != EINTR)
                         return NULL;
@@ -110,24 +137,39 @@ static json_t *read_answer(int fd)
         return data ? json_loadb(data, n, JSON_REJECT_DUPLICATES, NULL) : NULL;
 }
 
+/* Its user may have stopped it, so that its own alarm does nothing. */
+static void wait_for_end(pid_t pid, time_t end, int *ret_status)
+{
+        static const struct timespec pause = { .tv_nsec = 10000000L };
+        pid_t ended = 0;
+
+        while (ended != pid) {
+                ended = waitpid(pid, ret_status, end == 0 ? 0 : WNOHANG);
+                if (ended < 0 && errno != EINTR)
+                        return;
+                if (ended == 0 && msec_until(end) == 0)
+                        (void)kill(pid, SIGKILL);
+                if (ended == 0)
+                        (void)nanosleep(&pause, NULL);
+        }
+}
+
 int companion_ask(Cli *cli, const Companion *companion, json_t **ret_answer, int *ret_status)
 {
-        CLEANUP(close_fd) int from = -1;
+        const time_t end = end_of(companion->n_seconds);
         pid_t pid = -1;
         int fds[2], r;
 
         if (pipe2(fds, O_CLOEXEC) < 0)
                 return cli_fail(cli, -errno, "No pipe: %s", strerror(errno));
-        from = fds[0];
         r = start(companion, fds[1], &pid);
         (void)close(fds[1]);
+        if (r == 0)
+                *ret_answer = read_answer(fds[0], end);
+        (void)close(fds[0]); /* whoever says more than that is not to wait for us */
         if (r)
                 return cli_fail(cli, r, "%s cannot be run: %s", companion->argv[0], strerror(-r));
-        *ret_answer = read_answer(from);
-        (void)close(from); /* whoever says more than that is not to wait for us */
-        from = -1;
-        while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR)
-                ;
+        wait_for_end(pid, end, ret_status);
         if (WIFEXITED(*ret_status) && WEXITSTATUS(*ret_status) >= 126) {
                 json_decref(*ret_answer);
                 *ret_answer = NULL;

@@ -239,6 +239,19 @@ static int tell_json(Cli *cli, const Way *ways, size_t n, const char *user)
         return show_document(cli, json_pack("{s:s?, s:o}", "user", user, "checks", array));
 }
 
+/* What the other process said is its user's word: nothing of it reaches the terminal as it is. */
+static int print_table(Cli *cli, const Way *first, const char *user, const Table *table)
+{
+        CLEANUP(free_text) char *version = text_harmless(found_text(first, "openssl"));
+        CLEANUP(free_text) char *library = text_harmless(found_text(first, "library"));
+
+        if (!version || !library)
+                return cli_out_of_memory(cli);
+        (void)printf("OpenSSL %s (%s)%s%s\n\n", version, library, user ? ", as the user " : "", user ? user : "");
+        table_print(table, stdout);
+        return 0;
+}
+
 static int tell(Cli *cli, const Way *ways, size_t n, const char *user)
 {
         CLEANUP(table_freep) Table *table = NULL;
@@ -253,10 +266,7 @@ static int tell(Cli *cli, const Way *ways, size_t n, const char *user)
                 if (table_add(table, cells))
                         return cli_out_of_memory(cli);
         }
-        (void)printf("OpenSSL %s (%s)%s%s\n\n", found_text(&ways[0], "openssl"),
-                     found_text(&ways[0], "library"), user ? ", as the user " : "", user ? user : "");
-        table_print(table, stdout);
-        return 0;
+        return print_table(cli, &ways[0], user, table);
 }
 
 static int find_user(Cli *cli, const struct passwd **ret_user)

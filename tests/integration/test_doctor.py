@@ -157,6 +157,20 @@ __attribute__((constructor)) void tell(void) {{
         assert set(told.read_text().split("\n")) == {expected, ""}
 
 
+def test_words_of_another_user(config, folder):
+    """Whatever a program of his says in place of ours, it moves no cursor of root's."""
+    answer = json.dumps({"openssl": "3\x1b]0;a\x07", "library": "l\x1b[2J\n", "config": "c\x1b[1m", "config-error": "e\x1b[31m"})
+    module = built(folder, "says", f"""
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((constructor)) void say(void) {{ puts({json.dumps(answer)}); fflush(stdout); _exit(0); }}""")
+    module.chmod(0o755)
+    done = subprocess.run([CLI, "doctor", "openssl", "--user", "nobody"], capture_output=True, check=False,
+                          env={"OPENSSL_CONF": str(config(module))}, timeout=30 * PATIENCE)
+    assert done.returncode == 1 and b"e" in done.stdout
+    assert not set(done.stdout + done.stderr) & set(b"\x1b\x07"), (done.stdout, done.stderr)
+
+
 def test_usual_ways(config, folder):
     """Without $OPENSSL_CONF: the file that is installed, and the system's, which need not name the provider."""
     done = subprocess.run([CLI, "--json", "doctor", "openssl"], capture_output=True, check=False, env={},
