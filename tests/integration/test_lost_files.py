@@ -83,7 +83,7 @@ def test_a_store_that_is_gone_is_told_before_anything_is_changed(broker):
     (broker.state / "certbroker.sqlite").rename(broker.state / "aside")
     assert "store" in attention(broker)
     (broker.state / "aside").rename(broker.state / "certbroker.sqlite")
-    assert "store" not in attention(broker)
+    wait_until(lambda: "store" not in attention(broker), "what is noted of the log is written again")
 
 
 def test_a_store_that_is_put_back(broker, refused):

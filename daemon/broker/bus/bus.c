@@ -133,7 +133,8 @@ bool bus_is_idle(const Bus *bus)
                 return false;
         TAILQ_FOREACH(peer, &bus->peers, entry)
         {
-                if (dbus_connection_has_messages_to_send(peer->connection))
+                if (!STAILQ_EMPTY(&peer->waiting) ||
+                    dbus_connection_has_messages_to_send(peer->connection))
                         return false;
         }
         return true;

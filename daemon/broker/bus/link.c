@@ -178,6 +178,8 @@ static void on_hello(Link *link, Line *line, DBusMessage *answer)
 static void on_answer(Link *link, Line *line, DBusMessage *answer)
 {
         line->asked = 0;
+        if (link->state == LINK_STOPPED)
+                return;
         if (dbus_message_get_type(answer) == DBUS_MESSAGE_TYPE_ERROR)
                 link_lost(link, string_or_empty(dbus_message_get_error_name(answer)));
         else if (link->state == LINK_HELLO)
@@ -459,22 +461,21 @@ Link *link_free(Link *link)
         return NULL;
 }
 
+/* Before the bus's answer are the last calls that came by the name. */
 void link_stop(Link *link)
 {
-        DBusMessage *message;
+        DBusMessage *question;
         const char *name = BUS_NAME;
         bool up = link->state == LINK_UP;
 
         link->state = LINK_STOPPED;
         if (!up)
                 return;
-        message = driver_call("ReleaseName");
-        if (!message)
-                return;
-        dbus_message_set_no_reply(message, TRUE);
-        if (dbus_message_append_args(message, DBUS_TYPE_STRING, &name, DBUS_TYPE_INVALID))
-                (void)dbus_connection_send(link->calls.connection, message, NULL);
-        dbus_message_unref(message);
+        question = driver_call("ReleaseName");
+        if (question && dbus_message_append_args(question, DBUS_TYPE_STRING, &name, DBUS_TYPE_INVALID))
+                (void)dbus_connection_send(link->calls.connection, question, &link->calls.asked);
+        if (question)
+                dbus_message_unref(question);
 }
 
 bool link_is_idle(const Link *link)
@@ -482,5 +483,5 @@ bool link_is_idle(const Link *link)
         DBusConnection *connection = link->calls.connection;
 
         return !connection || !dbus_connection_get_is_connected(connection) ||
-               !dbus_connection_has_messages_to_send(connection);
+               (link->calls.asked == 0 && !dbus_connection_has_messages_to_send(connection));
 }
