@@ -23,6 +23,18 @@ static int seal(int fd)
         return lseek(fd, 0, SEEK_SET) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? -errno : 0;
 }
 
+/* What was written is sealed, and given; r: how that went. */
+static int give(int r, int *fd, int *ret_fd)
+{
+        if (r == 0)
+                r = seal(*fd);
+        if (r)
+                return r;
+        *ret_fd = *fd;
+        *fd = -1;
+        return 0;
+}
+
 int handover_new(const void *data, size_t n, int *ret_fd)
 {
         CLEANUP(close_fd) int fd = -1;
@@ -30,13 +42,7 @@ int handover_new(const void *data, size_t n, int *ret_fd)
 
         if (r == 0)
                 r = newfile_write_fd(fd, data, n);
-        if (r == 0)
-                r = seal(fd);
-        if (r)
-                return r;
-        *ret_fd = fd;
-        fd = -1;
-        return 0;
+        return give(r, &fd, ret_fd);
 }
 
 static int copy(int from, size_t max, int to)
@@ -65,11 +71,5 @@ int handover_copy(int from, size_t max, int *ret_fd)
 
         if (r == 0)
                 r = copy(from, max, fd);
-        if (r == 0)
-                r = seal(fd);
-        if (r)
-                return r;
-        *ret_fd = fd;
-        fd = -1;
-        return 0;
+        return give(r, &fd, ret_fd);
 }
