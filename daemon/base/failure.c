@@ -35,9 +35,8 @@ int fail(Failure *failure, int status, const char *format, ...)
         if (n < 0)
                 text[0] = '\0';
 
-        text_clean(text, n >= (int)sizeof(text));
         failure->status = status;
-        memcpy(failure->text, text, sizeof(text));
+        text_clean_to(text, n >= (int)sizeof(text), failure->text, sizeof(failure->text));
         return status;
 }
 

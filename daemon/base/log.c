@@ -115,7 +115,7 @@ static void write_line(const char *line, size_t n)
 void log_line(enum log_level level, const char *format, ...)
 {
         int saved = errno;
-        char line[LINE_MAX_BYTES];
+        char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES];
         size_t n_prefix, n;
         va_list args;
         int r;
@@ -126,10 +126,11 @@ void log_line(enum log_level level, const char *format, ...)
 
         va_start(args, format);
         errno = saved; /* for %m */
-        r = vsnprintf(line + n_prefix, sizeof(line) - n_prefix - 1, format, args);
+        r = vsnprintf(text, sizeof(text), format, args);
         va_end(args);
         if (r >= 0) {
-                text_clean(line + n_prefix, (size_t)r >= sizeof(line) - n_prefix - 1);
+                text_clean_to(text, (size_t)r >= sizeof(text), line + n_prefix,
+                              sizeof(line) - n_prefix - 1);
                 n = strlen(line);
                 line[n++] = '\n';
                 write_line(line, n);

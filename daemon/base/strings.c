@@ -3,7 +3,7 @@
  * Text: lists of strings, globs, and what other people's bytes become before we pass them on. libdbus
  * ends the process over a string that is not UTF-8, and a terminal or a log obeys control characters:
  * text from outside goes through text_escape(), a line of our own with such text in it through
- * text_clean(). Nothing here recurses or depends on the locale.
+ * text_clean_to(). Nothing here recurses or depends on the locale.
  */
 #include "base/strings.h"
 
@@ -202,6 +202,13 @@ bool utf8_is_valid(const char *string, size_t n)
         return true;
 }
 
+size_t utf8_character(const char *string, size_t n, uint32_t *ret_code)
+{
+        size_t wanted;
+
+        return n > 0 ? utf8_decode((const uint8_t *)string, n, ret_code, &wanted) : 0;
+}
+
 bool text_is_printable(const char *string, size_t n)
 {
         const uint8_t *p = (const uint8_t *)string;
@@ -258,6 +265,37 @@ char *text_escape(const void *text, size_t n, size_t n_max)
                 out = mempcpy(out, ellipsis, sizeof(ellipsis) - 1);
         *out = '\0';
         return escaped;
+}
+
+void text_clean_to(const char *text, bool cut, char *ret_text, size_t n_ret)
+{
+        const uint8_t *p = (const uint8_t *)text;
+        size_t n = strlen(text), wanted;
+        char *out = ret_text, *end = ret_text + n_ret - 1;
+
+        for (size_t i = 0, length, room; i < n; i += length) {
+                uint32_t code = 0;
+                bool shown;
+
+                length = utf8_decode(p + i, n - i, &code, &wanted);
+                if (length == 0 && cut && wanted > n - i)
+                        break;
+                shown = length > 0 && is_visible(code);
+                if (code == '\n' || code == '\t')
+                        shown = true;
+                length = MAX(length, (size_t)1);
+                room = shown ? length : 4 * length;
+                if (room > (size_t)(end - out))
+                        break;
+                if (code == '\n' || code == '\t')
+                        *out++ = ' ';
+                else if (shown)
+                        out = mempcpy(out, p + i, length);
+                else
+                        for (size_t k = 0; k < length; k++)
+                                out = escape_byte(out, p[i + k]);
+        }
+        *out = '\0';
 }
 
 void text_clean(char *text, bool cut)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/macro.h"
 
@@ -26,6 +27,8 @@ bool glob_match(const char *pattern, const char *string);
 
 /* RFC 3629, and no NUL: fit to be the text of a C string, a D-Bus string or a line of JSON. */
 bool utf8_is_valid(const char *string, size_t n);
+/* The one character that begins there: its length, 0: it is not UTF-8. */
+size_t utf8_character(const char *string, size_t n, uint32_t *ret_code);
 /* And made of visible characters alone (visible.h), so on one line. */
 bool text_is_printable(const char *string, size_t n);
 
@@ -37,7 +40,14 @@ bool text_is_printable(const char *string, size_t n);
 char *text_escape(const void *text, size_t n, size_t n_max);
 
 /*
- * Makes a line of our own printable valid UTF-8 in place, without making it longer: a newline or tab
+ * Makes a line of our own, with such text in it, printable valid UTF-8: a newline or tab becomes a space, whatever else
+ * text_escape() would escape (but backslashes) becomes \xNN. What does not fit n_ret bytes is left out, whole characters
+ * and escapes. cut: the text was cut at its buffer's end, so half a character there is dropped.
+ */
+void text_clean_to(const char *text, bool cut, char *ret_text, size_t n_ret);
+
+/*
+ * The same in place, without making it longer: a newline or tab
  * becomes a space, whatever else text_escape() would escape (but backslashes) becomes `?`. cut: the
  * text was cut at its buffer's end, so half a character there is dropped.
  */

@@ -16,6 +16,7 @@
 #include "base/hex.h"
 #include "base/strings.h"
 #include "core/identifier.h"
+#include "core/thumbprint.h"
 
 #define SUBJECT_KEY_MAX  512
 #define PAIR_MAX         (SUBJECT_KEY_MAX + IDENTIFIER_LENGTH_MAX + 2)
@@ -317,8 +318,9 @@ int catalog_search_begin(CatalogSearch *search, const Catalog *catalog, const ch
                 return -ENOMEM;
         }
         *begun.key = '\0';
-        if (thumbprint_parse(selector, digest, &n_digest)) {
+        if (thumbprint_parse(selector, digest, &n_digest, NULL)) {
                 begun.pairs = &catalog->thumbprints;
+                begun.may_be_id = identifier_is_valid(selector);
                 hex_encode_upper(digest, n_digest, begun.key);
         } else if (is_a_subject(selector)) {
                 begun.pairs = &catalog->subjects;
@@ -372,6 +374,12 @@ bool catalog_search_step(CatalogSearch *search, catalog_visible visible, void *u
 
         if (search->is_over)
                 return false;
+        if (search->may_be_id) {
+                search->may_be_id = false;
+                look_at(search, search->selector, visible, userdata);
+                search->is_over = search->n > 0;
+                return !search->is_over;
+        }
         if (search->pairs)
                 id = pair_right(search->pairs,
                                 pair_after(search->pairs, search->key, search->after), search->key);
@@ -384,6 +392,30 @@ bool catalog_search_step(CatalogSearch *search, catalog_visible visible, void *u
         memcpy(search->after, id, strlen(id) + 1);
         look_at(search, id, visible, userdata);
         return !search->is_over;
+}
+
+/* Nothing has it, whoever asks: so why may be told. */
+static bool is_no_selector(const char *selector)
+{
+        uint8_t digest[DIGEST_LENGTH_MAX];
+        size_t n;
+
+        return !identifier_is_valid(selector) && !is_a_subject(selector) &&
+               !thumbprint_parse(selector, digest, &n, NULL);
+}
+
+int catalog_refuse_selector(const char *selector, int status, Failure *failure)
+{
+        CLEANUP(freep) char *shown = text_escape(selector, strlen(selector), IDENTIFIER_LENGTH_MAX);
+        Failure why = { 0 };
+        uint8_t digest[DIGEST_LENGTH_MAX];
+        size_t n;
+
+        (void)thumbprint_parse(selector, digest, &n, &why);
+        return fail(failure, status,
+                    "'%s' is neither a certificate's id (at most %d of A-Z a-z 0-9 . _ -) nor a "
+                    "thumbprint: as that it %s",
+                    string_or_empty(shown), IDENTIFIER_LENGTH_MAX, why.text);
 }
 
 int catalog_search_end(const CatalogSearch *search, Certificate **ret_certificate, Failure *failure)
@@ -402,7 +434,9 @@ int catalog_search_end(const CatalogSearch *search, Certificate **ret_certificat
                             "%zu certificates have it: %.300s; ask for one of them by its id",
                             search->n, search->names);
         if (!certificate)
-                return object_not_found(failure, OBJECT_CERTIFICATE, search->selector);
+                return is_no_selector(search->selector)
+                               ? catalog_refuse_selector(search->selector, CB_NOT_FOUND, failure)
+                               : object_not_found(failure, OBJECT_CERTIFICATE, search->selector);
         *ret_certificate = certificate;
         return 0;
 }

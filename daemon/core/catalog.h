@@ -36,7 +36,7 @@ void catalog_remove_certificate(Catalog *catalog, const char *id);
 void catalog_remove_backend(Catalog *catalog, const char *name);
 
 /*
- * An id, a thumbprint or "subject=DN" (compared with the RFC 4514 form that properties show), among the
+ * An id, a thumbprint or "subject=DN" (compared with the RFC 4514 form that properties show), in this order, among the
  * certificates for whose id `visible` says yes. CB_NOT_FOUND, or CB_INVALID_ARGUMENT naming the candidates.
  * What is not visible takes the time that what is not there takes: `visible` is asked first, also about
  * ids that are none.
@@ -44,6 +44,9 @@ void catalog_remove_backend(Catalog *catalog, const char *name);
 typedef bool (*catalog_visible)(void *userdata, const char *id);
 int catalog_select(const Catalog *catalog, const char *selector, catalog_visible visible,
                    void *userdata, Certificate **ret_certificate, Failure *failure);
+
+/* Says what of it is neither an id nor a thumbprint; returns `status`. */
+int catalog_refuse_selector(const char *selector, int status, Failure *failure);
 
 #define CATALOG_NAMED_MAX 8 /* of the candidates, in a message: nobody looks for more */
 
@@ -53,6 +56,7 @@ typedef struct CatalogSearch {
         const Map *pairs; /* NULL: it is an id */
         char *selector, *key;
         const char *subject;                   /* in selector; NULL: it is something else */
+        bool may_be_id;                        /* a thumbprint that is an id as well */
         char after[IDENTIFIER_LENGTH_MAX + 1]; /* the last one that was looked at */
         bool is_over;
         size_t n;

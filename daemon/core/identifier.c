@@ -12,6 +12,7 @@
 
 #include "base/hex.h"
 #include "base/strings.h"
+#include "core/digest.h"
 
 #define SOURCE_NAME_LENGTH_MAX 63
 
@@ -62,36 +63,6 @@ bool identifier_is_valid(const char *text)
 bool source_name_is_valid(const char *text)
 {
         return is_name(text, SOURCE_NAME_LENGTH_MAX, "_-", false);
-}
-
-/* Drops colons that stand after each pair; false if they stand elsewhere, or it is too long. */
-static bool strip_colons(const char *text, char ret_digits[THUMBPRINT_TEXT])
-{
-        bool colons = text[0] != '\0' && text[1] != '\0' && text[2] == ':';
-        size_t n = 0;
-
-        for (const char *p = text; *p != '\0'; p++) {
-                if (colons && (p - text) % 3 == 2) {
-                        if (*p != ':' || p[1] == '\0')
-                                return false;
-                        continue;
-                }
-                if (n >= THUMBPRINT_TEXT - 1)
-                        return false;
-                ret_digits[n++] = *p;
-        }
-        ret_digits[n] = '\0';
-        return true;
-}
-
-bool thumbprint_parse(const char *text, uint8_t ret_digest[DIGEST_LENGTH_MAX], size_t *ret_n)
-{
-        char digits[THUMBPRINT_TEXT];
-
-        if (!strip_colons(text, digits) || !is_bare_thumbprint(digits))
-                return false;
-        *ret_n = strlen(digits) / 2;
-        return hex_decode(digits, ret_digest, *ret_n) == 0;
 }
 
 static const struct {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Names of things: ids, thumbprints, object paths. Nothing here trusts its input. */
+/* Names of things: ids, object paths. Nothing here trusts its input. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,7 +7,6 @@
 #include <stdint.h>
 
 #include "base/failure.h"
-#include "core/digest.h"
 
 #define IDENTIFIER_LENGTH_MAX 127
 
@@ -15,9 +14,6 @@
 bool identifier_is_valid(const char *text);
 /* A name of a source or grant: a letter, then letters, digits, `_`, `-`; at most 63. */
 bool source_name_is_valid(const char *text);
-
-/* SHA-1 or SHA-256 in hex, any case, with or without colons. ret_n is 20 or 32. */
-bool thumbprint_parse(const char *text, uint8_t ret_digest[DIGEST_LENGTH_MAX], size_t *ret_n);
 
 typedef enum ObjectKind {
         OBJECT_MANAGER, /* the root, /org/certbroker1 */

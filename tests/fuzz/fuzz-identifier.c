@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Names that a caller sends: ids, thumbprints, object paths, a backend's URL. Holds: a valid name is short and harmless
- * ASCII, has exactly one path, and no thumbprint is a name; whatever was asked for, its refusal can be shown.
+ * ASCII, has exactly one path, and no thumbprint is a name but one with dashes; whatever was asked for, its refusal can be shown.
  */
 #include "fuzz-text.h"
 
@@ -9,6 +9,7 @@
 
 #include "broker/bus/node.h"
 #include "core/identifier.h"
+#include "core/thumbprint.h"
 #include "pki/url.h"
 
 static void check_path(ObjectKind kind, const char *name)
@@ -24,6 +25,7 @@ static void check_path(ObjectKind kind, const char *name)
 static void try_name(const char *text)
 {
         uint8_t digest[DIGEST_LENGTH_MAX];
+        Failure why = { 0 };
         size_t n = 0;
 
         if (identifier_is_valid(text)) {
@@ -36,9 +38,11 @@ static void try_name(const char *text)
         }
         if (source_name_is_valid(text))
                 check_path(OBJECT_SOURCE, text);
-        if (thumbprint_parse(text, digest, &n)) {
+        if (thumbprint_parse(text, digest, &n, &why)) {
                 FUZZ_CHECK(n == 20 || n == 32);
-                FUZZ_CHECK(!identifier_is_valid(text));
+                FUZZ_CHECK(!identifier_is_valid(text) || strchr(text, '-'));
+        } else {
+                fuzz_check_text(why.text);
         }
 }
 

@@ -99,10 +99,25 @@ def test_certificate_by_thumbprint(orders):
     other = orders.import_new("other", "ec-p256")
     orders.set(backend_path("orders"), "Backend", "Certificate", pki.thumbprint(other, "sha256"))
     assert orders.backend_properties("orders")["Certificate"] == "other"
-    orders.create_backend("second", pki.thumbprint(orders.cert).lower())
+    orders.create_backend("second", "\u200e" + pki.thumbprint(orders.cert).lower() + "\n")
     assert orders.backend_properties("second")["Certificate"] == "client"
     assert list(orders.certificate_properties("client")["Backends"]) == ["second"]
     assert list(orders.certificate_properties("other")["Backends"]) == ["orders"]
+
+
+def test_thumbprints_as_they_are_pasted(orders, refused):
+    """Taken with whatever stands around the digits; where it is none, it is said what is wrong, and what does not appear shows."""
+    plain = pki.thumbprint(orders.cert, "sha256")
+    pasted = ["\u200e" + " ".join(plain[i:i + 2] for i in range(0, 64, 2)).lower(), f"sha256 Fingerprint={plain}\n"]
+    set_to = lambda name, value: orders.set(backend_path("orders"), "Backend", name, value)  # noqa: E731
+    set_to("ServerThumbprints", dbus.Array(pasted, "s"))
+    assert list(orders.backend_properties("orders")["ServerThumbprints"]) == [plain] * 2
+    for bad, why in (("\u200e" + plain[:-1], r"'\xe2\x80\x8e" + plain[:-1] + "' has 63 hex digits"),
+                     (pki.thumbprint(orders.cert), "has 40 hex digits: it is a SHA-1"),
+                     ("SHA256:" + "uN" * 21, "has 'u' at place 8")):
+        assert why in refused("InvalidArgument", set_to, "ServerThumbprints", dbus.Array([bad], "s"))
+    message = refused("InvalidArgument", set_to, "Certificate", "\u200e" + plain[:-2] + " x")
+    assert message.startswith(r"'\xe2\x80\x8e" + plain[:-2] + " x' is neither") and "has 'x' at place 65" in message
 
 
 def test_change_is_all_or_nothing(orders, refused):

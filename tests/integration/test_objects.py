@@ -206,7 +206,10 @@ def test_selectors(broker, refused):
     for algorithm in ("sha1", "sha256"):
         plain = pki.thumbprint(cert, algorithm)
         colons = ":".join(plain[i:i + 2] for i in range(0, len(plain), 2))
-        for form in (plain, plain.lower(), colons, colons.lower(), plain[:10] + plain[10:].lower()):
+        blanks = colons.replace(":", " ").lower()
+        for form in (plain, plain.lower(), colons, colons.lower(), plain[:10] + plain[10:].lower(), "\u200e" + blanks,
+                     blanks + "\r\n", "\ufeff" + plain + "\u00a0", colons.replace(":", "-"),
+                     f"{algorithm} Fingerprint={colons}", f"{algorithm.upper()}: {plain}"):
             assert broker.manager("GetCertificate", "s", form) == path
     assert broker.manager("GetCertificate", "s", "client") == path
     assert broker.manager("GetCertificate", "s", "subject=" + cert.subject.rfc4514_string()) == path
@@ -220,6 +223,11 @@ def test_selectors(broker, refused):
         with pytest.raises(Failure) as caught:
             broker.manager("GetCertificate", "s", bad)
         assert caught.value.name in ("NotFound", "InvalidArgument"), str(caught.value)
+    for bad, why in ((colons[:-3], "has 62 hex digits"), ("\u200e" + blanks[:-1] + "g", "has 'g' at place 96"),
+                     (plain[:-1] + "\u200ex", "has 'x' at place 65"), ("SHA256:" + "x" * 43, "has 'x' at place 8")):
+        message = refused("NotFound", broker.manager, "GetCertificate", "s", bad)
+        assert why in message and "\u200e" not in message, message
+        assert ("\u200e" in bad) == (r"\xe2\x80\x8e" in message), message
 
 
 def test_ambiguous_selectors(broker, refused):

@@ -14,6 +14,8 @@
 #include "base/strings.h"
 #include "core/catalog.h"
 
+#define DASHES "aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa-aa"
+
 /* A thumbprint of `n` digits that are all the same. */
 static void repeat(char digit, size_t n, char *ret_text)
 {
@@ -134,6 +136,13 @@ static void selects_by_id_thumbprint_and_subject(void **state)
         assert_string_equal(
                 selected(catalog, "AA:aa:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA:AA"),
                 "a");
+        assert_string_equal(
+                selected(catalog, "\u200eaa aa aa aa aa aa aa aa aa aa aa aa aa aa aa aa aa aa aa aa\n"),
+                "a");
+        /* With dashes it may be an id: then it is that, where there is one. */
+        assert_string_equal(selected(catalog, DASHES), "a");
+        put(catalog, DASHES, "-", "");
+        assert_string_equal(selected(catalog, DASHES), DASHES);
         repeat('2', 40, sha1);
         assert_string_equal(selected(catalog, sha1), "");
         repeat('3', 64, sha256);

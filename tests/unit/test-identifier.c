@@ -62,43 +62,6 @@ static void source_names(void **state)
         assert_false(source_name_is_valid(text));
 }
 
-static void thumbprints(void **state)
-{
-        static const char *const bad[] = {
-                "",
-                "00",
-                HEX40 "0",
-                HEX40 "00",
-                HEX64 "0",
-                HEX64 ":00",
-                "::",
-                ":" HEX40,
-                HEX40 ":",
-                "00:",
-                "00:00",
-                "0123456789abcdef0123456789ABCDEF0123456g",
-                "01:23456789abcdef0123456789ABCDEF01234567",
-                "0123456789abcdef0123456789ABCDEF012345:67",
-                "01:23:45:67:89:ab:cd:ef:01:23:45:67:89:AB:CD:EF:01:23:45:67:",
-                "01::23:45:67:89:ab:cd:ef:01:23:45:67:89:AB:CD:EF:01:23:45:67",
-                "01 23 45 67 89 ab cd ef 01 23 45 67 89 AB CD EF 01 23 45 67",
-        };
-        uint8_t digest[DIGEST_LENGTH_MAX];
-        size_t n = 0;
-
-        assert_true(thumbprint_parse(HEX40, digest, &n));
-        assert_int_equal(n, 20);
-        assert_memory_equal(digest, "\x01\x23\x45\x67\x89\xab\xcd\xef", 8);
-        assert_true(thumbprint_parse(HEX64, digest, &n));
-        assert_int_equal(n, 32);
-        assert_true(thumbprint_parse("01:23:45:67:89:ab:cd:EF:01:23:45:67:89:AB:CD:EF:01:23:45:67",
-                                     digest, &n));
-        assert_int_equal(n, 20);
-        assert_int_equal(digest[19], 0x67);
-        for (size_t i = 0; i < ELEMENTSOF(bad); i++)
-                assert_false(thumbprint_parse(bad[i], digest, &n));
-}
-
 /* The expected paths are sd_bus_path_encode(3)'s. */
 static void paths_are_those_of_sd_bus(void **state)
 {
@@ -203,7 +166,6 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(identifiers),
                 cmocka_unit_test(source_names),
-                cmocka_unit_test(thumbprints),
                 cmocka_unit_test(paths_are_those_of_sd_bus),
                 cmocka_unit_test(the_longest_name_fits),
                 cmocka_unit_test(other_paths_are_nobodys),

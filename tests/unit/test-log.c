@@ -45,7 +45,7 @@ static void shows_no_hidden_character(void **state)
 
         for (size_t i = 0; i < N_HIDDEN_CHARACTERS; i++) {
                 snprintf(text, sizeof(text), "a%sb", hidden_characters[i]);
-                write_questioned(hidden_characters[i], expected);
+                write_escaped(hidden_characters[i], expected);
                 assert_string_equal(logged(text, buffer, sizeof(buffer)), expected);
         }
         for (size_t i = 0; i < N_SHOWN_CHARACTERS; i++) {

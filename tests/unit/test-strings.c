@@ -183,7 +183,7 @@ static void escapes_no_more_than_asked(void **state)
 
 static void hides_what_does_not_appear(void **state)
 {
-        char text[32], expected[32];
+        char text[32], expected[32], escaped[32], cleaned[32];
 
         for (size_t i = 0; i < N_HIDDEN_CHARACTERS; i++) {
                 size_t n = (size_t)sprintf(text, "a%sb", hidden_characters[i]);
@@ -192,6 +192,9 @@ static void hides_what_does_not_appear(void **state)
                 write_escaped(hidden_characters[i], expected);
                 check_escape(text, n, n, expected);
                 write_questioned(hidden_characters[i], expected);
+                text_clean_to(text, false, cleaned, sizeof(cleaned));
+                write_escaped(hidden_characters[i], escaped);
+                assert_string_equal(cleaned, escaped);
                 text_clean(text, false);
                 assert_string_equal(text, expected);
         }
@@ -201,9 +204,29 @@ static void hides_what_does_not_appear(void **state)
                 assert_true(text_is_printable(text, n));
                 check_escape(text, n, n, text);
                 strcpy(expected, text);
+                text_clean_to(text, false, cleaned, sizeof(cleaned));
+                assert_string_equal(cleaned, text);
                 text_clean(text, false);
                 assert_string_equal(text, expected);
         }
+}
+
+static void cleans_into_what_room_there_is(void **state)
+{
+        char text[8];
+
+        text_clean_to("a\tb\n\\", false, text, sizeof(text));
+        assert_string_equal(text, "a b \\");
+        text_clean_to("abc\x01xyz", false, text, sizeof(text));
+        assert_string_equal(text, "abc\\x01");
+        text_clean_to("abcd\x01z", false, text, sizeof(text)); /* no half an escape */
+        assert_string_equal(text, "abcd");
+        text_clean_to("abcdef€", false, text, sizeof(text)); /* no half a character */
+        assert_string_equal(text, "abcdef");
+        text_clean_to("abc\xe2\x82", true, text, sizeof(text));
+        assert_string_equal(text, "abc");
+        text_clean_to("\xe2\x82", false, text, sizeof(text));
+        assert_string_equal(text, "\\xe2");
 }
 
 /* Whatever bytes go in, libdbus takes what comes out. */
@@ -240,6 +263,7 @@ int main(void)
                 cmocka_unit_test(escapes),
                 cmocka_unit_test(escapes_no_more_than_asked),
                 cmocka_unit_test(hides_what_does_not_appear),
+                cmocka_unit_test(cleans_into_what_room_there_is),
                 cmocka_unit_test(escapes_random_bytes),
         };
 

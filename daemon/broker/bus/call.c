@@ -332,13 +332,13 @@ static const char *last_label(const char *error)
 
 void call_fail_standard(Call *call, const char *error, const char *format, ...)
 {
-        char text[512];
+        char given[512], text[512];
         va_list arguments;
 
         va_start(arguments, format);
-        (void)vsnprintf(text, sizeof(text), format, arguments);
+        (void)vsnprintf(given, sizeof(given), format, arguments);
         va_end(arguments);
-        text_clean(text, true);
+        text_clean_to(given, true, text, sizeof(text));
         log_failure(call, CB_FAILED, text);
         call->result = last_label(error);
         call_end(call, new_error(call->peer, call->serial, error, text));
@@ -371,16 +371,16 @@ void call_on_done(void *userdata, const Failure *failure)
 
 void refuse_message(Peer *peer, DBusMessage *message, const char *error, const char *format, ...)
 {
-        char text[512];
+        char given[512], text[512];
         va_list arguments;
         DBusMessage *reply;
 
         if (dbus_message_get_no_reply(message))
                 return;
         va_start(arguments, format);
-        (void)vsnprintf(text, sizeof(text), format, arguments);
+        (void)vsnprintf(given, sizeof(given), format, arguments);
         va_end(arguments);
-        text_clean(text, true);
+        text_clean_to(given, true, text, sizeof(text));
 
         reply = new_error(peer, dbus_message_get_serial(message), error, text);
         if (!reply) {

@@ -15,6 +15,7 @@
 #include "base/strings.h"
 #include "broker/bus/methods.h"
 #include "broker/resolve/credential.h"
+#include "core/thumbprint.h"
 
 /* A row a writable property; the type is the XML's. */
 static const struct {
@@ -87,10 +88,8 @@ static int resolve_certificate(Call *call, BackendSettings *settings, Failure *f
         if (!(settings->set & BACKEND_CERTIFICATE))
                 return 0;
         if (!identifier_is_valid(settings->certificate) &&
-            !thumbprint_parse(settings->certificate, digest, &n))
-                return fail(failure, CB_INVALID_ARGUMENT,
-                            "'%.128s' is neither a certificate's id nor a thumbprint",
-                            settings->certificate);
+            !thumbprint_parse(settings->certificate, digest, &n, NULL))
+                return catalog_refuse_selector(settings->certificate, CB_INVALID_ARGUMENT, failure);
         r = select_certificate(call, settings->certificate, &certificate, failure);
         if (r != 0)
                 return r;

@@ -13,6 +13,7 @@
 #include "base/hex.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
+#include "core/thumbprint.h"
 #include "pki/context.h"
 #include "pki/url.h"
 
@@ -96,6 +97,17 @@ static int check_server_names(const char *name, char *const *server_names, Failu
         return 0;
 }
 
+static int refuse_thumbprint(const char *name, const char *text, const Failure *why,
+                             Failure *failure)
+{
+        CLEANUP(freep) char *shown = text_escape(text, strlen(text), 128);
+
+        return fail(failure, CB_INVALID_ARGUMENT,
+                    "backend '%s': a server thumbprint is the SHA-256 of the backend's certificate, "
+                    "64 hex digits; '%s' %s",
+                    name, string_or_empty(shown), why->text);
+}
+
 /* To the one form in which they are kept: upper-case hex without colons. */
 static int normalise_thumbprints(const char *name, char *const *given, char ***ret_list,
                                  Failure *failure)
@@ -103,6 +115,7 @@ static int normalise_thumbprints(const char *name, char *const *given, char ***r
         CLEANUP(strv_freep) char **list = NULL;
         uint8_t digest[DIGEST_LENGTH_MAX];
         char text[THUMBPRINT_TEXT];
+        Failure why;
         size_t n;
 
         if (strv_length(given) > BACKEND_LIST_MAX)
@@ -111,11 +124,9 @@ static int normalise_thumbprints(const char *name, char *const *given, char ***r
                             BACKEND_LIST_MAX);
 
         for (char *const *item = given; item && *item; item++) {
-                if (!thumbprint_parse(*item, digest, &n) || n != SHA256_LENGTH)
-                        return fail(failure, CB_INVALID_ARGUMENT,
-                                    "backend '%s': a server thumbprint is the SHA-256 of the "
-                                    "backend's certificate, 64 hex digits",
-                                    name);
+                fail(&why, CB_INVALID_ARGUMENT, "has 40 hex digits: it is a SHA-1");
+                if (!thumbprint_parse(*item, digest, &n, &why) || n != SHA256_LENGTH)
+                        return refuse_thumbprint(name, *item, &why, failure);
                 hex_encode_upper(digest, n, text);
                 if (strv_append(&list, text) < 0)
                         return -ENOMEM;
