@@ -62,7 +62,8 @@ static void set_global(Arguments *args, const Option *option, const char *value)
 static int add_option(Parser *p, const Option *option, const char *value)
 {
         if (p->args->n_options == ELEMENTSOF(p->args->options))
-                return wrong(p, "%s is given too often.", option->name);
+                return wrong(p, "%s is given too often: a command takes at most %d options.",
+                             option->name, OPTIONS_MAX);
         if (!option->repeats && arguments_has(p->args, option->name))
                 return wrong(p, "%s is given twice.", option->name);
         p->args->options[p->args->n_options].option = option;

@@ -15,7 +15,8 @@ typedef struct Option {
         bool required, repeats;
 } Option;
 
-#define OPTIONS_MAX     16
+/* More than certbrokerd takes of any: so it is what says how many it takes. */
+#define OPTIONS_MAX     1100
 #define POSITIONALS_MAX 4
 
 typedef struct Verb {
@@ -47,7 +48,7 @@ struct Arguments {
         struct {
                 const Option *option;
                 const char *value;
-        } options[OPTIONS_MAX * 4];
+        } options[OPTIONS_MAX];
         size_t n_options;
 };
 
@@ -62,5 +63,5 @@ int arguments_parse(const Noun *nouns, size_t n_nouns, int argc, char **argv,
 bool arguments_has(const Arguments *arguments, const char *name);
 /* The last value, or NULL. */
 const char *arguments_value(const Arguments *arguments, const char *name);
-/* All of them, in order; values has room for OPTIONS_MAX * 4. */
+/* All of them, in order; values has room for OPTIONS_MAX. */
 size_t arguments_values(const Arguments *arguments, const char *name, const char **values);

@@ -67,7 +67,7 @@ static int add_date(Cli *cli, cb_dict *dict, const char *property, const char *t
 /* "--server-name ''" makes the list empty. */
 static int add_strings(Cli *cli, cb_dict *dict, const char *option, const char *property)
 {
-        const char *values[OPTIONS_MAX * 4];
+        const char *values[OPTIONS_MAX];
         size_t n = arguments_values(cli->arguments, option, values);
 
         if (n == 1 && !*values[0])

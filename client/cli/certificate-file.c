@@ -42,7 +42,7 @@ int verb_certificate_request(Cli *cli, const Arguments *arguments)
 {
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
         CLEANUP(free_text) char *path = NULL;
-        const char *names[OPTIONS_MAX * 4];
+        const char *names[OPTIONS_MAX];
         size_t n_names = arguments_values(arguments, "--san", names);
         int r;
 

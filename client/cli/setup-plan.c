@@ -420,7 +420,7 @@ static int take_other(SetupSource *setup, const char *text)
 
 static int take_others(SetupSource *setup)
 {
-        const char *values[OPTIONS_MAX * 4];
+        const char *values[OPTIONS_MAX];
         size_t n = arguments_values(setup->cli->arguments, "--set", values);
         int r = 0;
 

@@ -14,6 +14,16 @@
 #include "core/digest.h"
 
 /* What a leaf says, as the D-Bus properties show it. All text is valid UTF-8. */
+/*
+ * The names of one certification request: so many that one for an Ed25519 key, which is signed as it is, fits what a source
+ * signs (ALGORITHM_MESSAGE_MAX). The text takes the first, and the second in KiB.
+ */
+#define REQUEST_NAMES_MAX       1000
+#define REQUEST_NAMES_BYTES_MAX (48 * 1024)
+#define REQUEST_NAMES_TEXT                                                                         \
+        "a request holds at most %d subject alternative names, of %d KiB together: ask for more "  \
+        "than one certificate"
+
 typedef struct CertificateFacts {
         char *subject;       /* RFC 4514 */
         char *issuer;        /* RFC 4514 */

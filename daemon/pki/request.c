@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/strings.h"
+#include "core/certificate.h"
 #include "pki/certificate.h"
 #include "pki/context.h"
 
@@ -229,6 +230,16 @@ static bool is_printable(const char *text)
         return true;
 }
 
+static int refuse_alt_name(const char *text, Failure *failure)
+{
+        CLEANUP(freep) char *shown = text_escape(text, strlen(text), 128);
+
+        return fail(failure, CB_INVALID_ARGUMENT,
+                    "subject alternative name '%s' is not of the form DNS:name, IP:address, "
+                    "URI:uri or email:address, or longer than %d bytes",
+                    string_or_empty(shown), ALT_NAME_MAX);
+}
+
 static int collect_alt_names(char *const *alt_names, GENERAL_NAMES *names, Failure *failure)
 {
         for (char *const *text = alt_names; text && *text; text++) {
@@ -238,9 +249,7 @@ static int collect_alt_names(char *const *alt_names, GENERAL_NAMES *names, Failu
                         name = parse_alt_name(*text);
                 ERR_clear_error();
                 if (!name)
-                        return fail(failure, CB_INVALID_ARGUMENT,
-                                    "a subject alternative name is not of the form DNS:name, "
-                                    "IP:address, URI:uri or email:address");
+                        return refuse_alt_name(*text, failure);
                 if (sk_GENERAL_NAME_push(names, name) <= 0) {
                         GENERAL_NAME_free(name);
                         return -ENOMEM;
@@ -249,15 +258,25 @@ static int collect_alt_names(char *const *alt_names, GENERAL_NAMES *names, Failu
         return 0;
 }
 
+static size_t bytes_of(char *const *strings)
+{
+        size_t n = 0;
+
+        for (; strings && *strings; strings++)
+                n += strlen(*strings);
+        return n;
+}
+
 static int set_alt_names(X509_REQ *req, char *const *alt_names, Failure *failure)
 {
         CLEANUP(alt_names_deinit) GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
         CLEANUP(extensions_deinit) STACK_OF(X509_EXTENSION) *extensions = NULL;
         int r;
 
-        if (strv_length(alt_names) > PKI_REQUEST_NAMES_MAX)
-                return fail(failure, CB_INVALID_ARGUMENT, "a request holds at most %d names",
-                            PKI_REQUEST_NAMES_MAX);
+        if (strv_length(alt_names) > REQUEST_NAMES_MAX ||
+            bytes_of(alt_names) > REQUEST_NAMES_BYTES_MAX)
+                return fail(failure, CB_INVALID_ARGUMENT, REQUEST_NAMES_TEXT, REQUEST_NAMES_MAX,
+                            REQUEST_NAMES_BYTES_MAX / 1024);
         if (strv_length(alt_names) == 0)
                 return 0;
         if (!names)

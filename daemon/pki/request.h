@@ -7,8 +7,6 @@
 #include "base/macro.h"
 #include "core/algorithm.h"
 
-#define PKI_REQUEST_NAMES_MAX 256
-
 typedef struct PkiRequest PkiRequest;
 
 /*

@@ -21,7 +21,7 @@
 #define WIRE_PACKET_MAX  (176 * 1024) /* fits an unprivileged socket buffer */
 #define WIRE_FDS_MAX     2
 #define WIRE_TEXT_MAX    4096
-#define WIRE_SETTINGS_MAX 64
+#define WIRE_SETTINGS_MAX 1000
 #define WIRE_CHAIN_MAX    16
 #define WIRE_CERTIFICATE_MAX (64 * 1024)
 #define WIRE_SPKI_MAX     2048

@@ -177,6 +177,34 @@ def test_request_subject_and_names(broker):
     assert request(broker, "client", "", ["DNS:only.a.name"]).subject.rfc4514_string() == ""
 
 
+def sans_of(csr):
+    return csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+
+
+def test_request_with_as_many_names_as_is_said(broker, refused):
+    """1,000 names, of 48 KiB together, whatever the key; one more is refused with this limit, also by the command line."""
+    limit, room, longest = 1000, 48 * 1024, "DNS:" + ".".join(["x" * 49] * 5)
+    many = [f"DNS:name-{i}.orders.example" for i in range(limit + 100)]
+    for key_type in ("ec-p256", "rsa-2048", "ed25519"):
+        generate(broker, key_type, key_type)
+        for n in (1, 64, 65, limit):
+            assert sans_of(request(broker, key_type, names=many[:n])) == [name[4:] for name in many[:n]]
+        fits = [longest] * (room // len(longest))
+        fits.append("DNS:" + "y" * (room % len(longest) - 4))
+        assert len(sans_of(request(broker, key_type, names=fits))) == len(fits)
+        for names in (many[:limit + 1], many, [*fits, "DNS:z"]):
+            message = refused("InvalidArgument", request, broker, key_type, names=names)
+            assert "at most 1000" in message and "48 KiB" in message, message
+    # what becomes longest: a request for an Ed25519 key is signed as it is
+    names = ["IP:::1"] * 800 + [longest] * ((room - 6 * 800) // len(longest))
+    assert request(broker, "ed25519", "CN=x" + ",OU=y" * 100, names=names).is_signature_valid
+    command = ["certificate", "request", "ec-p256", "--subject", "CN=x"]
+    done = broker.cli(*command, *[word for name in many[:limit] for word in ("--san", name)])
+    assert done.returncode == 0 and len(sans_of(x509.load_pem_x509_csr(done.stdout))) == limit
+    done = broker.cli(*command, *[word for name in many[:limit + 1] for word in ("--san", name)])
+    assert done.returncode == 1 and b"at most 1000" in done.stderr, done.stderr
+
+
 def test_request_refusals(broker, refused):
     generate(broker, "client")
     for subject in ("no equals sign", "=x", "CN=a,,O=b", "CN=a,", "XX=unknown type", "CN=\\", "CN=#zz", "C=Germany"):

@@ -340,6 +340,10 @@ def issue(issuer, csr, names=()):
 def test_generate_request_merge(broker, key_type):
     generate(broker, key_type=key_type)
     assert broker.certificate_properties("orders")["State"] == "pending"
+    many = [f"name-{i}.orders.example" for i in range(1000)]  # as many as is said, by the vault's way too
+    csr = request(broker, names=[f"DNS:{name}" for name in many])
+    sans = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert sans.get_values_for_type(x509.DNSName) == many
     csr = request(broker, names=["DNS:orders.example"])
     assert csr.is_signature_valid
     assert "orders.example" in csr.subject.rfc4514_string()

@@ -32,19 +32,22 @@ static const Verb key_verbs[] = {
 static const Verb status_verb[] = { { "", { NULL }, NULL, run, "", "", "" }, { NULL } };
 static const Noun nouns[] = { { "key", key_verbs, "", "" }, { "status", status_verb, "", "" } };
 
+#define LINE_ROOM (64 + 8 * OPTIONS_MAX)
+
 static Arguments arguments;
 static char why[256];
 
 /* Words, separated by one blank each. */
 static int parse(const char *line)
 {
-        static char copy[1024];
-        char *argv[256] = { (char *)(uintptr_t) "certbroker" }, *rest = copy;
+        static char copy[LINE_ROOM];
+        static char *argv[LINE_ROOM / 2] = { (char *)(uintptr_t) "certbroker" };
+        char *rest = copy;
         int argc = 1;
 
         strncpy(copy, line, sizeof(copy) - 1);
         for (char *word; (word = strsep(&rest, " "));)
-                if (argc < 255 && (*word || argc > 1))
+                if (argc < LINE_ROOM / 2 && (*word || argc > 1))
                         argv[argc++] = word;
         why[0] = '\0';
         return arguments_parse(nouns, 2, argc, argv, &arguments, why, sizeof(why));
@@ -52,7 +55,7 @@ static int parse(const char *line)
 
 static void test_whole(void **state)
 {
-        const char *values[OPTIONS_MAX * 4];
+        const char *values[OPTIONS_MAX];
 
         assert_int_equal(
                 parse("key import orders a.p12 --source hsm --replace --san DNS:a --san=DNS:b"), 0);
@@ -124,14 +127,14 @@ static void test_wrong(void **state)
 
 static void test_too_many(void **state)
 {
-        char line[1024] = "key import a b --source hsm";
-        const char *values[OPTIONS_MAX * 4];
+        static char line[LINE_ROOM] = "key import a b --source hsm";
+        const char *values[OPTIONS_MAX];
 
-        for (unsigned i = 0; i < OPTIONS_MAX * 4 - 1; i++)
+        for (unsigned i = 0; i < OPTIONS_MAX - 1; i++)
                 strcat(line, " --san x");
         assert_true(strlen(line) < sizeof(line) - 1);
         assert_int_equal(parse(line), 0);
-        assert_int_equal(arguments_values(&arguments, "--san", values), OPTIONS_MAX * 4 - 1);
+        assert_int_equal(arguments_values(&arguments, "--san", values), OPTIONS_MAX - 1);
         strcat(line, " --san x");
         assert_int_equal(parse(line), -EINVAL);
 }

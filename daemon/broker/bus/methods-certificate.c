@@ -143,6 +143,8 @@ static void on_request(void *userdata, const Failure *failure, uint64_t generati
                 call_answer_bytes(userdata, der);
 }
 
+_Static_assert(REQUEST_NAMES_MAX <= VALUE_LIST_MAX, "the limit that is told is the first that is met");
+
 void certificate_create_request(Call *call, DBusMessage *message)
 {
         RequestRequest request = { .id = call->node.name };
@@ -155,8 +157,8 @@ void certificate_create_request(Call *call, DBusMessage *message)
         dbus_message_iter_next(&iter);
         r = value_read(&iter, "as", &names);
         if (r != 0) {
-                call_fail_status(call, r == -ENOMEM ? r : CB_INVALID_ARGUMENT,
-                                 "the subject alternative names are too long or too many");
+                call_fail_status(call, r == -ENOMEM ? r : CB_INVALID_ARGUMENT, REQUEST_NAMES_TEXT,
+                                 REQUEST_NAMES_MAX, REQUEST_NAMES_BYTES_MAX / 1024);
                 return;
         }
         request.alt_names = names.owned_strings;

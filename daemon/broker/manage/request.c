@@ -229,6 +229,11 @@ static void on_requested(void *userdata, WireReply *reply)
                 give_up(job, r, &failure);
 }
 
+/* Whatever names are within the limit that is told go over the wire. */
+_Static_assert(REQUEST_NAMES_MAX <= WIRE_SETTINGS_MAX &&
+                       REQUEST_NAMES_BYTES_MAX + 8 * REQUEST_NAMES_MAX <= WIRE_PACKET_MAX / 2,
+               "names fit a packet");
+
 static int ask_source(RequestJob *job, Failure *failure)
 {
         const Certificate *certificate;
