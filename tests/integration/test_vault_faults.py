@@ -37,6 +37,7 @@ V28  an older version than before                                     test_vault
 
 import pathlib
 import time
+import uuid
 
 import dbus
 import pytest
@@ -308,6 +309,19 @@ def test_v10_forbidden(orders, refused, inner):
     orders.check_signature()
 
 
+def test_v10_a_network_that_is_closed_disables_nothing(orders, refused):
+    """It is closed between two requests of one look-up: that says nothing of the certificate."""
+    orders.vault.fault("V10.ForbiddenByConnection", match="^GET /keys", times=1000)
+    orders.source_call("vault", "Refresh")
+    orders.refresh("orders")  # the key need not be read
+    assert orders.certificate_properties("orders")["State"] == "active"
+    orders.check_signature()
+    orders.vault.fault("V10.ForbiddenByConnection", match="^(GET|POST) /(certificates|keys|secrets)/", times=1000)
+    assert "private endpoint" in refused("SourceDenied", orders.try_sign)
+    assert orders.certificate_properties("orders")["State"] == "active"
+    still_served(orders)
+
+
 @pytest.mark.parametrize("object", ["certificates", "keys"])
 @pytest.mark.parametrize("fault", ["V11.not-found", "V11.html", "V11.empty"])
 def test_v11_not_found_once_is_no_end(orders, object, fault):
@@ -391,6 +405,19 @@ def test_v14_fails_for_long(orders, refused):
     still_served(orders)
     orders.vault.clear_faults()
     recovers(orders)
+
+
+def test_each_request_can_be_found_in_the_vaults_log(orders, refused):
+    """It says who asks, and has a number, which is in the sentence where it failed."""
+    orders.vault.revoke_tokens()
+    orders.check_signature()
+    orders.vault.fault("V10.ForbiddenByFirewall", match="^POST /keys", times=1)
+    message = refused("SourceDenied", orders.try_sign)
+    requests = [{name.lower(): value for name, value in request["headers"]} for request in orders.vault.requests()]
+    ids = [str(uuid.UUID(headers["x-ms-client-request-id"])) for headers in requests]
+    assert len(set(ids)) == len(ids) >= 4
+    assert {headers["user-agent"] for headers in requests} == {f"certbroker/{orders.get('/org/certbroker1', 'Manager', 'Version')}"}
+    assert f"client-request-id {ids[-1]}" in message
 
 
 # ---- V15, V16: somewhere else

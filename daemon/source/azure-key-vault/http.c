@@ -10,6 +10,7 @@
  */
 #include "source/azure-key-vault/http.h"
 
+#include <build-config.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <malloc.h>
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/strings.h"
@@ -259,10 +261,42 @@ static int add_secret_header(Transfer *transfer, const char *name, Secret *value
         return add_header(transfer, (const char *)secret_data(line)) ? 0 : -ENOMEM;
 }
 
+/* RFC 9562, 5.4. Its log tells a vault's operator by it which request was ours. */
+static int make_id(char ret_id[37])
+{
+        uint8_t b[16];
+
+        if (getrandom(b, sizeof(b), 0) != sizeof(b))
+                return -EIO;
+        b[6] = (b[6] & 0x0f) | 0x40;
+        b[8] = (b[8] & 0x3f) | 0x80;
+        snprintf(ret_id, 37,
+                 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0],
+                 b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
+                 b[14], b[15]);
+        return 0;
+}
+
+/* Entra's token endpoint, which takes a form, has another name for it. */
+static int add_id(Transfer *transfer, const HttpRequest *request)
+{
+        char header[80];
+        int r = make_id(transfer->answer->client_id);
+
+        if (r < 0)
+                return r;
+        snprintf(header, sizeof(header), "%s: %s",
+                 request->form ? "client-request-id" : "x-ms-client-request-id",
+                 transfer->answer->client_id);
+        return add_header(transfer, header) ? 0 : -ENOMEM;
+}
+
 static int add_headers(Transfer *transfer, const HttpRequest *request)
 {
-        int r = 0;
+        int r = add_id(transfer, request);
 
+        if (r < 0)
+                return r;
         for (size_t i = 0; request->headers && request->headers[i]; i++)
                 if (!add_header(transfer, request->headers[i]))
                         return -ENOMEM;
@@ -369,6 +403,7 @@ static int transfer_new(const Http *http, const HttpRequest *request, uint64_t l
         set_method(transfer->easy, request);
         set_times(transfer->easy, request, left_usec);
         curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url);
+        curl_easy_setopt(transfer->easy, CURLOPT_USERAGENT, "certbroker/" PROJECT_VERSION);
         curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
         curl_easy_setopt(transfer->easy, CURLOPT_ERRORBUFFER, transfer->error);
         curl_easy_setopt(transfer->easy, CURLOPT_WRITEFUNCTION, on_body);

@@ -54,6 +54,7 @@ typedef struct HttpAnswer {
         Secret *secret_body;       /* where it was */
         char *challenge;           /* all WWW-Authenticate headers, a line each; NULL: none */
         char *request_id;          /* x-ms-request-id, printable; NULL: none */
+        char client_id[37];        /* x-ms-client-request-id, as it was sent: a UUID */
         uint64_t retry_after_usec; /* clamped; HTTP_NO_RETRY_AFTER: none that makes sense */
 } HttpAnswer;
 

@@ -4,8 +4,12 @@
 
 #include "source/azure-key-vault/vault.h"
 
-/* The one translation of statuses and error codes; `answer` is none of the 200s. */
-int outcome_of(Vault *vault, const VaultCall *call, const HttpAnswer *answer, Failure *failure);
-/* The same of a request that got no answer. */
-int outcome_of_fault(Vault *vault, const HttpAnswer *answer, Failure *failure);
+/*
+ * The one translation of statuses and error codes; `answer` is none of the 200s. *ret_lacking: it is the
+ * call's permission that is lacking.
+ */
+int outcome_of(const VaultCall *call, const HttpAnswer *answer, bool *ret_lacking,
+               Failure *failure);
+/* The same of a request to `host` that got no answer. */
+int outcome_of_fault(const char *host, const HttpAnswer *answer, Failure *failure);
 GateOutcome outcome_for_gate(const HttpAnswer *answer);

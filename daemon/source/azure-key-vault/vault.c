@@ -131,6 +131,31 @@ static void note_refusal(Vault *vault, const VaultCall *call, const Failure *fai
         pthread_mutex_unlock(&vault->lock);
 }
 
+static void note_permission(Vault *vault, const VaultCall *call, bool had)
+{
+        bool news;
+
+        pthread_mutex_lock(&vault->lock);
+        news = permissions_note(&vault->permissions, call->permission, had);
+        pthread_mutex_unlock(&vault->lock);
+        if (news)
+                vault_stir(vault);
+}
+
+/* What the answer means, whatever it is but a success; a permission that is lacking is noted. */
+static int outcome_for(Vault *vault, const VaultCall *call, const HttpAnswer *answer,
+                       Failure *failure)
+{
+        bool lacking = false;
+        int r = answer->fault == HTTP_OK
+                        ? outcome_of(call, answer, &lacking, failure)
+                        : outcome_of_fault(vault->settings.vault.host, answer, failure);
+
+        if (lacking)
+                note_permission(vault, call, false);
+        return r;
+}
+
 /* --- the gate --- */
 
 static int refuse_closed(const Vault *vault, uint64_t wait_usec, Failure *failure)
@@ -256,12 +281,9 @@ int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure)
                 &answer);
         if (r < 0)
                 return r;
-        if (answer.fault != HTTP_OK)
-                r = outcome_of_fault(vault, &answer, failure);
-        else if (answer.status == 401)
-                r = judge_challenge(vault, answer.challenge, failure);
-        else
-                r = outcome_of(vault, &call, &answer, failure);
+        r = answer.fault == HTTP_OK && answer.status == 401
+                    ? judge_challenge(vault, answer.challenge, failure)
+                    : outcome_for(vault, &call, &answer, failure);
         note_gate(vault, GATE_SIGNS, &answer, failure);
         return r;
 }
@@ -337,8 +359,7 @@ static int judge(Vault *vault, Attempts *attempts, const HttpAnswer *answer, boo
 
         if (answer->fault == HTTP_OK && answer->status >= 200 && answer->status < 300)
                 return 0;
-        r = answer->fault == HTTP_OK ? outcome_of(vault, call, answer, failure)
-                                     : outcome_of_fault(vault, answer, failure);
+        r = outcome_for(vault, call, answer, failure);
         *ret_wait_usec = step_usec / 2 + vault_random() % step_usec;
         passing = outcome_for_gate(answer) == GATE_FAILED && answer->fault != HTTP_TOO_LARGE &&
                   answer->fault != HTTP_TIMED_OUT;
@@ -367,7 +388,7 @@ static int on_401(Vault *vault, Attempts *attempts, const HttpAnswer *answer, To
         }
         *ret_again = !attempts->refused;
         attempts->refused = true;
-        return outcome_of(vault, attempts->call, answer, failure);
+        return outcome_for(vault, attempts->call, answer, failure);
 }
 
 static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *ret_again,
@@ -400,17 +421,6 @@ static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *
         return r;
 }
 
-static void note_permission(Vault *vault, const VaultCall *call)
-{
-        bool news;
-
-        pthread_mutex_lock(&vault->lock);
-        news = permissions_note(&vault->permissions, call->permission, true);
-        pthread_mutex_unlock(&vault->lock);
-        if (news)
-                vault_stir(vault);
-}
-
 int vault_call(Vault *vault, const VaultCall *call, HttpAnswer *answer, Failure *failure)
 {
         CLEANUP(freep) char *url = NULL;
@@ -433,7 +443,7 @@ int vault_call(Vault *vault, const VaultCall *call, HttpAnswer *answer, Failure 
                 *failure = (Failure){ 0 };
                 r = try_once(vault, &attempts, answer, &again, &wait_usec, failure);
                 if (r == 0)
-                        note_permission(vault, call);
+                        note_permission(vault, call, true);
                 if (r == CB_SOURCE_DENIED && answer->status == 403)
                         note_refusal(vault, call, failure);
                 if (r == 0 || !again || !vault_sleep(wait_usec, call->deadline_usec))

@@ -90,10 +90,14 @@ _add("V9.refresh-in", "bad-token", match=TOKEN, at="any", refresh_in=2)
 _setting("V9.ahead", clock_offset=600)
 _setting("V9.behind", clock_offset=-600)
 
-for _inner in ("ForbiddenByPolicy", "ForbiddenByRbac", "AccessDenied", "ForbiddenByFirewall", "ForbiddenByConnection"):
-    _add(f"V10.{_inner}", "vault-error", status=403, code="Forbidden", inner=_inner,
-         message="Client address is not authorized and caller is not a trusted service." if "Firewall" in _inner
-         else "The user, group or application does not have the permission on key vault 'contoso'.")
+_NETWORK = {
+    "ForbiddenByFirewall": "Client address is not authorized and caller is not a trusted service.",
+    "ForbiddenByConnection": "Public network access is disabled and request is not from a trusted service nor via an "
+                             "approved private link.",
+}
+for _inner in ("ForbiddenByPolicy", "ForbiddenByRbac", "AccessDenied", *_NETWORK):
+    _add(f"V10.{_inner}", "vault-error", status=403, code="Forbidden", inner=_inner, message=_NETWORK.get(
+        _inner, "The user, group or application does not have the permission on key vault 'contoso'."))
 
 _add("V11.not-found", "vault-error", status=404, code="CertificateNotFound",
      message="A certificate with (name/id) x was not found in this key vault.")
