@@ -13,7 +13,6 @@
 #include <build-config.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,12 +22,10 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
+#include "source/azure-key-vault/http-answer.h"
 
 #define HEADER_BYTES_MAX   (64 * 1024)
-#define CHALLENGE_MAX      4096
-#define REQUEST_ID_MAX     128
 #define CONNECT_USEC       (3 * USEC_PER_SEC)
-#define RETRY_AFTER_MAX    (300 * USEC_PER_SEC)
 #define CONNECTIONS_MAX    128
 #define CA_CACHE_SEC       300L
 #define LOW_SPEED_BYTES    32L
@@ -58,51 +55,7 @@ struct Http {
         Transfer *queue;
 };
 
-/* --- memory that is wiped when it is given back --- */
-
-static void wiping_free(void *p)
-{
-        if (p)
-                explicit_bzero(p, malloc_usable_size(p));
-        free(p);
-}
-
-static void *wiping_realloc(void *p, size_t n)
-{
-        size_t n_old = p ? malloc_usable_size(p) : 0;
-        void *moved;
-
-        if (p && n <= n_old)
-                return p;
-        moved = malloc(n);
-        if (!moved)
-                return NULL;
-        if (p)
-                memcpy(moved, p, n_old);
-        wiping_free(p);
-        return moved;
-}
-
 /* --- what comes in --- */
-
-void http_answer_deinit(HttpAnswer *answer)
-{
-        wiping_free(answer->body.data);
-        secret_free(answer->secret_body);
-        free(answer->challenge);
-        free(answer->request_id);
-        *answer = (HttpAnswer){ 0 };
-}
-
-const void *http_answer_body(const HttpAnswer *answer, size_t *ret_n)
-{
-        if (answer->secret_body) {
-                *ret_n = secret_length(answer->secret_body);
-                return secret_data(answer->secret_body);
-        }
-        *ret_n = answer->body.n;
-        return answer->body.data ? (const void *)answer->body.data : "";
-}
 
 static bool append_body(Transfer *transfer, const void *data, size_t n)
 {
@@ -110,7 +63,7 @@ static bool append_body(Transfer *transfer, const void *data, size_t n)
 
         if (body->n + n + 1 > transfer->n_room) {
                 size_t n_room = MAX(2 * transfer->n_room, body->n + n + 1);
-                uint8_t *moved = wiping_realloc(body->data, n_room);
+                uint8_t *moved = http_wiping_realloc(body->data, n_room);
 
                 if (!moved)
                         return false;
@@ -153,62 +106,6 @@ static size_t on_body(char *data, size_t size, size_t n_items, void *userdata)
         return n;
 }
 
-uint64_t http_parse_retry_after(const char *name, const char *value, uint64_t now_sec)
-{
-        bool msec = strcasecmp(name, "Retry-After") != 0;
-        unsigned long long number;
-        time_t date;
-        char *end;
-
-        errno = 0;
-        number = strtoull(value, &end, 10);
-        if (*value >= '0' && *value <= '9' && *end == '\0') {
-                if (errno == ERANGE || number > RETRY_AFTER_MAX)
-                        return RETRY_AFTER_MAX;
-                return MIN(number * (msec ? USEC_PER_MSEC : USEC_PER_SEC), RETRY_AFTER_MAX);
-        }
-        date = msec ? -1 : curl_getdate(value, NULL);
-        if (date < 0)
-                return HTTP_NO_RETRY_AFTER;
-        if ((uint64_t)date <= now_sec)
-                return 0;
-        return MIN(((uint64_t)date - now_sec) * USEC_PER_SEC, RETRY_AFTER_MAX);
-}
-
-static void note_challenge(HttpAnswer *answer, const char *value)
-{
-        size_t n_old = answer->challenge ? strlen(answer->challenge) : 0;
-        char *joined = NULL;
-
-        if (n_old + strlen(value) > CHALLENGE_MAX)
-                return;
-        if (asprintf(&joined, "%s%s%s", string_or_empty(answer->challenge), n_old ? "\n" : "",
-                     value) < 0)
-                return;
-        free(answer->challenge);
-        answer->challenge = joined;
-}
-
-static void note_header(HttpAnswer *answer, const char *name, const char *value)
-{
-        static const char *const retry[] = { "Retry-After", "retry-after-ms",
-                                             "x-ms-retry-after-ms" };
-
-        if (strcasecmp(name, "WWW-Authenticate") == 0)
-                note_challenge(answer, value);
-        if (strcasecmp(name, "x-ms-request-id") == 0 && !answer->request_id)
-                answer->request_id = text_escape(value, strlen(value), REQUEST_ID_MAX);
-        for (size_t i = 0; i < ELEMENTSOF(retry); i++) {
-                uint64_t usec;
-
-                if (strcasecmp(name, retry[i]) != 0)
-                        continue;
-                usec = http_parse_retry_after(name, value, clock_realtime_sec());
-                if (usec != HTTP_NO_RETRY_AFTER)
-                        answer->retry_after_usec = usec;
-        }
-}
-
 static size_t on_header(char *data, size_t size, size_t n_items, void *userdata)
 {
         Transfer *transfer = userdata;
@@ -230,7 +127,7 @@ static size_t on_header(char *data, size_t size, size_t n_items, void *userdata)
         if (!value)
                 return n;
         *value++ = '\0';
-        note_header(transfer->answer, line, value + strspn(value, " \t"));
+        http_note_header(transfer->answer, line, value + strspn(value, " \t"));
         return n;
 }
 
@@ -415,55 +312,7 @@ static int transfer_new(const Http *http, const HttpRequest *request, uint64_t l
         return 0;
 }
 
-/* --- outcomes --- */
-
-static bool says(const char *error, const char *word)
-{
-        return strcasestr(error, word) != NULL;
-}
-
-/* curl has one code for a handshake that was refused, and for one that was cut: its text tells. */
-static HttpFault fault_of_handshake(const char *error)
-{
-        return says(error, "reset") || says(error, "SYSCALL") || says(error, "unexpected eof")
-                       ? HTTP_UNREACHABLE
-                       : HTTP_INSECURE;
-}
-
-static HttpFault fault_of(CURLcode code, const char *error)
-{
-        switch ((int)code) {
-        case CURLE_OK:
-                return HTTP_OK;
-        case CURLE_COULDNT_RESOLVE_HOST:
-        case CURLE_COULDNT_RESOLVE_PROXY:
-        case CURLE_COULDNT_CONNECT:
-        case CURLE_PROXY:
-                return HTTP_UNREACHABLE;
-        case CURLE_SSL_CONNECT_ERROR:
-                return fault_of_handshake(error);
-        case CURLE_SEND_ERROR:
-        case CURLE_RECV_ERROR:
-                return says(error, "alert") ? HTTP_INSECURE : HTTP_UNREACHABLE;
-        case CURLE_PEER_FAILED_VERIFICATION:
-        case CURLE_SSL_CERTPROBLEM:
-        case CURLE_SSL_CIPHER:
-        case CURLE_SSL_CACERT_BADFILE:
-        case CURLE_SSL_ISSUER_ERROR:
-        case CURLE_SSL_INVALIDCERTSTATUS:
-        case CURLE_USE_SSL_FAILED:
-                return HTTP_INSECURE;
-        case CURLE_OPERATION_TIMEDOUT:
-                return HTTP_TIMED_OUT;
-        case CURLE_OUT_OF_MEMORY:
-        case CURLE_FAILED_INIT:
-        case CURLE_UNSUPPORTED_PROTOCOL:
-        case CURLE_URL_MALFORMAT:
-                return HTTP_INTERNAL;
-        default:
-                return HTTP_BROKEN;
-        }
-}
+/* --- its end --- */
 
 static void conclude(Transfer *transfer)
 {
@@ -473,7 +322,7 @@ static void conclude(Transfer *transfer)
         CLEANUP(freep) char *escaped = NULL;
 
         answer->fault =
-                transfer->too_large ? HTTP_TOO_LARGE : fault_of(transfer->result, transfer->error);
+                transfer->too_large ? HTTP_TOO_LARGE : http_fault_of(transfer->result, transfer->error);
         curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &answer->status);
         if (answer->fault == HTTP_OK)
                 return;
@@ -572,7 +421,7 @@ static int http_start(Http *http)
         int r;
 
         unsetenv("SSLKEYLOGFILE");
-        if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
+        if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, http_wiping_free, http_wiping_realloc, strdup,
                                  calloc) != CURLE_OK)
                 return -ENOTSUP;
         http->multi = curl_multi_init();
