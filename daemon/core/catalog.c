@@ -335,8 +335,23 @@ int catalog_search_begin(CatalogSearch *search, const Catalog *catalog, const ch
         return 0;
 }
 
+int catalog_search_also(CatalogSearch *search, const char *selector)
+{
+        return search->subject && is_a_subject(selector) ? string_set(&search->also, selector) : 0;
+}
+
+static void turn_to_also(CatalogSearch *search)
+{
+        free(search->selector);
+        search->selector = TAKE(search->also);
+        search->subject = search->selector + strlen(SUBJECT_SELECTOR);
+        subject_key(search->subject, search->key);
+        search->after[0] = '\0';
+}
+
 void catalog_search_deinit(CatalogSearch *search)
 {
+        free(search->also);
         free(search->selector);
         free(search->key);
         *search = (CatalogSearch){ 0 };
@@ -384,9 +399,13 @@ bool catalog_search_step(CatalogSearch *search, catalog_visible visible, void *u
                 id = pair_right(search->pairs,
                                 pair_after(search->pairs, search->key, search->after), search->key);
         if (!id || strlen(id) > IDENTIFIER_LENGTH_MAX) {
-                search->is_over = true;
                 if (*search->after == '\0')
                         look_at(search, search->key, visible, userdata);
+                if (search->also && search->n == 0) {
+                        turn_to_also(search);
+                        return true;
+                }
+                search->is_over = true;
                 return false;
         }
         memcpy(search->after, id, strlen(id) + 1);

@@ -188,13 +188,25 @@ static int prefixed(const char *prefix, const char *text, char **ret_text)
         return asprintf(ret_text, "%s%s", prefix, text) < 0 ? -ENOMEM : 0;
 }
 
+/* What is no address stands there all the same: as RFC 4514 writes values without a text, so it is taken for no address. */
+static int odd_address_text(const ASN1_OCTET_STRING *address, char **ret_text)
+{
+        size_t n = (size_t)ASN1_STRING_length(address);
+        CLEANUP(freep) char *hex = malloc(2 * n + 1);
+
+        if (!hex)
+                return -ENOMEM;
+        hex_encode_lower(ASN1_STRING_get0_data(address), n, hex);
+        return prefixed("IP:#", hex, ret_text);
+}
+
 static int address_text(const ASN1_OCTET_STRING *address, char **ret_text)
 {
         size_t n = (size_t)ASN1_STRING_length(address);
         char text[INET6_ADDRSTRLEN] = "";
 
         if (n != 4 && n != 16)
-                return CB_BAD_BUNDLE;
+                return odd_address_text(address, ret_text);
         if (!inet_ntop(n == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(address), text,
                        sizeof(text)))
                 return -errno;
@@ -309,6 +321,30 @@ static int fill_facts(X509 *x, const void *der, size_t n, const Bytes *known_spk
         return r == 0 && pki_memory_failures() != n_before ? -ENOMEM : r;
 }
 
+/* Which of those that fill_facts() refuses. A certificate without a subject is named by its serial number. */
+static int refuse_facts(X509 *x, Failure *failure)
+{
+        const ASN1_INTEGER *serial = X509_get0_serialNumber(x);
+        CLEANUP(freep) char *subject = x509_name_text(X509_get_subject_name(x));
+        CLEANUP(freep) char *number = serial_text(serial);
+        bool named = subject && *subject;
+        int n = ASN1_STRING_length(serial);
+        uint64_t ignored;
+
+        if (n > SERIAL_MAX)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "certificate \"%.128s\" has a serial number of %d bytes; at most %d are "
+                            "taken, and RFC 5280 allows 20",
+                            string_or_empty(subject), n, SERIAL_MAX);
+        return fail(failure, CB_BAD_BUNDLE, "certificate %s\"%.128s\" cannot be read: its %s",
+                    named ? "" : "with the serial number ",
+                    string_or_empty(named ? subject : number),
+                    time_sec(X509_get0_notBefore(x), &ignored) < 0 ||
+                                    time_sec(X509_get0_notAfter(x), &ignored) < 0
+                            ? "validity is not a time"
+                            : "subject alternative names are not encoded as such");
+}
+
 static int read_facts_of(const void *der, size_t n, const Bytes *spki, CertificateFacts *ret_facts,
                          Failure *failure)
 {
@@ -331,10 +367,7 @@ static int read_facts_of(const void *der, size_t n, const Bytes *spki, Certifica
         r = fill_facts(x, der, n, spki, &facts);
         ERR_clear_error();
         if (r == CB_BAD_BUNDLE)
-                return fail(failure, r,
-                            "certificate \"%.128s\" cannot be read: its serial number, "
-                            "validity or alternative names are malformed",
-                            string_or_empty(facts.subject));
+                return refuse_facts(x, failure);
         if (r)
                 return fail(failure, r, "cannot read a certificate: %s",
                             r < 0 ? strerror(-r) : "libcrypto failed");

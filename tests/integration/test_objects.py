@@ -5,6 +5,7 @@ import calendar
 import contextlib
 import sqlite3
 import xml.etree.ElementTree as ElementTree
+from random import Random
 
 import dbus
 import dbus.connection
@@ -17,6 +18,7 @@ from broker import (INTROSPECTABLE, NAME, OBJECT_MANAGER, PEER, PROPERTIES, ROOT
                     source_path, wait_until)
 from gi.repository import GLib
 from cryptography import x509
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
 
 CERTIFICATE_PROPERTIES = {
@@ -228,6 +230,58 @@ def test_selectors(broker, refused):
         message = refused("NotFound", broker.manager, "GetCertificate", "s", bad)
         assert why in message and "\u200e" not in message, message
         assert ("\u200e" in bad) == (r"\xe2\x80\x8e" in message), message
+
+
+AWKWARD = [*"abcXYZ019", *' ,+"\\\\<>;=#/', "é", "Я", "字", "😀", "\u200e", "\u202e", "\u200b", "\n", "\x01", "\u00a0"]
+TEXTS = [NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME, NameOID.LOCALITY_NAME,
+         NameOID.STATE_OR_PROVINCE_NAME, NameOID.STREET_ADDRESS, NameOID.TITLE, NameOID.USER_ID]
+OTHER = x509.ObjectIdentifier("1.3.6.1.4.1.99999.7")
+
+
+def random_attribute(random):
+    """Of all characters and types that a name may have; those that only some authorities use, now and then."""
+    text = "".join(random.choices(AWKWARD, k=random.randint(2, 12)))
+    ascii = "".join(c for c in text if c.isascii() and c.isalnum()) or "x"
+    return random.choice([
+        *[lambda: x509.NameAttribute(random.choice(TEXTS), text)] * 6,
+        lambda: x509.NameAttribute(OTHER, text),
+        lambda: x509.NameAttribute(OTHER, ascii, _ASN1Type.PrintableString),
+        lambda: x509.NameAttribute(NameOID.COUNTRY_NAME, random.choice(["DE", "FR"])),
+        lambda: x509.NameAttribute(NameOID.SERIAL_NUMBER, ascii),
+        lambda: x509.NameAttribute(NameOID.DOMAIN_COMPONENT, ascii),
+        lambda: x509.NameAttribute(NameOID.EMAIL_ADDRESS, ascii + "@example.org"),
+        lambda: x509.NameAttribute(random.choice(TEXTS), text.replace("😀", ""), _ASN1Type.BMPString)
+        if text.replace("😀", "") else x509.NameAttribute(NameOID.TITLE, "x"),
+        lambda: x509.NameAttribute(random.choice(TEXTS), text, _ASN1Type.UniversalString),
+        lambda: x509.NameAttribute(random.choice(TEXTS), ascii, _ASN1Type.T61String),
+    ])()
+
+
+def random_name(random, i):
+    sets = [x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, f"n{i}")])]
+    for _ in range(random.randint(2, 7)):
+        attributes = {a.oid: a for a in (random_attribute(random) for _ in range(random.choice([1, 1, 1, 2])))}
+        sets.append(x509.RelativeDistinguishedName(attributes.values()))
+    return x509.Name(random.sample(sets, len(sets)))
+
+
+def test_names_there_and_back(broker):
+    """A subject is found by what is shown of it, and by what the judge makes of it; asked for again it is the same name."""
+    random, keys = Random(4514), pki.key("ec-p256")
+    usual = {_ASN1Type.UTF8String, _ASN1Type.PrintableString, _ASN1Type.IA5String}
+    for i in range(50):
+        name = random_name(random, i)
+        broker.import_bundle(f"n{i}", pki.pem(keys, pki.certificate(keys, subject=name)))
+        shown = str(broker.certificate_properties(f"n{i}")["Subject"])
+        assert not any(mark in shown for mark in "\u200e\u202e\u200b\n\x01"), ascii(shown)
+        asked = [shown]
+        if all(a._type in usual and (a.oid != OTHER or a._type == _ASN1Type.UTF8String) for a in name):
+            asked.append(name.rfc4514_string().replace("\n", r"\0A"))  # libldap drops the end of a line at either end
+            csr = x509.load_der_x509_csr(bytes(broker.certificate(f"n{i}", "CreateRequest", "sas", shown, [])))
+            assert csr.subject == name, ascii(shown)
+            assert sorted(a._type.value for a in csr.subject) == sorted(a._type.value for a in name), ascii(shown)
+        for text in asked:
+            assert broker.manager("GetCertificate", "s", "subject=" + text) == certificate_path(f"n{i}"), ascii(text)
 
 
 def test_ambiguous_selectors(broker, refused):

@@ -9,8 +9,10 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "pki/context.h"
 #include "pki/request.h"
 
@@ -143,6 +145,8 @@ static void assert_normal(const char *text, const char *expected)
         CLEANUP(freep) char *normal = pki_name_normal(text);
         CLEANUP(freep) char *again = normal ? pki_name_normal(normal) : NULL;
 
+        if (!normal)
+                print_error("%s\n", text);
         assert_non_null(normal);
         assert_string_equal(normal, expected);
         assert_non_null(again);
@@ -165,6 +169,101 @@ static void test_encoded_values(void **state)
         assert_refused("CN=#ff", NULL, "attribute");
 }
 
+/* Where an attribute has no type of its own, whatever is encoded stands in the request as it was given. */
+static void test_encodings_are_kept(void **state)
+{
+        static const char *const values[] = {
+                "04024869", "03020780", "020101", "0500", "30030101ff", "0c0161", "130161", "1e020061",
+                "1c0400000061", "140161",
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(values); i++) {
+                char subject[64], wanted[32];
+                CLEANUP(pki_request_freep) PkiRequest *request = NULL;
+                CLEANUP(bytes_deinit) Bytes info = { 0 };
+                Failure failure = { 0 };
+                size_t n = strlen(values[i]) / 2;
+
+                (void)snprintf(subject, sizeof(subject), "1.2.3.4=#%s,CN=x", values[i]);
+                assert_int_equal(hex_decode(values[i], (uint8_t *)wanted, n), 0);
+                (void)pki_request_new(subject, NULL, &spki, &request, &failure);
+                assert_string_equal(failure.text, "");
+                assert_int_equal(pki_request_info(request, &info), 0);
+                assert_non_null(memmem(info.data, info.n, wanted, n));
+        }
+}
+
+static void assert_says(const char *subject, const char *text)
+{
+        CLEANUP(pki_request_freep) PkiRequest *request = NULL;
+        Failure failure = { 0 };
+
+        assert_int_equal(pki_request_new(subject, NULL, &spki, &request, &failure),
+                         CB_INVALID_ARGUMENT);
+        assert_string_equal(failure.text, text);
+}
+
+static void test_says_which_attribute(void **state)
+{
+        char long_name[80] = "CN=";
+
+        memset(long_name + 3, 'a', 65);
+        assert_says(long_name, "the subject's attribute 'CN' has more than 64 characters");
+        assert_says("O=a,C=Germany", "the subject's attribute 'C' has more than 2 characters");
+        assert_says("c=D", "the subject's attribute 'c' has fewer than 2 characters");
+        assert_says("CN=x,OU=", "the subject's attribute 'OU' is empty");
+        assert_says("serialnumber=ü",
+                    "the subject's attribute 'serialnumber' has a character that its type does not have");
+        assert_says("emailAddress=\xc3\xbc@x",
+                    "the subject's attribute 'emailAddress' has a character that its type does not have");
+        assert_says("CN=x,Foo=y",
+                    "the subject has an attribute of a type that is not known: 'Foo'; give its number, "
+                    "as 2.5.4.3");
+        assert_says("1.2.3.4=#0401,CN=x",
+                    "the subject's attribute '1.2.3.4' has after # no value in DER that it may have");
+        assert_says("1.2.3.4=#24800401610000",
+                    "the subject's attribute '1.2.3.4' has after # no value in DER that it may have");
+        assert_says("1.2.3.4=#0c01ff",
+                    "the subject's attribute '1.2.3.4' has after # no value in DER that it may have");
+        assert_says("CN=#0c41" "6161616161616161616161616161616161616161616161616161616161616161"
+                    "616161616161616161616161616161616161616161616161616161616161616161",
+                    "the subject's attribute 'CN' has more than 64 characters");
+}
+
+/* What authorities have written is found as it is shown, also what no request of ours may say. */
+static void test_shown_names_are_found(void **state)
+{
+        static const struct {
+                const char *text, *normal;
+        } rows[] = {
+                { "", "" },
+                { "C=Germany", "C=Germany" },
+                { "CN=", "CN=" },
+                { "CN=,O=a", "CN=,O=a" },
+                { "CN=#04024869", "CN=#04024869" },
+                { "CN=#020101", "CN=#020101" },
+                { "CN=#1e0400480069", "CN=Hi" },
+                { "CN=#1c080000004800000069", "CN=Hi" },
+                { "CN=#1401fc", "CN=ü" },
+                { "1.2.3.4=#04024869,CN=x", "1.2.3.4=#04024869,CN=x" },
+                { "CN=y,1.3.6.1.4.1.99999.7=#0C0178", "CN=y,1.3.6.1.4.1.99999.7=#0C0178" },
+                { "CN=abc\\E2\\80\\8E", "CN=abc\\E2\\80\\8E" },
+                { "CN=abc\u200e", "CN=abc\\E2\\80\\8E" },
+                { "CN=\\ a\\#\\,\\2C\\ ", "CN=\\ a#\\,\\,\\ " },
+                { "CN=\\#a", "CN=\\#a" },
+                { "C=DE+O=a,O=b", "C=DE+O=a,O=b" },
+                { "O=a+C=DE,O=b", "C=DE+O=a,O=b" },
+                { "SERIALNUMBER=1,E=a@b,STREET=s", "serialNumber=1,emailAddress=a@b,street=s" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++)
+                assert_normal(rows[i].text, rows[i].normal);
+        assert_null(pki_name_normal("CN=#0c01ff"));
+        assert_null(pki_name_normal("CN=#1e0161"));
+        assert_null(pki_name_normal("CN=#04"));
+        assert_null(pki_name_normal("Foo=a"));
+}
+
 static void test_algorithm(void **state)
 {
         assert_int_equal(pki_request_algorithm(0), ALGORITHM_NONE);
@@ -180,6 +279,9 @@ int main(void)
                 cmocka_unit_test(test_names_alone_are_enough),
                 cmocka_unit_test(test_refused),
                 cmocka_unit_test(test_encoded_values),
+                cmocka_unit_test(test_encodings_are_kept),
+                cmocka_unit_test(test_says_which_attribute),
+                cmocka_unit_test(test_shown_names_are_found),
                 cmocka_unit_test(test_algorithm),
         };
 

@@ -305,6 +305,102 @@ static void empty_subject(void **state)
         X509_NAME_free(name);
 }
 
+static void assert_facts(const X509 *x, int r_expected, const char *text)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
+        CLEANUP(bytes_deinit) Bytes der = issue_der((X509 *)(uintptr_t)x);
+        Failure failure = { 0 };
+
+        assert_int_equal(pki_certificate_facts(der.data, der.n, &f, &failure), r_expected);
+        assert_string_equal(r_expected == 0 ? f.serial_number : failure.text, text);
+}
+
+/* libcrypto's own SSL_CTX takes them all; one that has to be kept has its bound. */
+static void odd_serial_numbers_and_versions(void **state)
+{
+        static const struct {
+                const char *hex;
+                int r;
+                const char *text;
+        } rows[] = {
+                { "0", 0, "00" },
+                { "-1", 0, "-01" },
+                { "7F", 0, "7F" },
+                { "0102030405060708090A0B0C0D0E0F101112131415161718", 0,
+                  "0102030405060708090A0B0C0D0E0F101112131415161718" },
+        };
+        X509 *x = issue_certificate(&(Issue){ .name = "odd", .key = pki.key });
+        BIGNUM *number = NULL;
+        char digits[131];
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                assert_true(BN_hex2bn(&number, rows[i].hex));
+                assert_non_null(BN_to_ASN1_INTEGER(number, X509_get_serialNumber(x)));
+                assert_true(X509_set_version(x, i % 2 ? X509_VERSION_1 : X509_VERSION_3));
+                assert_true(X509_sign(x, pki.key, EVP_sha256()) > 0);
+                assert_facts(x, rows[i].r, rows[i].text);
+        }
+        memset(digits, '7', 130);
+        digits[130] = '\0';
+        assert_true(BN_hex2bn(&number, digits));
+        assert_non_null(BN_to_ASN1_INTEGER(number, X509_get_serialNumber(x)));
+        assert_true(X509_sign(x, pki.key, EVP_sha256()) > 0);
+        assert_facts(x, CB_BAD_BUNDLE,
+                     "certificate \"CN=odd\" has a serial number of 65 bytes; at most 64 are taken, "
+                     "and RFC 5280 allows 20");
+        BN_free(number);
+        X509_free(x);
+}
+
+static void add_alt_names(X509 *x, const void *der, int n)
+{
+        ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
+        X509_EXTENSION *extension;
+
+        assert_true(ASN1_OCTET_STRING_set(value, der, n));
+        extension = X509_EXTENSION_create_by_NID(NULL, NID_subject_alt_name, 0, value);
+        assert_true(extension && X509_add_ext(x, extension, -1));
+        assert_true(X509_sign(x, pki.key, EVP_sha256()) > 0);
+        X509_EXTENSION_free(extension);
+        ASN1_OCTET_STRING_free(value);
+}
+
+/* An address that is none neither makes a certificate useless nor looks like another. */
+static void odd_alternative_names(void **state)
+{
+        static const char names[] = "\x30\x23"
+                                    "\x87\x05" "10.00"
+                                    "\x87\x08" "\x0a\0\0\0\xff\0\0\0"
+                                    "\x87\0"
+                                    "\x82\0"
+                                    "\x82\x03" "a\0b"
+                                    "\x82\x01" "a"
+                                    "\x87\x04" "\x0a\0\0\x01";
+        static const char *const shown[] = { "IP:#31302e3030", "IP:#0a000000ff000000",
+                                             "IP:#",           "DNS:",
+                                             "DNS:a\\x00b",    "DNS:a",
+                                             "IP:10.0.0.1" };
+        CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
+        X509_NAME *none = X509_NAME_new();
+        X509 *x = issue_certificate(&(Issue){ .name = "odd", .key = pki.key });
+
+        add_alt_names(x, names, sizeof(names) - 1);
+        assert_int_equal(facts_of(x, &f), 0);
+        assert_int_equal(strv_length(f.subject_alt_names), ELEMENTSOF(shown));
+        for (size_t i = 0; i < ELEMENTSOF(shown); i++)
+                assert_string_equal(f.subject_alt_names[i], shown[i]);
+        X509_free(x);
+
+        x = issue_certificate(&(Issue){ .key = pki.key, .subject = none });
+        assert_true(ASN1_INTEGER_set(X509_get_serialNumber(x), 171));
+        add_alt_names(x, "\x04\x01x", 3);
+        assert_facts(x, CB_BAD_BUNDLE,
+                     "certificate with the serial number \"AB\" cannot be read: its subject "
+                     "alternative names are not encoded as such");
+        X509_free(x);
+        X509_NAME_free(none);
+}
+
 static void name_of_certificate(void **state)
 {
         CLEANUP(bytes_deinit) Bytes der = issue_der(pki.root);
@@ -351,6 +447,8 @@ int main(void)
                 cmocka_unit_test(name_that_lies_about_its_type),
                 cmocka_unit_test(name_is_bounded),
                 cmocka_unit_test(empty_subject),
+                cmocka_unit_test(odd_serial_numbers_and_versions),
+                cmocka_unit_test(odd_alternative_names),
                 cmocka_unit_test(name_of_certificate),
                 cmocka_unit_test(alternative_names_are_bounded_and_escaped),
         };

@@ -186,7 +186,8 @@ void manager_get_certificate(Call *call, DBusMessage *message)
         if (!get_args(call, message, DBUS_TYPE_STRING, &selector, DBUS_TYPE_INVALID))
                 return;
         if (manage_selector(selector, &normal) < 0 ||
-            catalog_search_begin(&begun, call->bus->rooms.catalog, normal) < 0)
+            catalog_search_begin(&begun, call->bus->rooms.catalog, selector) < 0 ||
+            catalog_search_also(&begun, normal) < 0)
                 call_fail_memory(call);
         else
                 search(call, &begun);
