@@ -15,9 +15,8 @@
 #include <openssl/params.h>
 
 #include "base/macro.h"
+#include "build-config.h"
 #include "pki/context.h"
-
-#define ITERATIONS 200000u /* 0.1 s: done only where a PIN has been refused before */
 
 static void kdf_freep(EVP_KDF **place)
 {
@@ -35,7 +34,7 @@ int pin_digest(Secret *pin, const uint8_t salt[PIN_DIGEST_SALT_LENGTH], const By
         CLEANUP(kdf_freep) EVP_KDF *kdf = NULL;
         CLEANUP(kdf_context_freep) EVP_KDF_CTX *kdf_context = NULL;
         CLEANUP(bytes_deinit) Bytes salted = { 0 };
-        unsigned iterations = ITERATIONS;
+        unsigned iterations = PIN_DIGEST_ROUNDS; /* 0.1 s for each log-in */
         OSSL_PARAM params[5];
         char digest[] = "SHA256";
 
