@@ -16,6 +16,7 @@
 #include "pki/key.h"
 #include "pki/parts.h"
 #include "pki/pem.h"
+#include "pki/recognise.h"
 #include "pki/signature.h"
 #include "pki/x509.h"
 
@@ -34,9 +35,6 @@ static int read_parts(Parts *parts, Secret *data, Secret *passphrase, Failure *f
 {
         int r;
 
-        if (secret_length(data) == 0)
-                return fail(failure, CB_BAD_BUNDLE,
-                            "the bundle is empty: give PKCS#12, or PEM with key and chain");
         if (secret_length(data) > PKI_INPUT_MAX)
                 return fail(failure, CB_BAD_BUNDLE, "the bundle is larger than %d bytes",
                             PKI_INPUT_MAX);
@@ -48,18 +46,24 @@ static int read_parts(Parts *parts, Secret *data, Secret *passphrase, Failure *f
         return r;
 }
 
-static int check_parts(const Parts *parts, Failure *failure)
+static int check_parts(const Parts *parts, Secret *data, Failure *failure)
 {
-        if (parts->n_keys == 0 && parts->n_unsupported > 0)
-                return fail(failure, CB_NOT_SUPPORTED, PKI_KEY_TYPES_TEXT);
+        if (parts->n_keys == 0 && parts->unsupported[0])
+                return fail(failure, CB_NOT_SUPPORTED,
+                            "the bundle's private key is %s, which is not supported: %s",
+                            parts->unsupported, parts->remedy);
+        if (parts->n_keys == 0 && parts->certificates.n == 0 &&
+            pem_is(secret_data(data), secret_length(data)))
+                return recognise(secret_data(data), secret_length(data), FILE_OF_BUNDLE, failure);
         if (parts->n_keys == 0 && parts->certificates.n == 0)
                 return fail(failure, CB_BAD_BUNDLE,
                             "the bundle holds neither a private key nor a "
                             "certificate: give PKCS#12, or PEM with both");
         if (parts->n_keys == 0)
                 return fail(failure, CB_BAD_BUNDLE,
-                            "the bundle holds no private key: give one with the "
-                            "certificate's key in it");
+                            "the bundle holds no private key: give one with the certificate's key "
+                            "in it, or, for a key that certbroker holds, use certbroker "
+                            "certificate install");
         if (parts->certificates.n == 0)
                 return fail(failure, CB_BAD_BUNDLE,
                             "the bundle holds no certificate: give one with the "
@@ -186,7 +190,7 @@ static int parse_bundle(Secret *data, Secret *passphrase, PkiBundle *ret_bundle,
 
         r = read_parts(&parts, data, passphrase, failure);
         if (r == 0)
-                r = check_parts(&parts, failure);
+                r = check_parts(&parts, data, failure);
         if (r == 0)
                 r = choose(&parts, &bundle, failure);
         if (r == 0)

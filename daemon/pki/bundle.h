@@ -26,7 +26,8 @@ typedef struct PkiBundle {
  * The key has signed and its certificate has verified what it signed. passphrase NULL or empty:
  * none; a bundle that needs none is read whatever was given. CB_BAD_PASSPHRASE, CB_BAD_BUNDLE
  * (empty, truncated, no key, no certificate, several keys of which none or more than one has a
- * leaf), CB_KEY_MISMATCH, CB_NOT_SUPPORTED (key of no type of ours).
+ * leaf), CB_KEY_MISMATCH, CB_NOT_SUPPORTED (key of no type of ours), CB_INVALID_ARGUMENT (the
+ * passphrase is too long).
  */
 int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure);
 void pki_bundle_deinit(PkiBundle *bundle);

@@ -15,6 +15,7 @@
 #include <openssl/param_build.h>
 #include <openssl/params.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SPKI_MAX 2048 /* RSA 4096 takes 550 bytes */
@@ -58,6 +59,23 @@ KeyType key_type_of(const EVP_PKEY *key)
                         return row->type;
         }
         return KEY_TYPE_NONE;
+}
+
+void key_describe(const EVP_PKEY *key, char ret_text[KEY_DESCRIPTION_MAX])
+{
+        char group[64] = "an unnamed curve";
+
+        if (EVP_PKEY_is_a(key, "RSA")) {
+                snprintf(ret_text, KEY_DESCRIPTION_MAX, "RSA with %d bits", EVP_PKEY_get_bits(key));
+        } else if (EVP_PKEY_is_a(key, "EC")) {
+                (void)EVP_PKEY_get_group_name(key, group, sizeof(group), NULL);
+                snprintf(ret_text, KEY_DESCRIPTION_MAX, "EC on %s%s", group,
+                         group_is_explicit(key) ? " with its parameters written out" : "");
+        } else {
+                snprintf(ret_text, KEY_DESCRIPTION_MAX, "%s",
+                         EVP_PKEY_get0_type_name(key) ?: "of an unknown type");
+        }
+        ERR_clear_error();
 }
 
 int key_spki(EVP_PKEY *key, Bytes *ret_spki)

@@ -11,17 +11,21 @@
 /* As <openssl/types.h> has it. */
 typedef struct evp_pkey_st EVP_PKEY;
 
+#define PKI_KEY_TYPES                                                                              \
+        "RSA with 2048, 3072 or 4096 bits, EC on the named curves P-256, P-384 or P-521, or "      \
+        "Ed25519"
 /* What to say of a key of none of our types. */
-#define PKI_KEY_TYPES_TEXT                                                                         \
-        "the key is of no supported type: RSA with 2048, 3072 or 4096 bits, EC on the named "      \
-        "curves "                                                                                  \
-        "P-256, P-384 or P-521, or Ed25519"
+#define PKI_KEY_TYPES_TEXT "the key is of no supported type: " PKI_KEY_TYPES
 
 /*
  * KEY_TYPE_NONE for what is none of ours: RSA of another size than exactly 2048, 3072 or 4096 bits,
  * or bound to PSS by its identifier; EC on another curve, or with explicit parameters.
  */
 KeyType key_type_of(const EVP_PKEY *key);
+
+#define KEY_DESCRIPTION_MAX 96
+/* Of one that is none of ours, what it is: "RSA with 1024 bits", "EC on secp256k1". */
+void key_describe(const EVP_PKEY *key, char ret_text[KEY_DESCRIPTION_MAX]);
 
 /*
  * SubjectPublicKeyInfo, DER, in the one form that we compare by bytes: rsaEncryption with NULL

@@ -11,19 +11,21 @@
 #include <openssl/evp.h>
 #include <openssl/pkcs12.h>
 #include <openssl/x509.h>
+#include <stdio.h>
 #include <string.h>
 
 /*
  * OpenSSL writes 2048, Windows and Azure 2000, careful people a million: about a second each, where it ends.
- * An ordinary file has three such derivations (MAC, certificates, key); with a wrong passphrase, three of its
- * MAC alone.
+ * An ordinary file has three such derivations (MAC, certificates, key); with a wrong passphrase, as many of
+ * its MAC alone as there are ways to try it.
  */
-#define ITERATIONS_MAX  2000000
-#define WORK_MAX        (3 * ITERATIONS_MAX)
+#define ITERATIONS_MAX 2000000
+#define WORK_MAX       (3 * ITERATIONS_MAX)
 /* N * r * p, each of which takes no longer than an iteration; the usual are 2^17 to 2^20. */
 #define SCRYPT_WORK_MAX (1 << 22)
 /* RSA 4096 takes 2400 bytes; what is longer has exponents that keep a signature going for ever. */
 #define PRIVATE_KEY_MAX 8192
+#define KEYS_FOUND_MAX  64
 
 void parts_deinit(Parts *parts)
 {
@@ -33,42 +35,69 @@ void parts_deinit(Parts *parts)
         *parts = (Parts){ 0 };
 }
 
-void parts_begin_again(Parts *parts)
+void parts_note_unsupported(Parts *parts, const char *what, const char *remedy)
 {
-        Work work = parts->work;
-
-        parts_deinit(parts);
-        parts->work = work;
+        if (parts->unsupported[0])
+                return;
+        snprintf(parts->unsupported, sizeof(parts->unsupported), "%s", what);
+        parts->remedy = remedy ?: "use " PKI_KEY_TYPES;
 }
 
-Passphrase passphrase_of(Secret *secret)
+int parts_count_key(Parts *parts, Failure *failure)
 {
-        if (!secret || secret_length(secret) == 0)
-                return (Passphrase){ NULL, 0 };
-        return (Passphrase){ (const char *)secret_data(secret),
-                             (int)MIN(secret_length(secret), (size_t)4096) };
+        if (++parts->n_found <= KEYS_FOUND_MAX)
+                return 0;
+        return fail(failure, CB_BAD_BUNDLE,
+                    "the bundle holds more than %d private keys: leave the one to import",
+                    KEYS_FOUND_MAX);
+}
+
+int fail_damaged_key(Failure *failure)
+{
+        ERR_clear_error();
+        return fail(failure, CB_BAD_BUNDLE, "the bundle's private key is damaged");
+}
+
+/* The same key under two names, or in two forms. */
+static bool has_key(const Parts *parts, EVP_PKEY *key)
+{
+        CLEANUP(bytes_deinit) Bytes spki = { 0 };
+
+        if (key_spki(key, &spki) != 0)
+                return false;
+        for (size_t i = 0; i < parts->n_keys; i++) {
+                CLEANUP(bytes_deinit) Bytes other = { 0 };
+
+                if (key_spki(parts->keys[i], &other) == 0 && bytes_equal(&spki, &other))
+                        return true;
+        }
+        return false;
 }
 
 int parts_take_key(Parts *parts, EVP_PKEY *key, Failure *failure)
 {
+        char text[KEY_DESCRIPTION_MAX];
+        int r = 0;
+
         if (key_type_of(key) == KEY_TYPE_NONE) {
-                EVP_PKEY_free(key);
-                parts->n_unsupported++;
-                return 0;
+                key_describe(key, text);
+                parts_note_unsupported(parts, text, NULL);
+        } else if (!has_key(parts, key)) {
+                if (parts->n_keys < PARTS_KEYS_MAX) {
+                        parts->keys[parts->n_keys++] = key;
+                        return 0;
+                }
+                r = fail(failure, CB_BAD_BUNDLE,
+                         "the bundle holds more than %d keys: leave the one "
+                         "to import",
+                         PARTS_KEYS_MAX);
         }
-        if (parts->n_keys == PARTS_KEYS_MAX) {
-                EVP_PKEY_free(key);
-                return fail(failure, CB_BAD_BUNDLE,
-                            "the bundle holds more than %d keys: leave the one "
-                            "to import",
-                            PARTS_KEYS_MAX);
-        }
-        parts->keys[parts->n_keys++] = key;
-        return 0;
+        EVP_PKEY_free(key);
+        return r;
 }
 
-/* Is it a kind of key that we read, so that not reading this one is the file's fault? */
-static bool is_known_kind(const PKCS8_PRIV_KEY_INFO *pkcs8)
+/* Is it a kind of key that we read, so that not reading this one is the file's fault? Else what it is. */
+static bool is_known_kind(const PKCS8_PRIV_KEY_INFO *pkcs8, char ret_kind[KEY_DESCRIPTION_MAX])
 {
         const ASN1_OBJECT *oid = NULL;
         int nid;
@@ -76,6 +105,10 @@ static bool is_known_kind(const PKCS8_PRIV_KEY_INFO *pkcs8)
         if (!PKCS8_pkey_get0(&oid, NULL, NULL, NULL, pkcs8))
                 return true;
         nid = OBJ_obj2nid(oid);
+        if (nid != NID_undef)
+                snprintf(ret_kind, KEY_DESCRIPTION_MAX, "%s", OBJ_nid2sn(nid));
+        else if (OBJ_obj2txt(ret_kind, KEY_DESCRIPTION_MAX, oid, 1) <= 0)
+                snprintf(ret_kind, KEY_DESCRIPTION_MAX, "of an unknown type");
         return nid == NID_rsaEncryption || nid == NID_X9_62_id_ecPublicKey || nid == NID_ED25519;
 }
 
@@ -87,17 +120,18 @@ bool private_key_is_too_long(size_t n)
 /* Of other kinds not even the reading is bounded: libcrypto computes the public half of any DSA key. */
 int parts_add_pkcs8(Parts *parts, const PKCS8_PRIV_KEY_INFO *pkcs8, Failure *failure)
 {
+        char kind[KEY_DESCRIPTION_MAX];
         EVP_PKEY *key = NULL;
         int n = 0;
 
-        if (!is_known_kind(pkcs8)) {
-                parts->n_unsupported++;
+        if (!is_known_kind(pkcs8, kind)) {
+                parts_note_unsupported(parts, kind, NULL);
                 return 0;
         }
         if (PKCS8_pkey_get0(NULL, NULL, &n, NULL, pkcs8) && !private_key_is_too_long((size_t)n))
                 key = EVP_PKCS82PKEY_ex(pkcs8, pki_context(), NULL);
         if (!key)
-                return fail(failure, CB_BAD_BUNDLE, "the bundle's private key is damaged");
+                return fail_damaged_key(failure);
         return parts_take_key(parts, key, failure);
 }
 
@@ -175,7 +209,7 @@ static uint64_t cost_of_kdf(const X509_ALGOR *kdf)
         return 0; /* libcrypto knows no other, and says so */
 }
 
-static uint64_t cost_of_pbe(const X509_ALGOR *algorithm)
+uint64_t work_of(const X509_ALGOR *algorithm)
 {
         int nid;
 
@@ -193,30 +227,30 @@ static uint64_t cost_of_pbe(const X509_ALGOR *algorithm)
         }
 }
 
-static int add(Work *work, uint64_t cost, Failure *failure)
+uint64_t work_of_iterations(const ASN1_INTEGER *iterations)
+{
+        return iterations ? number_of(iterations) : 1;
+}
+
+static bool has_room(const Work *work, uint64_t cost)
+{
+        return cost <= ITERATIONS_MAX && work->n_iterations + cost <= WORK_MAX;
+}
+
+int work_add(Work *work, uint64_t cost, Failure *failure)
 {
         if (cost > ITERATIONS_MAX)
                 return fail(failure, CB_BAD_BUNDLE,
                             "the bundle's passphrase is hashed with too much work: "
                             "write it with at most %d iterations",
                             ITERATIONS_MAX);
-        work->n_iterations += cost;
-        if (work->n_iterations > WORK_MAX)
+        if (!has_room(work, cost))
                 return fail(failure, CB_BAD_BUNDLE,
                             "the parts of the bundle together have its passphrase hashed more than "
                             "%d times: write it with fewer iterations, or fewer parts",
                             WORK_MAX);
+        work->n_iterations += cost;
         return 0;
-}
-
-int work_add_iterations(Work *work, const ASN1_INTEGER *iterations, Failure *failure)
-{
-        return add(work, iterations ? number_of(iterations) : 1, failure);
-}
-
-int work_add(Work *work, const X509_ALGOR *algorithm, Failure *failure)
-{
-        return add(work, cost_of_pbe(algorithm), failure);
 }
 
 bool errors_say_unsupported(void)

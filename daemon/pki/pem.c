@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A bounded reader of PEM. Own, because libcrypto's keeps copies of lines and of decoded bytes in
- * memory that it does not wipe, and asks on the terminal for what it lacks. Invariant: no byte
- * outside the given ones is read, and none is kept. It knows no label.
+ * memory that it does not wipe, and asks on the terminal for what it lacks. It takes what libcrypto's
+ * takes: text around blocks is ignored whatever it says, lines end with LF or CRLF and with any blanks or
+ * bytes that are not ASCII before that. And what people's tools do beside: CR alone, blanks or a
+ * byte order mark before a block, files put together without a line end between them, and blocks
+ * that have lost all of theirs. Invariant: no byte outside the given ones is read, and none is kept. It knows no label.
  */
 #include "pki/pem.h"
 
@@ -11,104 +14,169 @@
 
 static const char begin_mark[] = "-----BEGIN ", end_mark[] = "-----END ", dashes[] = "-----";
 
+static const char *find(const char *from, const char *end, const char *mark)
+{
+        return from && from < end ? memmem(from, (size_t)(end - from), mark, strlen(mark)) : NULL;
+}
+
+static bool starts_with(const char *p, const char *end, const char *mark)
+{
+        return (size_t)(end - p) >= strlen(mark) && memcmp(p, mark, strlen(mark)) == 0;
+}
+
+static const char *line_end(const char *p, const char *end)
+{
+        while (p < end && *p != '\n' && *p != '\r')
+                p++;
+        return p;
+}
+
+/* The next line's beginning. */
+static const char *next_line(const char *p, const char *end)
+{
+        p = line_end(p, end);
+        if (p < end && *p == '\r' && p + 1 < end && p[1] == '\n')
+                p++;
+        return p < end ? p + 1 : end;
+}
+
+/* Blanks, control characters, and what is not ASCII: a no-break space, a byte order mark. */
+static bool is_margin(char c)
+{
+        return (uint8_t)c <= ' ' || (uint8_t)c >= 0x7f;
+}
+
+static const char *skip_margin(const char *p, const char *stop)
+{
+        while (p < stop && is_margin(*p))
+                p++;
+        return p;
+}
+
+static bool rest_is_margin(const char *p, const char *end)
+{
+        const char *stop = line_end(p, end);
+
+        return skip_margin(p, stop) == stop;
+}
+
+/* The label between `from` and the dashes on its line; what is after those is the caller's to judge. */
+static bool read_label(const char *from, const char *end, char ret_label[PEM_LABEL_MAX],
+                       const char **ret_after)
+{
+        const char *stop = find(from, line_end(from, end), dashes);
+        size_t n = stop ? (size_t)(stop - from) : 0;
+
+        if (n == 0 || n >= PEM_LABEL_MAX || memchr(from, '\0', n))
+                return false;
+        memcpy(ret_label, from, n);
+        ret_label[n] = '\0';
+        *ret_after = stop + strlen(dashes);
+        return true;
+}
+
+/* A whole block may have lost its line ends: not those that are written in some other way. */
+static bool ends_on_line(const char *p, const char *end, const char *label)
+{
+        char other[PEM_LABEL_MAX];
+        const char *after, *stop = find(p, line_end(p, end), end_mark);
+
+        return stop && !memchr(p, '\\', (size_t)(stop - p)) &&
+               read_label(stop + strlen(end_mark), end, other, &after) && strcmp(other, label) == 0;
+}
+
+/* Is this line where a block begins? Of text that only speaks of one, no. */
+static bool read_begin(const char *line, const char *end, char ret_label[PEM_LABEL_MAX],
+                       const char **ret_body)
+{
+        const char *p = skip_margin(line, line_end(line, end)), *after;
+
+        if (!starts_with(p, end, begin_mark) ||
+            !read_label(p + strlen(begin_mark), end, ret_label, &after))
+                return false;
+        if (!rest_is_margin(after, end) && !ends_on_line(after, end, ret_label))
+                return false;
+        *ret_body = after;
+        return true;
+}
+
+static bool find_begin(const char **p, const char *end, char ret_label[PEM_LABEL_MAX],
+                       const char **ret_body)
+{
+        for (; *p < end; *p = next_line(*p, end))
+                if (read_begin(*p, end, ret_label, ret_body))
+                        return true;
+        return false;
+}
+
 bool pem_is(const void *data, size_t n)
 {
         const uint8_t *d = data;
+        const char *p = data, *body;
+        char label[PEM_LABEL_MAX];
 
         /* A SEQUENCE longer than 127 bytes has a length byte that no text has there. */
         if (n >= 2 && d[0] == 0x30 && d[1] >= 0x80)
                 return false;
-        return n > 0 && memmem(data, n, begin_mark, sizeof(begin_mark) - 1) != NULL;
+        return n > 0 && find_begin(&p, p + n, label, &body);
 }
 
 void pem_reader_init(PemReader *reader, const void *data, size_t n)
 {
-        reader->p = data;
-        reader->end = reader->p + n;
-}
-
-static const char *find(const char *from, const char *end, const char *mark)
-{
-        return from < end ? memmem(from, (size_t)(end - from), mark, strlen(mark)) : NULL;
-}
-
-/* Past the end of the line, or NULL where the line has anything left but blanks. */
-static const char *end_of_line(const char *p, const char *end)
-{
-        while (p < end && (*p == ' ' || *p == '\t' || *p == '\r'))
-                p++;
-        if (p == end)
-                return p;
-        return *p == '\n' ? p + 1 : NULL;
-}
-
-/* The label between `from` and the dashes, which end the line. */
-static int read_label(const char *from, const char *end, char *ret_label, const char **ret_next)
-{
-        const char *stop = find(from, end, dashes);
-        size_t n = stop ? (size_t)(stop - from) : 0;
-
-        if (n == 0 || n >= PEM_LABEL_MAX || memchr(from, '\n', n))
-                return -EBADMSG;
-        *ret_next = end_of_line(stop + sizeof(dashes) - 1, end);
-        if (!*ret_next)
-                return -EBADMSG;
-        memcpy(ret_label, from, n);
-        ret_label[n] = '\0';
-        return 0;
+        *reader = (PemReader){ .p = data, .end = (const char *)data + n };
 }
 
 /* Headers are there if the first line has a colon; an empty line ends them. */
 static int split_headers(PemBlock *block)
 {
         const char *p = block->body, *end = block->body + block->n_body;
-        const char *newline = memchr(p, '\n', block->n_body);
 
-        if (!newline || !memchr(p, ':', (size_t)(newline - p)))
+        /* What is left of the line of the label. */
+        if (rest_is_margin(p, end))
+                p = next_line(p, end);
+        if (!memchr(p, ':', (size_t)(line_end(p, end) - p)))
                 return 0;
-        while (p < end) {
-                const char *next = end_of_line(p, end);
-
-                if (next) {
-                        block->headers = block->body;
-                        block->n_headers = (size_t)(p - block->body);
-                        block->body = next;
-                        block->n_body = (size_t)(end - next);
-                        return 0;
-                }
-                newline = memchr(p, '\n', (size_t)(end - p));
-                p = newline ? newline + 1 : end;
+        block->headers = p;
+        for (; p < end; p = next_line(p, end)) {
+                if (!rest_is_margin(p, end))
+                        continue;
+                block->n_headers = (size_t)(p - block->headers);
+                block->body = p;
+                block->n_body = (size_t)(end - p);
+                return 0;
         }
         return -EBADMSG;
+}
+
+static int read_end(PemReader *reader, PemBlock *block)
+{
+        const char *stop = find(block->body, reader->end, end_mark), *after;
+        char label[PEM_LABEL_MAX];
+
+        if (!stop || !read_label(stop + strlen(end_mark), reader->end, label, &after) ||
+            strcmp(label, block->label) != 0)
+                return -EBADMSG;
+        after = skip_margin(after, line_end(after, reader->end));
+        if (after != line_end(after, reader->end) && !starts_with(after, reader->end, begin_mark))
+                return -EBADMSG;
+        block->n_body = (size_t)(stop - block->body);
+        reader->p = after;
+        return find(block->body, stop, begin_mark) ? -EBADMSG : 0;
 }
 
 int pem_next(PemReader *reader, PemBlock *ret_block)
 {
         PemBlock block = { 0 };
-        char label[PEM_LABEL_MAX];
-        const char *p = find(reader->p, reader->end, begin_mark), *stop;
         int r;
 
-        if (!p) {
-                reader->p = reader->end;
+        if (!find_begin(&reader->p, reader->end, block.label, &block.body))
                 return 0;
-        }
-        r = read_label(p + sizeof(begin_mark) - 1, reader->end, block.label, &block.body);
-        if (r < 0)
-                return r;
-        stop = find(block.body, reader->end, end_mark);
-        if (!stop)
-                return -EBADMSG;
-        block.n_body = (size_t)(stop - block.body);
-        r = read_label(stop + sizeof(end_mark) - 1, reader->end, label, &reader->p);
-        if (r == 0 && strcmp(label, block.label) != 0)
-                r = -EBADMSG;
+        block.number = ++reader->n_blocks;
+        r = read_end(reader, &block);
         if (r == 0)
                 r = split_headers(&block);
-        if (r < 0)
-                return r;
         *ret_block = block;
-        return 1;
+        return r < 0 ? r : 1;
 }
 
 size_t pem_decoded_max(const PemBlock *block)
@@ -136,6 +204,15 @@ int pem_decode(const PemBlock *block, uint8_t *ret_data, size_t *ret_n)
 
                 if (c == '\n' || c == '\r' || c == ' ' || c == '\t')
                         continue;
+                if (is_margin(c)) { /* at the end of a line alone */
+                        const char *p = block->body + i;
+                        const char *stop = line_end(p, block->body + block->n_body);
+
+                        if (skip_margin(p, stop) != stop)
+                                return -EBADMSG;
+                        i = (size_t)(stop - block->body) - 1;
+                        continue;
+                }
                 if (c == '=') {
                         n_padding++;
                         continue;

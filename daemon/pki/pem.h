@@ -13,9 +13,11 @@
 
 typedef struct PemReader {
         const char *p, *end;
+        size_t n_blocks;
 } PemReader;
 
 typedef struct PemBlock {
+        size_t number; /* in its file, from 1 */
         char label[PEM_LABEL_MAX];
         const char *headers; /* "Name: value" lines; NULL: none */
         size_t n_headers;
@@ -27,7 +29,7 @@ typedef struct PemBlock {
 bool pem_is(const void *data, size_t n);
 
 void pem_reader_init(PemReader *reader, const void *data, size_t n);
-/* 1: a block; 0: no more; -EBADMSG: one that does not end, or whose lines are none. */
+/* 1: a block; 0: no more; -EBADMSG: one that does not end, of which number and label are told. */
 int pem_next(PemReader *reader, PemBlock *ret_block);
 
 /* How much pem_decode() may write. */

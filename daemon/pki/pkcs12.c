@@ -13,15 +13,15 @@
 #include "pki/certificate.h"
 #include "pki/certificates.h"
 #include "pki/parts.h"
+#include "pki/recognise.h"
 
-#define SAFES_MAX 16
-#define BAGS_MAX  64
+#define SAFES_MAX 128
+#define PBMAC1    "1.2.840.113549.1.5.14"
 
 typedef struct Pkcs12Reader {
         Parts *parts;
-        Passphrase passphrase;
-        bool verified; /* by the MAC: so the passphrase is the right one */
-        size_t n_bags;
+        Passphrases passphrases;
+        bool verified; /* by the MAC: so the first of them is the right one, and nothing is damaged */
         Failure *failure;
 } Pkcs12Reader;
 
@@ -33,11 +33,6 @@ static void bio_freep(BIO **place)
 static void pkcs12_freep(PKCS12 **place)
 {
         PKCS12_free(*place);
-}
-
-static void pkcs8_freep(PKCS8_PRIV_KEY_INFO **place)
-{
-        PKCS8_PRIV_KEY_INFO_free(*place);
 }
 
 static void safes_freep(STACK_OF(PKCS7) * *place)
@@ -54,8 +49,8 @@ static int fail_damaged(Failure *failure)
 {
         ERR_clear_error();
         return fail(failure, CB_BAD_BUNDLE,
-                    "the bundle is a damaged PKCS#12 file, or none: give PKCS#12, or PEM with key "
-                    "and chain");
+                    "the bundle is a damaged PKCS#12 file: write it anew, or give PEM with key and "
+                    "chain");
 }
 
 static int fail_decryption(const Pkcs12Reader *reader)
@@ -65,60 +60,52 @@ static int fail_decryption(const Pkcs12Reader *reader)
                             "the PKCS#12 bundle is encrypted in a way "
                             "that is not supported: write it with AES-256 or 3DES");
         if (reader->verified)
-                return fail_damaged(reader->failure);
-        return fail(reader->failure, CB_BAD_PASSPHRASE,
-                    "the passphrase does not open the PKCS#12 bundle: give the right one");
+                return fail(reader->failure, CB_BAD_BUNDLE,
+                            "the PKCS#12 bundle has a MAC with one passphrase, which was opened, "
+                            "and a key or certificates with another: write it with one for both");
+        return fail_passphrase(&reader->passphrases, "the PKCS#12 bundle", reader->failure);
 }
 
 static int read_shrouded_key(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
 {
-        CLEANUP(pkcs8_freep) PKCS8_PRIV_KEY_INFO *pkcs8 = NULL;
-        const X509_ALGOR *algorithm;
-        int r;
+        int r = pkcs8_decrypt(reader->parts, PKCS12_SAFEBAG_get0_pkcs8(bag), &reader->passphrases,
+                              reader->failure);
 
-        X509_SIG_get0(PKCS12_SAFEBAG_get0_pkcs8(bag), &algorithm, NULL);
-        r = work_add(&reader->parts->work, algorithm, reader->failure);
-        if (r)
-                return r;
-        ERR_clear_error();
-        pkcs8 = PKCS12_decrypt_skey_ex(bag, reader->passphrase.text, reader->passphrase.n,
-                                       pki_context_legacy(), NULL);
-        if (!pkcs8)
-                return fail_decryption(reader);
-        return parts_add_pkcs8(reader->parts, pkcs8, reader->failure);
+        return r == CB_BAD_PASSPHRASE ? fail_decryption(reader) : r;
 }
 
 static int read_certificate(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
 {
         CLEANUP(x509_freep) X509 *x = NULL;
-        int r;
+        BytesList *list = &reader->parts->certificates;
 
         if (PKCS12_SAFEBAG_get_bag_nid(bag) != NID_x509Certificate)
                 return 0;
         x = PKCS12_SAFEBAG_get1_cert(bag);
-        r = x ? certificates_append_x509(&reader->parts->certificates, x) : CB_BAD_BUNDLE;
         ERR_clear_error();
-        if (r > 0)
-                return fail(reader->failure, r,
-                            "the PKCS#12 bundle holds a certificate that cannot be "
-                            "read, or more than %d",
-                            PKI_CERTIFICATES_MAX);
-        if (r < 0)
-                return fail(reader->failure, r, "cannot read a bundle: %s", strerror(-r));
-        return 0;
+        if (x)
+                return certificates_append_x509(list, x, "the PKCS#12 bundle", reader->failure);
+        return certificates_fail_unreadable(list, "the PKCS#12 bundle", reader->failure);
+}
+
+static int read_key(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
+{
+        int r = parts_count_key(reader->parts, reader->failure);
+
+        if (r)
+                return r;
+        if (PKCS12_SAFEBAG_get_nid(bag) == NID_keyBag)
+                return parts_add_pkcs8(reader->parts, PKCS12_SAFEBAG_get0_p8inf(bag),
+                                       reader->failure);
+        return read_shrouded_key(reader, bag);
 }
 
 static int read_bag(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
 {
-        if (++reader->n_bags > BAGS_MAX)
-                return fail(reader->failure, CB_BAD_BUNDLE,
-                            "the PKCS#12 bundle holds more than %d objects", BAGS_MAX);
         switch (PKCS12_SAFEBAG_get_nid(bag)) {
         case NID_keyBag:
-                return parts_add_pkcs8(reader->parts, PKCS12_SAFEBAG_get0_p8inf(bag),
-                                       reader->failure);
         case NID_pkcs8ShroudedKeyBag:
-                return read_shrouded_key(reader, bag);
+                return read_key(reader, bag);
         case NID_certBag:
                 return read_certificate(reader, bag);
         default: /* CRLs, secrets, what comes next: not ours */
@@ -126,10 +113,7 @@ static int read_bag(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
         }
 }
 
-/*
- * Each bag. Bags in a bag are looked at one level deep, which is one more than anyone writes; one that holds
- * others counts as well.
- */
+/* Each bag. Bags in a bag are looked at one level deep, which is one more than anyone writes. */
 static int each_bag(Pkcs12Reader *reader, const STACK_OF(PKCS12_SAFEBAG) * bags,
                     int (*look)(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag))
 {
@@ -154,20 +138,35 @@ static int read_bags(Pkcs12Reader *reader, const STACK_OF(PKCS12_SAFEBAG) * bags
         return each_bag(reader, bags, read_bag);
 }
 
+static const X509_ALGOR *encryption_of(const PKCS7 *safe)
+{
+        return safe->d.encrypted && safe->d.encrypted->enc_data
+                       ? safe->d.encrypted->enc_data->algorithm
+                       : NULL;
+}
+
 static int read_encrypted_safe(Pkcs12Reader *reader, PKCS7 *safe)
 {
-        CLEANUP(bags_freep) STACK_OF(PKCS12_SAFEBAG) *bags = NULL;
+        const X509_ALGOR *algorithm = encryption_of(safe);
+        uint64_t cost = algorithm ? work_of(algorithm) : 0;
+        Passphrase passphrase;
         int r;
 
-        if (!safe->d.encrypted || !safe->d.encrypted->enc_data ||
-            !safe->d.encrypted->enc_data->algorithm)
+        if (!algorithm)
                 return fail_damaged(reader->failure);
-        r = work_add(&reader->parts->work, safe->d.encrypted->enc_data->algorithm, reader->failure);
-        if (r)
-                return r;
         ERR_clear_error();
-        bags = PKCS12_unpack_p7encdata(safe, reader->passphrase.text, reader->passphrase.n);
-        return bags ? read_bags(reader, bags) : fail_decryption(reader);
+        for (size_t i = 0; (r = passphrases_try(&reader->passphrases, i, &reader->parts->work, cost,
+                                                &passphrase, reader->failure)) == 0;
+             i++) {
+                CLEANUP(bags_freep) STACK_OF(PKCS12_SAFEBAG) *bags = NULL;
+
+                bags = PKCS12_unpack_p7encdata(safe, passphrase.text, passphrase.n);
+                if (!bags)
+                        continue;
+                passphrases_found(&reader->passphrases, i);
+                return read_bags(reader, bags);
+        }
+        return r == CB_BAD_PASSPHRASE ? fail_decryption(reader) : r;
 }
 
 static int read_safe(Pkcs12Reader *reader, PKCS7 *safe)
@@ -192,8 +191,12 @@ static int each_safe(Pkcs12Reader *reader, const PKCS12 *p12,
 {
         CLEANUP(safes_freep) STACK_OF(PKCS7) *safes = PKCS12_unpack_authsafes(p12);
 
-        if (!safes || sk_PKCS7_num(safes) > SAFES_MAX)
+        if (!safes)
                 return fail_damaged(reader->failure);
+        if (sk_PKCS7_num(safes) > SAFES_MAX)
+                return fail(reader->failure, CB_BAD_BUNDLE,
+                            "the PKCS#12 bundle has more than %d parts: write it with fewer",
+                            SAFES_MAX);
         for (int i = 0; i < sk_PKCS7_num(safes); i++) {
                 int r = look(reader, sk_PKCS7_value(safes, i));
 
@@ -217,7 +220,7 @@ static int plan_bag(Pkcs12Reader *reader, const PKCS12_SAFEBAG *bag)
         if (PKCS12_SAFEBAG_get_nid(bag) != NID_pkcs8ShroudedKeyBag)
                 return 0;
         X509_SIG_get0(PKCS12_SAFEBAG_get0_pkcs8(bag), &algorithm, NULL);
-        return work_add(&reader->parts->work, algorithm, reader->failure);
+        return work_add(&reader->parts->work, work_of(algorithm), reader->failure);
 }
 
 static int plan_safe(Pkcs12Reader *reader, PKCS7 *safe)
@@ -229,11 +232,9 @@ static int plan_safe(Pkcs12Reader *reader, PKCS7 *safe)
                 bags = safe->d.data ? PKCS12_unpack_p7data(safe) : NULL;
                 return bags ? each_bag(reader, bags, plan_bag) : 0;
         case NID_pkcs7_encrypted:
-                if (!safe->d.encrypted || !safe->d.encrypted->enc_data ||
-                    !safe->d.encrypted->enc_data->algorithm)
-                        return 0;
-                return work_add(&reader->parts->work, safe->d.encrypted->enc_data->algorithm,
-                                reader->failure);
+                return encryption_of(safe) ? work_add(&reader->parts->work,
+                                                      work_of(encryption_of(safe)), reader->failure)
+                                           : 0;
         default:
                 return 0;
         }
@@ -248,7 +249,7 @@ static int plan(const PKCS12 *p12, Failure *failure)
 
         if (PKCS12_mac_present(p12)) {
                 PKCS12_get0_mac(NULL, NULL, NULL, &iterations, p12);
-                r = work_add_iterations(&scratch.work, iterations, failure);
+                r = work_add(&scratch.work, work_of_iterations(iterations), failure);
         }
         return r ? r : each_safe(&reader, p12, plan_safe);
 }
@@ -257,73 +258,87 @@ static int decode(Secret *data, PKCS12 **ret_p12, Failure *failure)
 {
         CLEANUP(bio_freep) BIO *bio = NULL;
         CLEANUP(pkcs12_freep) PKCS12 *p12 = NULL;
+        size_t n = secret_length(data), n_after;
 
-        bio = BIO_new_mem_buf(secret_data(data), (int)secret_length(data));
+        bio = BIO_new_mem_buf(secret_data(data), (int)n);
         p12 = PKCS12_init_ex(NID_pkcs7_data, pki_context_legacy(), NULL);
         if (!bio || !p12)
                 return fail(failure, -ENOMEM, "cannot read a bundle: %s", strerror(ENOMEM));
-        /*
-         * A line end that an editor or a shell has added does no harm; anything else may be a
-         * second file.
-         */
-        if (!d2i_PKCS12_bio(bio, &p12) || BIO_pending(bio) > 2)
-                return fail_damaged(failure);
+        if (!d2i_PKCS12_bio(bio, &p12)) {
+                ERR_clear_error();
+                return recognise(secret_data(data), n, FILE_OF_BUNDLE, failure);
+        }
+        n_after = (size_t)BIO_pending(bio);
+        if (!is_padding(secret_data(data) + n - n_after, n_after))
+                return fail_more("the bundle", "PKCS#12", n - n_after, failure);
         *ret_p12 = TAKE(p12);
         return 0;
 }
 
-/* The first of the given passphrase, none, and the empty one, that the MAC agrees with. */
-static int verify_mac(const Passphrase *tries, size_t n_tries, PKCS12 *p12, Pkcs12Reader *reader)
+/* RFC 9579: its parameters are not where the other MACs have theirs, so libcrypto would take nonsense for them. */
+static bool mac_is_pbmac1(const PKCS12 *p12)
+{
+        const X509_ALGOR *algorithm;
+        const ASN1_OBJECT *oid;
+        char text[32];
+
+        PKCS12_get0_mac(NULL, &algorithm, NULL, NULL, p12);
+        X509_ALGOR_get0(&oid, NULL, NULL, algorithm);
+        return OBJ_obj2txt(text, sizeof(text), oid, 1) > 0 && strcmp(text, PBMAC1) == 0;
+}
+
+/* The first of the passphrases that the MAC agrees with. */
+static int verify_mac(PKCS12 *p12, Pkcs12Reader *reader)
 {
         const ASN1_INTEGER *iterations = NULL;
+        Passphrase passphrase;
         int r;
 
+        if (mac_is_pbmac1(p12))
+                return fail(reader->failure, CB_NOT_SUPPORTED,
+                            "the PKCS#12 bundle has a MAC of a kind that is not supported, PBMAC1: "
+                            "write it with openssl pkcs12 -export, without -pbmac1_pbkdf2");
         PKCS12_get0_mac(NULL, NULL, NULL, &iterations, p12);
         ERR_clear_error();
-        for (size_t i = 0; i < n_tries; i++) {
-                r = work_add_iterations(&reader->parts->work, iterations, reader->failure);
-                if (r)
-                        return r;
-                if (PKCS12_verify_mac(p12, tries[i].text, tries[i].n) == 1) {
-                        reader->passphrase = tries[i];
-                        reader->verified = true;
-                        return 0;
-                }
+        for (size_t i = 0; (r = passphrases_try(&reader->passphrases, i, &reader->parts->work,
+                                                work_of_iterations(iterations), &passphrase,
+                                                reader->failure)) == 0;
+             i++) {
+                if (PKCS12_verify_mac(p12, passphrase.text, passphrase.n) != 1)
+                        continue;
+                passphrases_found(&reader->passphrases, i);
+                reader->verified = true;
+                return 0;
         }
+        if (r != CB_BAD_PASSPHRASE)
+                return r;
         if (errors_say_unsupported())
                 return fail(reader->failure, CB_NOT_SUPPORTED,
                             "the PKCS#12 bundle has a MAC that is not "
                             "supported: write it with one of SHA-256");
-        return fail(reader->failure, CB_BAD_PASSPHRASE,
-                    "the passphrase does not open the PKCS#12 bundle: give the right one");
+        return fail_passphrase(&reader->passphrases, "the PKCS#12 bundle", reader->failure);
+}
+
+static int read_pkcs12(Pkcs12Reader *reader, Secret *data)
+{
+        CLEANUP(pkcs12_freep) PKCS12 *p12 = NULL;
+        int r;
+
+        r = decode(data, &p12, reader->failure);
+        if (r == 0)
+                r = plan(p12, reader->failure);
+        if (r == 0 && PKCS12_mac_present(p12))
+                r = verify_mac(p12, reader);
+        return r ? r : read_safes(reader, p12);
 }
 
 int parts_read_pkcs12(Parts *parts, Secret *data, Secret *passphrase, Failure *failure)
 {
-        CLEANUP(pkcs12_freep) PKCS12 *p12 = NULL;
-        Passphrase given = passphrase_of(passphrase);
-        Passphrase tries[3] = { given, { NULL, 0 }, { "", 0 } };
-        const Passphrase *first = given.text ? tries : tries + 1;
-        size_t n_tries = given.text ? 3 : 2;
         Pkcs12Reader reader = { .parts = parts, .failure = failure };
-        int r;
+        int r = passphrases_init(&reader.passphrases, passphrase, true, failure);
 
-        r = decode(data, &p12, failure);
         if (r == 0)
-                r = plan(p12, failure);
-        if (r)
-                return r;
-        if (PKCS12_mac_present(p12)) {
-                r = verify_mac(first, n_tries, p12, &reader);
-                return r ? r : read_safes(&reader, p12);
-        }
-        for (size_t i = 0; i < n_tries; i++) {
-                parts_begin_again(parts);
-                reader.n_bags = 0;
-                reader.passphrase = first[i];
-                r = read_safes(&reader, p12);
-                if (r != CB_BAD_PASSPHRASE)
-                        break;
-        }
+                r = read_pkcs12(&reader, data);
+        passphrases_deinit(&reader.passphrases);
         return r;
 }

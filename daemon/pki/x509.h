@@ -35,8 +35,8 @@ int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *
                    char **ret_missing, Failure *failure);
 
 /*
- * PEM (any number, anything between) or DER (one, or PKCS#7) certificates, in the order in which
- * they come. CB_BAD_BUNDLE: none, or one that cannot be read.
+ * PEM (any number, anything between, PKCS#7 too) or DER (one, or PKCS#7) certificates, in the order in
+ * which they come. CB_BAD_BUNDLE: one that cannot be read, or none: then it says what the file is.
  */
 int pki_certificates_parse(const void *data, size_t n, BytesList *ret_certificates,
                            Failure *failure);

@@ -35,6 +35,12 @@ static UNUSED int issue_setup(void **state)
         return 0;
 }
 
+/* For functions of libcrypto that can be given no context: what it was has to be set again. */
+static UNUSED OSSL_LIB_CTX *issue_default_context(OSSL_LIB_CTX *context)
+{
+        return OSSL_LIB_CTX_set0_default(context ? context : pki_context());
+}
+
 /* group: a curve; NULL with bits: RSA; NULL without: the type has no parameters. */
 static UNUSED EVP_PKEY *issue_key(const char *type, const char *group, size_t bits)
 {

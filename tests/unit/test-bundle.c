@@ -472,17 +472,6 @@ static void halves_that_do_not_belong_together(void **state)
         PKCS8_PRIV_KEY_INFO_free(p8);
 }
 
-static void line_ends_around_a_bundle(void **state)
-{
-        CLEANUP(bytes_deinit) Bytes p12 = issue_read_data("ec-clear.p12");
-        uint8_t longer[2048] = { 0 };
-
-        memcpy(longer, p12.data, p12.n);
-        longer[p12.n] = '\n';
-        expect_bundle(&(Bytes){ longer, p12.n + 1 }, NULL, KEY_TYPE_EC_P256, 1, "CN=fixed ec");
-        assert_int_equal(status_of(&(Bytes){ longer, p12.n + 100 }, NULL), CB_BAD_BUNDLE);
-}
-
 /*
  * The fixed keys' first 16 secret bytes, inverted, so that this file's own constants are not found;
  * libcrypto keeps numbers with the last byte first, so both ways are looked for.
@@ -588,7 +577,6 @@ int main(void)
                 cmocka_unit_test(dsa_key),
                 cmocka_unit_test(every_supported_key),
                 cmocka_unit_test(halves_that_do_not_belong_together),
-                cmocka_unit_test(line_ends_around_a_bundle),
         };
 
         mallopt(M_PERTURB, 0); /* as a test runner has it: it would hide what is not wiped */
