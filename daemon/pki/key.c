@@ -78,6 +78,16 @@ void key_describe(const EVP_PKEY *key, char ret_text[KEY_DESCRIPTION_MAX])
         ERR_clear_error();
 }
 
+int fail_key_type(const EVP_PKEY *key, const char *what, Failure *failure)
+{
+        char text[KEY_DESCRIPTION_MAX] = "of an unknown type";
+
+        if (key)
+                key_describe(key, text);
+        return fail(failure, CB_NOT_SUPPORTED, "%s is %s, which is not supported: use %s", what,
+                    text, PKI_KEY_TYPES);
+}
+
 int key_spki(EVP_PKEY *key, Bytes *ret_spki)
 {
         unsigned char *der = NULL;

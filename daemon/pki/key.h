@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "base/bytes.h"
+#include "base/failure.h"
 #include "core/algorithm.h"
 #include "pki/context.h"
 
@@ -14,8 +15,6 @@ typedef struct evp_pkey_st EVP_PKEY;
 #define PKI_KEY_TYPES                                                                              \
         "RSA with 2048, 3072 or 4096 bits, EC on the named curves P-256, P-384 or P-521, or "      \
         "Ed25519"
-/* What to say of a key of none of our types. */
-#define PKI_KEY_TYPES_TEXT "the key is of no supported type: " PKI_KEY_TYPES
 
 /*
  * KEY_TYPE_NONE for what is none of ours: RSA of another size than exactly 2048, 3072 or 4096 bits,
@@ -26,6 +25,8 @@ KeyType key_type_of(const EVP_PKEY *key);
 #define KEY_DESCRIPTION_MAX 96
 /* Of one that is none of ours, what it is: "RSA with 1024 bits", "EC on secp256k1". */
 void key_describe(const EVP_PKEY *key, char ret_text[KEY_DESCRIPTION_MAX]);
+/* CB_NOT_SUPPORTED, of `what`, which is such a key; NULL: not even libcrypto knows it. */
+int fail_key_type(const EVP_PKEY *key, const char *what, Failure *failure);
 
 /*
  * SubjectPublicKeyInfo, DER, in the one form that we compare by bytes: rsaEncryption with NULL

@@ -256,7 +256,7 @@ static const struct {
           { "JSON", { "take the file out of it that it holds, and decode it if it is base64" } } },
         { is_escaped_pem,
           { "PEM whose line ends are written as \\n",
-            { "make them line ends: sed 's/\\\\n/\\n/g' FILE" } } },
+            { "make them line ends: sed \"s/\\\\\\\\n/\\\\n/g\" FILE" } } },
         { is_broken_pem,
           { "text that has PEM in the middle of a line",
             { "each -----BEGIN ...----- has to begin a line, with nothing before it" } } },

@@ -359,10 +359,12 @@ static int read_facts_of(const void *der, size_t n, const Bytes *spki, Certifica
         facts.key_type = key ? key_type_of(key) : KEY_TYPE_NONE;
         if (facts.key_type == KEY_TYPE_NONE) {
                 CLEANUP(freep) char *name = x509_name_text(X509_get_subject_name(x));
+                char what[256];
 
                 ERR_clear_error();
-                return fail(failure, CB_NOT_SUPPORTED, "certificate \"%.128s\": %s",
-                            string_or_empty(name), PKI_KEY_TYPES_TEXT);
+                snprintf(what, sizeof(what), "the key of certificate \"%.128s\"",
+                         string_or_empty(name));
+                return fail_key_type(key, what, failure);
         }
         r = fill_facts(x, der, n, spki, &facts);
         ERR_clear_error();
