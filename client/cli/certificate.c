@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -147,18 +149,29 @@ static int flags_dict(Cli *cli, const char *const *names, size_t n_names, cb_dic
         return 0;
 }
 
+static bool holds(const char *data, size_t n, const char *text)
+{
+        return memmem(data, n, text, strlen(text)) != NULL;
+}
+
 /* PEM whose key is not encrypted needs no passphrase: then nobody is asked for one. */
 static bool may_be_encrypted(int fd)
 {
-        char head[65536];
-        ssize_t n = pread(fd, head, sizeof(head), 0);
+        struct stat st;
         bool encrypted;
+        char *data;
+        size_t n;
 
-        if (n <= 0)
-                return n < 0;
-        encrypted = !memmem(head, (size_t)n, "-----BEGIN ", 11) ||
-                    memmem(head, (size_t)n, "ENCRYPTED", 9);
-        explicit_bzero(head, sizeof(head)); /* a private key may have been in it */
+        if (fstat(fd, &st) < 0 || st.st_size == 0)
+                return false;
+        n = (size_t)st.st_size;
+        data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd,
+                    0); /* the copy's own pages, no other one */
+        if (!data || data == MAP_FAILED)
+                return true;
+        encrypted = !holds(data, n, "-----BEGIN ") || holds(data, n, "ENCRYPTED") ||
+                    holds(data, n, "-----BEGIN PKCS12");
+        munmap(data, n);
         return encrypted;
 }
 

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <jansson.h>
 #include <openssl/err.h>
@@ -293,8 +294,36 @@ static int on_asked(SSL *ssl, void *argument)
 
 /* ------------------------------------------------------------------ the connection */
 
+/* The system's authorities are a quarter of it. */
+#define AUTHORITIES_LOOK (1024 * 1024)
+
+/* What a file is in which OpenSSL, which reads PEM alone, has found no authority. */
+static const char *look_at_authorities(const char *file, off_t size)
+{
+        BIO *bio = size <= AUTHORITIES_LOOK ? BIO_new_file(file, "rb") : NULL;
+        const char *what = "there is no certificate in PEM in it";
+        X509 *certificate = NULL;
+        PKCS7 *pkcs7 = NULL;
+
+        if (bio && (certificate = d2i_X509_bio(bio, NULL)))
+                what = "it is a certificate in DER; make PEM of it: openssl x509 -inform DER -in "
+                       "FILE -out NEW";
+        else if (bio && BIO_seek(bio, 0) >= 0 && (pkcs7 = d2i_PKCS7_bio(bio, NULL)))
+                what = "it is PKCS#7; take the certificates out of it: openssl pkcs7 -inform DER "
+                       "-print_certs -in FILE -out NEW";
+        else if (bio && BIO_seek(bio, 0) >= 0 &&
+                 (pkcs7 = PEM_read_bio_PKCS7(bio, NULL, NULL, NULL)))
+                what = "it is PKCS#7; take the certificates out of it: openssl pkcs7 -print_certs "
+                       "-in FILE -out NEW";
+        PKCS7_free(pkcs7);
+        X509_free(certificate);
+        BIO_free(bio);
+        return what;
+}
+
 static int set_trust(Cli *cli, Check *c)
 {
+        static const char refusal[] = "The authorities in %s cannot be read: %s.";
         const char *file = c->credential->ca_file;
         struct stat st;
 
@@ -305,12 +334,13 @@ static int set_trust(Cli *cli, Check *c)
                 return 0;
         }
         /* Its name is given by whoever manages the backend: nothing of his makes us wait. */
-        if (stat(file, &st) == 0 && !S_ISREG(st.st_mode))
-                return cli_fail(cli, CB_FAILED, "The authorities in %s cannot be read: no file.",
-                                file);
+        if (stat(file, &st) < 0 || access(file, R_OK) < 0)
+                return cli_fail(cli, CB_FAILED, refusal, file, strerror(errno));
+        if (!S_ISREG(st.st_mode))
+                return cli_fail(cli, CB_FAILED, refusal, file, "no file");
         if (!SSL_CTX_load_verify_file(c->tls, file))
-                return cli_fail(cli, CB_FAILED, "The authorities in %s cannot be read: %s", file,
-                                openssl_reason());
+                return cli_fail(cli, CB_FAILED, refusal, file,
+                                look_at_authorities(file, st.st_size));
         return 0;
 }
 

@@ -10,6 +10,8 @@ import pki
 import pytest
 
 from broker import MODULES
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 
 class Server:
@@ -107,6 +109,24 @@ def test_json(check):
     assert document["asked-for-certificate"] is True
     assert document["asked-for-issuers"] == []  # Python's servers name none
     check(1, "--ca-file", "/dev/null")
+
+
+def test_authorities_that_cannot_be_read(check):
+    """What the file is, or why it is none, and what makes PEM of it."""
+    check.serve()
+    authority = check.broker.servers.certificate
+    bundle = pkcs7.serialize_certificates
+    for name, content, words in (
+            ("missing", None, "No such file"),
+            ("empty", b"", "no certificate in PEM"),
+            ("authority.der", pki.der(authority), "openssl x509 -inform DER"),
+            ("authority.p7b", bundle([authority], serialization.Encoding.DER), "openssl pkcs7 -inform DER"),
+            ("authority.p7b.pem", bundle([authority], serialization.Encoding.PEM), "openssl pkcs7 -print_certs")):
+        file = check.broker.folder / name
+        if content is not None:
+            file.write_bytes(content)
+        _, errors = check(1, "--ca-file", file)
+        assert f"The authorities in {file} cannot be read" in errors and words in errors, errors
 
 
 def test_issuers_that_it_names(check):
