@@ -1,25 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be wrong with challenges, identity endpoints and tokens. The numbers are those of test_vault_faults.py."""
 
+import base64
 import time
 
 import pytest
 
 from vaulted import *  # noqa: F401,F403
-from vaulted import PATIENCE, wait_until
+from vaulted import Failure, PATIENCE, answered, wait_until
 
 
 @pytest.mark.parametrize("fault", ["resource", "suffix", "top", "resource-http", "http", "tenant", "no-resource",
                                    "garbage", "basic", "none"])
 def test_v21_spoofed_challenges(vaulted, fault):
     vaulted.vault.fault(f"V21.{fault}", times=100000)
-    broker = vaulted.begin(ready=None, **{"auth": "client-secret", "tenant-id": vaulted.vault.tenant,
-                                          "client-id": vaulted.vault.identity("application")["client_id"],
-                                          "client-secret-file": secret_file(vaulted),
-                                          "authority": vaulted.vault.authority})
+    broker = vaulted.begin(ready=None, **by_secret(vaulted))
     wait_until(lambda: broker.vault_state()[0] == "unavailable", "refused")
     assert "challenge" in broker.vault_state()[1] or "tenant" in broker.vault_state()[1], broker.vault_state()
     assert broker.vault.requests("login") == []
+    assert broker.sent_elsewhere() == []
+
+
+CLAIMS = '{"access_token":{"nbf":{"essential":true,"value":"1700000000"}}}'
+
+
+def test_v8_tokens_that_are_revoked(vaulted):
+    """One new token, with the claims that are wanted, and one more try for each that is under way: whatever the words."""
+    broker = vaulted.begin(broker="  max-in-flight-per-client = 200;\n", **by_secret(vaulted))
+    broker.add()
+    encoded = base64.b64encode(CLAIMS.encode()).decode()
+    for challenge, claims in (
+            # as the real service says it: no resource, and nobody's tenant
+            ('Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", '
+             f'error="insufficient_claims", claims="{encoded}"', CLAIMS),
+            ('Bearer error="invalid_token", error_description="The \\"token\\", it says, is not valid"', None),
+            (f'Basic realm="Bearer resource=x", Bearer error="insufficient_claims", claims={encoded.rstrip("=")}', CLAIMS),
+            ("Bearer", None), ('Bearer error="unfinished', None)):
+        broker.vault.set(challenge=challenge)
+        broker.vault.revoke_tokens()
+        broker.vault.clear_log()
+        assert answered(broker.sign_many(32)) == 32, challenge
+        [request] = broker.vault.requests("login")
+        assert request["form"].get("claims") == claims, challenge
     assert broker.sent_elsewhere() == []
 
 
@@ -59,19 +81,36 @@ def secret_file(broker):
     return broker.secret("client-secret", broker.vault.identity("application")["secret"] + "\n")
 
 
+def by_secret(broker):
+    return {"auth": "client-secret", "tenant-id": broker.vault.tenant, "client-secret-file": secret_file(broker),
+            "client-id": broker.vault.identity("application")["client_id"], "authority": broker.vault.authority}
+
+
+def test_v22_who_asks_to_be_left_alone_is(vaulted):
+    """The identity endpoint says for how long: nobody asks it before, and it is said until when."""
+    number = vaulted.vault.fault("V22.retry-after", times=100000)
+    broker = vaulted.begin(ready=None)
+    wait_until(lambda: "asks to be left alone until 20" in broker.vault_state()[1], "it is said")
+    with pytest.raises(Failure) as caught:
+        broker.source_call("vault", "Refresh")
+    assert "left alone until 20" in caught.value.message
+    assert broker.vault.hits(number) == 1
+    broker.vault.clear_faults()
+    broker.wait_source("vault", "ready")
+    assert len(broker.vault.requests("metadata")) == 2
+
+
 @pytest.mark.parametrize("fault", ["authority", "uri-and-scope", "several", "no-authority"])
 def test_v21_challenges_that_do_no_harm(vaulted, fault):
     """An authority in a challenge is not asked: the configuration's is."""
     vaulted.vault.fault(f"V21.{fault}", times=1)
-    broker = vaulted.begin(**{"auth": "client-secret", "tenant-id": vaulted.vault.tenant,
-                              "client-id": vaulted.vault.identity("application")["client_id"],
-                              "client-secret-file": secret_file(vaulted), "authority": vaulted.vault.authority})
+    broker = vaulted.begin(**by_secret(vaulted))
     broker.add()
     broker.check_signature()
     assert broker.sent_elsewhere() == []
 
 
-@pytest.mark.parametrize("fault", ["refuse", "drop", "stall", "slow", "no-identity", "404", "410", "429", "500",
+@pytest.mark.parametrize("fault", ["refuse", "drop", "stall", "slow", "no-identity", "several", "404", "410", "429", "500",
                                    "docker", "json", "array", "huge"])
 def test_v22_identity_endpoint(vaulted, fault):
     vaulted.vault.fault(f"V22.{fault}", times=None if fault in ("refuse", "drop", "stall") else 100000)
@@ -80,6 +119,8 @@ def test_v22_identity_endpoint(vaulted, fault):
                                                     "ALL_PROXY": vaulted.vault.elsewhere_http})
     if fault == "slow":
         broker.wait_source("vault", "ready")
+    elif fault == "several":
+        wait_until(lambda: "'client-id' says which" in broker.vault_state()[1], "the remedy is said", 30)
     else:
         wait_until(lambda: broker.vault_state()[0] == "unavailable", "unavailable", 30)
         assert "identity endpoint" in broker.vault_state()[1] or "token" in broker.vault_state()[1]
@@ -126,10 +167,7 @@ def test_v22_another_source_is_not_delayed(vaulted):
 def test_v23_an_authority_that_refuses_us(vaulted):
     """Who is refused is not let in by asking often, and is told the authority's number for it."""
     number = vaulted.vault.fault("V23.invalid-client", times=100000)
-    broker = vaulted.begin(ready=None, **{"auth": "client-secret", "tenant-id": vaulted.vault.tenant,
-                                          "client-id": vaulted.vault.identity("application")["client_id"],
-                                          "client-secret-file": secret_file(vaulted),
-                                          "authority": vaulted.vault.authority})
+    broker = vaulted.begin(ready=None, **by_secret(vaulted))
     wait_until(lambda: "AADSTS7000222" in broker.vault_state()[1], "it is said")
     hits = broker.vault.hits(number)
     time.sleep(3)

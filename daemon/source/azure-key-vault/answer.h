@@ -51,7 +51,8 @@ typedef struct ErrorAnswer {
 typedef struct TokenAnswer {
         Secret *token;
         uint64_t life_sec;
-        uint64_t refresh_sec; /* 0: no hint */
+        uint64_t refresh_sec;      /* 0: no hint */
+        uint64_t retry_after_usec; /* where there is no token: not to be asked before; 0: nothing said */
 } TokenAnswer;
 
 void certificate_answer_deinit(CertificateAnswer *answer);

@@ -19,7 +19,7 @@
 #include "source/azure-key-vault/auth.h"
 #include "source/azure-key-vault/json.h"
 
-#define LIFE_SEC 300
+#define LIFE_SEC 600 /* as MSAL has it: also for a clock that is minutes behind */
 #define ALG      ALGORITHM_RSA_PSS_SHA256
 
 static char *encode(const void *data, size_t n)

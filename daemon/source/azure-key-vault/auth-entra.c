@@ -56,13 +56,16 @@ static int post(const AuthJob *job, const char *fields, Secret *proof)
         const Settings *settings = &job->vault->settings;
         CLEANUP(secret_freep) Secret *form = NULL;
         CLEANUP(freep) char *url = auth_entra_url(settings), *head = NULL;
+        size_t n_claims;
         int n, r;
 
         n = asprintf(&head, "grant_type=client_credentials&client_id=%s&%s", settings->client_id,
                      fields);
         if (n < 0 || !url)
                 return -ENOMEM;
-        r = secret_new((size_t)n + 3 * (secret_length(proof) + strlen(job->resource)) + 64, &form);
+        n_claims = job->claims ? strlen(job->claims) : 0;
+        r = secret_new((size_t)n + 3 * (secret_length(proof) + strlen(job->resource) + n_claims) + 64,
+                       &form);
         if (r < 0)
                 return r;
         append(form, head, (size_t)n);
@@ -70,6 +73,10 @@ static int post(const AuthJob *job, const char *fields, Secret *proof)
         append(form, "&scope=", 7);
         append_encoded(form, (const uint8_t *)job->resource, strlen(job->resource));
         append(form, "%2F.default", 11);
+        if (job->claims) {
+                append(form, "&claims=", 8);
+                append_encoded(form, (const uint8_t *)job->claims, strlen(job->claims));
+        }
 
         return auth_ask(job,
                         &(HttpRequest){

@@ -31,7 +31,29 @@ int auth_fetch(const AuthJob *job)
 
 static const char *fault_text(HttpFault fault)
 {
-        return fault == HTTP_INSECURE ? "cannot be trusted" : "cannot be reached";
+        return fault == HTTP_INSECURE   ? "cannot be trusted"
+               : fault == HTTP_INTERNAL ? "gave an answer that this process could not take"
+                                        : "cannot be reached";
+}
+
+/* What an identity endpoint says in its texts alone. They are looked at, and not repeated. */
+static const char *hint_of(const AuthJob *job, const json_t *root)
+{
+        static const struct {
+                const char *words, *hint;
+        } rows[] = {
+                { "Multiple user assigned identities",
+                  "several identities are assigned to this host; 'client-id' says which one it is" },
+                { "Identity not found",
+                  "no such identity is assigned to this host; assign one, and check client-id" },
+        };
+        const char *text = json_string_value(json_object_get(root, "error_description"));
+
+        for (size_t i = 0; text && i < ELEMENTSOF(rows); i++)
+                if (job->vault->settings.auth == AUTH_MANAGED_IDENTITY &&
+                    strcasestr(text, rows[i].words))
+                        return rows[i].hint;
+        return "check the identity that this source is configured with";
 }
 
 static int code_number(const json_t *root)
@@ -53,6 +75,8 @@ int auth_refusal(const AuthJob *job, const HttpAnswer *answer, const char *who)
         if (answer->fault != HTTP_OK)
                 return fail(job->failure, CB_SOURCE_UNAVAILABLE, "%s %s: %s", who,
                             fault_text(answer->fault), answer->fault_text);
+        if (answer->retry_after_usec != HTTP_NO_RETRY_AFTER)
+                job->answer->retry_after_usec = answer->retry_after_usec;
         body = http_answer_body(answer, &n);
         if (json_read_object(body, n, who, &root, &ignored) == 0)
                 code = json_string_value(json_object_get(root, "error"));
@@ -68,9 +92,8 @@ int auth_refusal(const AuthJob *job, const HttpAnswer *answer, const char *who)
                             "what proves them",
                             who, string_or_empty(shown), code_number(root));
         return fail(job->failure, CB_SOURCE_DENIED,
-                    "%s refused us a token: HTTP %ld %s; check the identity that this source is "
-                    "configured with",
-                    who, answer->status, string_or_empty(shown));
+                    "%s refused us a token: HTTP %ld %s; %s", who, answer->status,
+                    string_or_empty(shown), hint_of(job, root));
 }
 
 static int read_token(const AuthJob *job, const HttpAnswer *answer, const char *who)
@@ -91,6 +114,8 @@ static bool is_passing(const HttpAnswer *answer)
 {
         if (answer->fault != HTTP_OK)
                 return answer->fault == HTTP_BROKEN || answer->fault == HTTP_UNREACHABLE;
+        if (answer->retry_after_usec != HTTP_NO_RETRY_AFTER && answer->retry_after_usec > 0)
+                return false;
         return answer->status == 408 || answer->status >= 500;
 }
 

@@ -9,6 +9,7 @@
 typedef struct AuthJob {
         Vault *vault;
         const char *resource;
+        const char *claims; /* that the token must have: JSON; NULL: none */
         uint64_t deadline_usec;
         TokenAnswer *answer;
         Failure *failure;

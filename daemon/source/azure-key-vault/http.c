@@ -40,7 +40,7 @@ struct Transfer {
         struct curl_slist *headers;
         HttpAnswer *answer;
         size_t n_max, n_room, n_header_bytes;
-        bool too_large;
+        bool too_large, no_lock;
         char error[CURL_ERROR_SIZE];
 
         CURLcode result;
@@ -81,8 +81,10 @@ static bool append_secret(Transfer *transfer, const void *data, size_t n)
         HttpAnswer *answer = transfer->answer;
         size_t n_old;
 
-        if (!answer->secret_body && secret_new(HTTP_SECRET_ANSWER_MAX, &answer->secret_body) < 0)
+        if (!answer->secret_body && secret_new(HTTP_SECRET_ANSWER_MAX, &answer->secret_body) < 0) {
+                transfer->no_lock = true;
                 return false;
+        }
         n_old = secret_length(answer->secret_body);
         memcpy(secret_data(answer->secret_body) + n_old, data, n);
         secret_set_length(answer->secret_body, n_old + n);
@@ -321,13 +323,16 @@ static void conclude(Transfer *transfer)
                 *transfer->error ? transfer->error : curl_easy_strerror(transfer->result);
         CLEANUP(freep) char *escaped = NULL;
 
-        answer->fault =
-                transfer->too_large ? HTTP_TOO_LARGE : http_fault_of(transfer->result, transfer->error);
+        answer->fault = transfer->too_large ? HTTP_TOO_LARGE
+                        : transfer->no_lock ? HTTP_INTERNAL
+                                            : http_fault_of(transfer->result, transfer->error);
         curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &answer->status);
         if (answer->fault == HTTP_OK)
                 return;
         if (answer->fault == HTTP_TOO_LARGE)
                 error = "the answer is larger than any that makes sense";
+        if (transfer->no_lock)
+                error = "no memory could be locked for what is secret in it; raise LimitMEMLOCK";
         escaped = text_escape(error, strlen(error), sizeof(answer->fault_text) / 2);
         snprintf(answer->fault_text, sizeof(answer->fault_text), "%s", string_or_empty(escaped));
 }

@@ -194,9 +194,13 @@ int outcome_of_fault(const char *host, const HttpAnswer *answer, Failure *failur
         case HTTP_BROKEN:
                 return fail(failure, CB_SOURCE_UNAVAILABLE, "%s gave no whole answer: %s", host,
                             why);
+        case HTTP_INTERNAL:
+                return fail(failure, CB_SOURCE_UNAVAILABLE,
+                            "this process could not send a request to %s, or not take its answer: "
+                            "%s",
+                            host, why);
         case HTTP_OK:
         case HTTP_UNREACHABLE:
-        case HTTP_INTERNAL:
         case _HTTP_FAULT_N:
                 break;
         }

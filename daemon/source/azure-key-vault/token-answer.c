@@ -89,17 +89,40 @@ static int check_claims(const char *token, const char *resource, const char *ten
         return 0;
 }
 
+/*
+ * RFC 6749, 5.1, has a whole number. Some have it as a string, empty, or with a fraction that is none; what
+ * fraction there is is left out.
+ */
+static int take_seconds(const JsonView *view, const char *name, uint64_t *ret_sec)
+{
+        const json_t *value = json_view_find(view, name);
+        const char *text = json_string_value(value);
+        double number = json_is_real(value) ? json_real_value(value) : -1;
+        size_t n = text ? strspn(text, "0123456789") : 0;
+
+        if (text && !*text)
+                return 0;
+        if (number >= 0) {
+                *ret_sec = number < 1e15 ? (uint64_t)number : UINT64_C(1000000000000000);
+                return 0;
+        }
+        if (n == 0 || n > 12 || text[n] != '.' || text[n + 1 + strspn(text + n + 1, "0123456789")])
+                return json_view_number(view, name, ret_sec);
+        *ret_sec = strtoull(text, NULL, 10);
+        return 0;
+}
+
 /* expires_in. App Service has expires_on alone, for which our clock must do. */
 static int take_life(const JsonView *view, TokenAnswer *answer)
 {
         uint64_t expires_sec = 0, now_sec = clock_realtime_sec();
         int r;
 
-        r = json_view_number(view, "expires_in", &answer->life_sec);
+        r = take_seconds(view, "expires_in", &answer->life_sec);
         if (r == 0)
-                r = json_view_number(view, "refresh_in", &answer->refresh_sec);
+                r = take_seconds(view, "refresh_in", &answer->refresh_sec);
         if (r == 0 && answer->life_sec == 0) {
-                r = json_view_number(view, "expires_on", &expires_sec);
+                r = take_seconds(view, "expires_on", &expires_sec);
                 if (r == 0 && expires_sec > now_sec)
                         answer->life_sec = expires_sec - now_sec;
         }

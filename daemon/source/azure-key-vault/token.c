@@ -4,22 +4,26 @@
  * answer; a token is in locked memory and is overwritten when the last who uses it gives it back; its age
  * is counted from its receipt, on a clock that nobody sets and that goes on while the host is suspended: every time in
  * here is of that clock, until it is handed out. After a failure nobody asks again before a
- * back-off with jitter is over, unless a person wants it; a token that is still good is used meanwhile.
+ * back-off with jitter is over, unless a person wants it, nor before the time that the endpoint has named,
+ * whoever wants it; a token that is still good is used meanwhile.
  */
 #include "source/azure-key-vault/token.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/strings.h"
 
 #define MARGIN_USEC (10 * USEC_PER_SEC) /* a token with less than this left is not sent */
 #define AHEAD_SEC   300
 #define AGAIN_USEC  (30 * USEC_PER_SEC)
+#define ASKED_MAX   (300 * USEC_PER_SEC) /* of what an endpoint may ask for */
 
 int tokens_init(Tokens *tokens, uint64_t (*now_usec)(void))
 {
@@ -86,26 +90,51 @@ static uint32_t random_number(void)
         return random;
 }
 
-static void note_failure_locked(Tokens *tokens, int r, const Failure *failure, uint64_t now_usec)
+/* Until when nothing is asked for, by the clock on the wall: the sentence is read later. */
+static void tell_until(Failure *failure, uint64_t wait_usec)
 {
+        time_t until = (time_t)(clock_realtime_sec() + wait_usec / USEC_PER_SEC);
+        Failure why = *failure;
+        char text[32] = "";
+        struct tm utc;
+
+        if (gmtime_r(&until, &utc))
+                strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+        fail(failure, why.status, "%.400s; it asks to be left alone until %s", why.text, text);
+}
+
+static void note_failure_locked(Tokens *tokens, int r, const Failure *failure,
+                                uint64_t retry_after_usec, uint64_t now_usec)
+{
+        uint64_t wait_usec;
+
         tokens->failure = *failure;
         if (tokens->failure.status != r)
-                fail(&tokens->failure, r, "no access token: %s",
-                     r < 0 ? strerror(-r) : status_word(r));
+                fail(&tokens->failure, r, "no access token: %s%s",
+                     r < 0 ? strerror(-r) : status_word(r),
+                     r == -ENOMEM ? "; it is kept in locked memory: is LimitMEMLOCK large enough?"
+                                  : "");
         /* Who is refused is not let in by asking often. */
         tokens->backoff.max_usec = (r == CB_SOURCE_DENIED ? 60 : 4) * USEC_PER_SEC;
-        tokens->again_usec = now_usec + backoff_next_usec(&tokens->backoff, random_number());
+        wait_usec = backoff_next_usec(&tokens->backoff, random_number());
+        if (retry_after_usec > wait_usec) {
+                wait_usec = MIN(retry_after_usec, ASKED_MAX);
+                tokens->asked_usec = now_usec + wait_usec;
+                tell_until(&tokens->failure, wait_usec);
+        }
+        tokens->again_usec = now_usec + wait_usec;
 }
 
 /* Takes the secret in every case. */
-static int take_locked(Tokens *tokens, Secret *secret, uint64_t life_sec, uint64_t hint_sec,
-                       uint64_t now_usec, Failure *failure)
+static int take_locked(Tokens *tokens, const TokenAnswer *answer, uint64_t now_usec,
+                       Failure *failure)
 {
+        uint64_t life_sec = answer->life_sec;
         bool lives = life_sec * USEC_PER_SEC > MARGIN_USEC;
         Token *token = lives ? calloc(1, sizeof(*token)) : NULL;
 
         if (!token)
-                secret_free(secret);
+                secret_free(answer->token);
         if (!lives)
                 return fail(failure, CB_SOURCE_UNAVAILABLE,
                             "the access token that was given ends in %" PRIu64
@@ -115,14 +144,14 @@ static int take_locked(Tokens *tokens, Secret *secret, uint64_t life_sec, uint64
         if (!token)
                 return -ENOMEM;
         token->n_refs = 1;
-        token->secret = secret;
+        token->secret = answer->token;
         token->end_usec = now_usec + life_sec * USEC_PER_SEC;
-        token->refresh_usec = now_usec + refresh_after_sec(life_sec, hint_sec) * USEC_PER_SEC;
+        token->refresh_usec = now_usec + refresh_after_sec(life_sec, answer->refresh_sec) * USEC_PER_SEC;
         put_locked(tokens->current);
         tokens->current = token;
         tokens->ever = true;
         tokens->failure = (Failure){ 0 };
-        tokens->again_usec = 0;
+        tokens->again_usec = tokens->asked_usec = 0;
         backoff_reset(&tokens->backoff);
         return 0;
 }
@@ -130,20 +159,25 @@ static int take_locked(Tokens *tokens, Secret *secret, uint64_t life_sec, uint64
 /* `fetching` is the caller's; the lock is let go meanwhile. */
 static void fetch_locked(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec)
 {
-        uint64_t life_sec = 0, hint_sec = 0, now_usec;
+        CLEANUP(freep) char *claims = TAKE(tokens->claims);
+        TokenAnswer answer = { 0 };
         Failure failure = { 0 };
-        Secret *secret = NULL;
+        uint64_t now_usec;
         int r;
 
         tokens->fetching = true;
         pthread_mutex_unlock(&tokens->lock);
         now_usec = tokens->now_usec(); /* before it is asked for: its life began no later */
-        r = fetch(userdata, deadline_usec, &secret, &life_sec, &hint_sec, &failure);
+        r = fetch(userdata, claims, deadline_usec, &answer, &failure);
         pthread_mutex_lock(&tokens->lock);
         if (r == 0)
-                r = take_locked(tokens, secret, life_sec, hint_sec, now_usec, &failure);
-        if (r != 0)
-                note_failure_locked(tokens, r, &failure, tokens->now_usec());
+                r = take_locked(tokens, &answer, now_usec, &failure);
+        if (r != 0) {
+                note_failure_locked(tokens, r, &failure, answer.retry_after_usec,
+                                    tokens->now_usec());
+                if (!tokens->claims)
+                        tokens->claims = TAKE(claims);
+        }
         tokens->fetching = false;
         pthread_cond_broadcast(&tokens->changed);
 }
@@ -199,12 +233,13 @@ int tokens_get(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadl
         return r;
 }
 
-void tokens_refuse(Tokens *tokens, const Token *token)
+void tokens_refuse(Tokens *tokens, const Token *token, const char *claims)
 {
         pthread_mutex_lock(&tokens->lock);
         if (tokens->current == token) {
                 put_locked(tokens->current);
                 tokens->current = NULL;
+                (void)string_set(&tokens->claims, claims); /* without memory: one without them */
         }
         pthread_mutex_unlock(&tokens->lock);
 }
@@ -233,7 +268,7 @@ uint64_t tokens_renew(Tokens *tokens, token_fetch fetch, void *userdata, uint64_
 void tokens_hurry(Tokens *tokens)
 {
         pthread_mutex_lock(&tokens->lock);
-        tokens->again_usec = 0;
+        tokens->again_usec = tokens->asked_usec;
         backoff_reset(&tokens->backoff);
         pthread_mutex_unlock(&tokens->lock);
 }

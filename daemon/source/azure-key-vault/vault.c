@@ -237,32 +237,65 @@ char *vault_resource(Vault *vault)
         return copy;
 }
 
-/* A challenge that does not suit ends it; one that does teaches the resource, where none is known. */
-static int judge_challenge(Vault *vault, const char *header, Failure *failure)
+static int learn_resource(Vault *vault, const char *resource)
 {
-        CLEANUP(challenge_deinit) Challenge challenge = { 0 };
-        const Settings *settings = &vault->settings;
-        size_t n;
-        int r;
+        size_t n = strlen(resource);
+        int r = 0;
 
-        r = challenge_parse(header, &challenge, failure);
-        if (r == 0)
-                r = challenge_verify(&challenge, settings->vault.host,
-                                     settings->resource_is_given ? settings->resource : NULL,
-                                     settings->tenant_id, failure);
-        if (r != 0)
-                return r;
-        n = strlen(challenge.resource);
         pthread_mutex_lock(&vault->lock);
-        if (!settings->resource) {
+        if (!vault->settings.resource) {
                 free(vault->learned_resource);
-                vault->learned_resource =
-                        strndup(challenge.resource, n - (challenge.resource[n - 1] == '/'));
+                vault->learned_resource = strndup(resource, n - (resource[n - 1] == '/'));
                 if (!vault->learned_resource)
                         r = -ENOMEM;
         }
         pthread_mutex_unlock(&vault->lock);
         return r;
+}
+
+static int verify_challenge(const Vault *vault, const Challenge *challenge, Failure *failure)
+{
+        const Settings *settings = &vault->settings;
+
+        return challenge_verify(challenge, settings->vault.host,
+                                settings->resource_is_given ? settings->resource : NULL,
+                                settings->tenant_id, failure);
+}
+
+/*
+ * Before a token is asked for: a challenge that does not suit ends it; one that does teaches the resource,
+ * where none is known.
+ */
+static int judge_challenge(Vault *vault, const char *header, Failure *failure)
+{
+        CLEANUP(challenge_deinit) Challenge challenge = { 0 };
+        int r;
+
+        r = challenge_parse(header, &challenge, failure);
+        if (r == 0 && !challenge.resource && !vault->settings.resource)
+                r = fail(failure, CB_SOURCE_DENIED,
+                         "the vault's challenge does not say which resource its tokens are for; "
+                         "is it a key vault? Else the setting 'resource' says it");
+        if (r == 0)
+                r = verify_challenge(vault, &challenge, failure);
+        return r == 0 && challenge.resource ? learn_resource(vault, challenge.resource) : r;
+}
+
+/*
+ * Of a token that was sent. It need not name a resource again, as where the token was revoked (continuous
+ * access evaluation), and one that cannot be read is as good as none: the new token is asked for where
+ * the configuration says, whatever is in it. But one that asks for somebody else's ends it here too.
+ */
+static int judge_refusal(Vault *vault, const char *header, char **ret_claims, Failure *failure)
+{
+        CLEANUP(challenge_deinit) Challenge challenge = { 0 };
+        int r;
+
+        r = challenge_parse(header, &challenge, failure);
+        if (r != 0)
+                return r < 0 ? r : 0;
+        r = verify_challenge(vault, &challenge, failure);
+        return r == 0 ? challenge_claims(&challenge, ret_claims) : r;
 }
 
 int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure)
@@ -288,10 +321,11 @@ int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure)
         return r;
 }
 
-static int fetch_token(Vault *vault, uint64_t deadline_usec, TokenAnswer *answer, Failure *failure)
+static int fetch_token(Vault *vault, const char *claims, uint64_t deadline_usec,
+                       TokenAnswer *answer, Failure *failure)
 {
         CLEANUP(freep) char *resource = vault_resource(vault);
-        AuthJob job = { vault, resource, deadline_usec, answer, failure };
+        AuthJob job = { vault, resource, claims, deadline_usec, answer, failure };
 
         if (!resource)
                 return fail(failure, CB_SOURCE_UNAVAILABLE,
@@ -299,10 +333,9 @@ static int fetch_token(Vault *vault, uint64_t deadline_usec, TokenAnswer *answer
         return auth_fetch(&job);
 }
 
-int vault_fetch_token(void *userdata, uint64_t deadline_usec, Secret **ret_token,
-                      uint64_t *ret_life_sec, uint64_t *ret_hint_sec, Failure *failure)
+int vault_fetch_token(void *userdata, const char *claims, uint64_t deadline_usec,
+                      TokenAnswer *answer, Failure *failure)
 {
-        TokenAnswer answer = { 0 };
         Vault *vault = userdata;
         int r = 0;
 
@@ -313,13 +346,7 @@ int vault_fetch_token(void *userdata, uint64_t deadline_usec, Secret **ret_token
         if (r == 0)
                 vault->challenged = true;
         *failure = (Failure){ 0 };
-        r = fetch_token(vault, deadline_usec, &answer, failure);
-        if (r == 0) {
-                *ret_token = answer.token;
-                *ret_life_sec = answer.life_sec;
-                *ret_hint_sec = answer.refresh_sec;
-        }
-        return r;
+        return fetch_token(vault, claims, deadline_usec, answer, failure);
 }
 
 /* --- one request, with all that may have to be done again --- */
@@ -376,15 +403,15 @@ static int judge(Vault *vault, Attempts *attempts, const HttpAnswer *answer, boo
 static int on_401(Vault *vault, Attempts *attempts, const HttpAnswer *answer, Token *token,
                   bool *ret_again, Failure *failure)
 {
-        int r;
+        CLEANUP(freep) char *claims = NULL;
+        int r = 0;
 
-        tokens_refuse(&vault->tokens, token);
-        if (answer->challenge) {
-                r = judge_challenge(vault, answer->challenge, failure);
-                if (r != 0) {
-                        vault_stir(vault);
-                        return r;
-                }
+        if (answer->challenge)
+                r = judge_refusal(vault, answer->challenge, &claims, failure);
+        tokens_refuse(&vault->tokens, token, claims);
+        if (r != 0) {
+                vault_stir(vault);
+                return r;
         }
         *ret_again = !attempts->refused;
         attempts->refused = true;

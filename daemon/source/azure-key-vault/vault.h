@@ -75,8 +75,8 @@ int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure);
 char *vault_resource(Vault *vault);
 
 /* tokens_get() and the like for this vault. */
-int vault_fetch_token(void *vault, uint64_t deadline_usec, Secret **ret_token,
-                      uint64_t *ret_life_sec, uint64_t *ret_hint_sec, Failure *failure);
+int vault_fetch_token(void *vault, const char *claims, uint64_t deadline_usec,
+                      TokenAnswer *answer, Failure *failure);
 /* Makes the keeper look. */
 void vault_stir(Vault *vault);
 /* Sleeps, at most until the deadline. false: that is over. */

@@ -176,6 +176,10 @@ _add("V22.no-identity", "identity-error", at="metadata")
 _add("V22.404", "identity-error", at="metadata", status=404, error="not_found", description="Not found")
 _add("V22.410", "identity-error", at="metadata", status=410, error="gone", description="IMDS is being updated")
 _add("V22.429", "identity-error", at="metadata", status=429, error="throttled", description="Too many requests")
+_add("V22.retry-after", "identity-error", at="metadata", status=429, error="throttled",
+     description="Too many requests", headers=[["Retry-After", "5"]])
+_add("V22.several", "identity-error", at="metadata", description="Multiple user assigned identities exist, please "
+     "specify the clientId / resourceId of the identity in the token request")
 _add("V22.500", "identity-error", at="metadata", status=500, error="unknown", description="Failed to retrieve token")
 _add("V22.docker", "status", at="metadata", status=403,
      body="connecting to 169.254.169.254:80: connect: A socket operation was attempted to an unreachable network.")
