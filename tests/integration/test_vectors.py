@@ -79,27 +79,39 @@ def compare_facts(name, judged, ours, differences):
     differences.count("certificate read")
 
 
-# Refusals of keys and bundles
+# Keys and bundles
 
 BUNDLES = (
-    (r"/OpenSSH/", "OpenSSH's own form of keys, which is no bundle's"),
-    (r"EC/secp\w+-explicit-(no-)?seed.*(support|curve)", "a curve by its parameters: only named ones are taken"),
-    (r"PKCS8/rsa_pss_2048", "a key for RSA-PSS alone, which the judge makes any RSA key"),
-    (r"sentence; judge: .*(custom curves|Curve 1\.3\.6\.1\.4\.1\.8301)", "a curve that libcrypto cannot read at all"),
+    (r"/OpenSSH/.*an SSH key", "OpenSSH's own form of keys, which is no bundle's"),
+    (r"EC/secp\w+-explicit-(no-)?seed.*with its parameters written out", "a curve by its parameters: only named ones are taken"),
+    (r"PKCS8/rsa_pss_2048.*RSASSA-PSS", "a key for RSA-PSS alone, which the judge makes any RSA key"),
     (r"no-cert-key-aes256cbc.*holds no certificate", "a key without its certificate"),
+    (r"explicit_parameters_private_key.*damaged", "a curve by parameters that make none: its prime is even"),
+    (r"(wrong-version|invalid-version|ec-invalid-private-scalar|ec-inconsistent-curve2|wrong-pem-delimiter-rsa)\.\w+: key read",
+     "encoded not quite as the standards have it: the judge is stricter than libcrypto"),
 )
+
+# What the sentence calls keys that the judge knows, and we do not take.
+CALLED = {"dsa": "DSA", "dh": "dh", "x25519": "X25519", "x448": "X448", "ed448": "ED448",
+          "mlkem768": "2.16.840.1.101.3.4.4.2", "mldsa44": "2.16.840.1.101.3.4.3.17"}
+
+
+def called(key_type):
+    return f"RSA with {key_type[4:]} bits" if key_type.startswith("rsa-") else CALLED[key_type]
 
 
 def check_refusal(judged, ours, differences):
     """Refused by both: what the judge knows, the sentence says too."""
     name, why, text = judged["name"], judged["why"], ours["text"]
+    if ours["status"] == "key-mismatch":  # the certificate is another key's, for the judge had none
+        differences.note(name, "key read", why, text)
+        return
     differences.count("refused by both")
+    assert why != "wrong passphrase" or ours["status"] == "bad-passphrase", f"{name}: {text}"
     if why == "no key":
         assert "holds no private key" in text, name
-    if "UnsupportedAlgorithm" in why:
-        assert ours["status"] in ("not-supported", "bad-bundle")
-        if "damaged" in text:
-            differences.note(name, "sentence", why, text)
+    if "UnsupportedAlgorithm" in why and "damaged" in text:
+        differences.note(name, "sentence", why, text)
 
 
 def compare_bundles(pairs, differences):
@@ -111,8 +123,9 @@ def compare_bundles(pairs, differences):
                 differences.note(name, "taken", judged["why"], ours["leaf"]["subject"])
             else:
                 check_refusal(judged, ours, differences)
-        elif not taken and judged["key_type"] not in OURS:
+        elif not taken and judged["key_type"] not in OURS and "/OpenSSH/" not in name:
             assert ours["status"] == "not-supported", f"{name}: {ours['text']}"
+            assert f"private key is {called(judged['key_type'])}" in ours["text"], name
             differences.count("refused by both: key of no type of ours")
         elif not taken:
             differences.note(name, "refused", judged["key_type"], ours["text"])
@@ -153,12 +166,18 @@ CERTIFICATES = (
 )
 
 
+# What is in these is known, and said.
+NAMED = (("custom/crl_", "list of revoked certificates"), ("x509/requests/", "a certificate request"))
+
+
 def compare_certificates(pairs, differences):
     for judged, ours in pairs:
         name = judged["name"]
         if "why" in judged and ours["status"] == "ok":
             differences.note(name, "taken", judged["why"], ours["each"])
         elif "why" in judged:
+            for part, word in NAMED:
+                assert part not in name or word in ours["text"], f"{name}: {ours['text']}"
             differences.count("refused by both")
         elif ours["status"] != "ok":
             differences.note(name, "refused", judged["each"], ours["text"])
@@ -203,7 +222,7 @@ def test_some_through_the_broker(broker, tmp_path):
     for i, (judged, ours) in enumerate(pairs):
         if judged["name"].startswith("pkcs12/") or i % 3 == 0:
             import_one(broker, f"v{i}", judged, ours)
-    assert len(broker.list_ids()) >= 30
+    assert len(broker.list_ids()) >= 25
 
 
 # Chains

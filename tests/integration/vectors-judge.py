@@ -130,6 +130,8 @@ def bundles():
     for path in sorted((VECTORS / "pkcs12").glob("*.p12")):
         data = path.read_bytes()
         read, passphrase, why = tried(lambda p: pkcs12.load_pkcs12(data, p), [None] + PASSPHRASES)
+        if passphrase:
+            answer("bundle", f"{name_of(path)} with a wrong passphrase", path, b"wrong", why="wrong passphrase")
         if not why and not read.key:
             why = "no key"
         if why:
