@@ -192,13 +192,15 @@ static int read_bare_key(PemBundle *bundle, const PemBlock *block, Secret *der, 
         if (private_key_is_too_long(secret_length(der)))
                 return fail_damaged_key(bundle->failure);
         p = secret_data(der);
+        ERR_clear_error();
         key = d2i_PrivateKey_ex(type, NULL, &p, (long)secret_length(der), pki_context(), NULL);
         if (key)
                 return parts_take_key(bundle->parts, key, bundle->failure);
-        ERR_clear_error();
+        if (!block->headers)
+                return parts_note_unread(bundle->parts, bundle->failure);
         /* One wrong passphrase in 256 still leaves a padding that looks right. */
-        return block->headers ? fail_passphrase(&bundle->passphrases, key_name, bundle->failure)
-                              : fail_damaged_key(bundle->failure);
+        ERR_clear_error();
+        return fail_passphrase(&bundle->passphrases, key_name, bundle->failure);
 }
 
 static int read_pkcs1(PemBundle *bundle, const PemBlock *block, Secret *der)

@@ -7,6 +7,7 @@
 #include "pki/parts.h"
 
 #include <certbroker/status.h>
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pkcs12.h>
@@ -56,6 +57,26 @@ int fail_damaged_key(Failure *failure)
 {
         ERR_clear_error();
         return fail(failure, CB_BAD_BUNDLE, "the bundle's private key is damaged");
+}
+
+/* Empties libcrypto's queue: did it say that it knows no such curve? */
+static bool errors_say_unknown_curve(void)
+{
+        bool unknown = false;
+        unsigned long error;
+
+        while ((error = ERR_get_error()))
+                if (ERR_GET_LIB(error) == ERR_LIB_EC && ERR_GET_REASON(error) == EC_R_UNKNOWN_GROUP)
+                        unknown = true;
+        return unknown;
+}
+
+int parts_note_unread(Parts *parts, Failure *failure)
+{
+        if (!errors_say_unknown_curve())
+                return fail_damaged_key(failure);
+        parts_note_unsupported(parts, "EC on a curve that is not known here", NULL);
+        return 0;
 }
 
 /* The same key under two names, or in two forms. */
@@ -128,11 +149,10 @@ int parts_add_pkcs8(Parts *parts, const PKCS8_PRIV_KEY_INFO *pkcs8, Failure *fai
                 parts_note_unsupported(parts, kind, NULL);
                 return 0;
         }
+        ERR_clear_error();
         if (PKCS8_pkey_get0(NULL, NULL, &n, NULL, pkcs8) && !private_key_is_too_long((size_t)n))
                 key = EVP_PKCS82PKEY_ex(pkcs8, pki_context(), NULL);
-        if (!key)
-                return fail_damaged_key(failure);
-        return parts_take_key(parts, key, failure);
+        return key ? parts_take_key(parts, key, failure) : parts_note_unread(parts, failure);
 }
 
 static void pbe2_freep(PBE2PARAM **place)

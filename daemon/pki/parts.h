@@ -51,6 +51,8 @@ void parts_note_unsupported(Parts *parts, const char *what, const char *remedy);
 /* In its encoding, a private key longer than any of ours. */
 bool private_key_is_too_long(size_t n);
 int fail_damaged_key(Failure *failure);
+/* Of one of our kinds that libcrypto did not read: passed over where it does not know its curve, else damaged. */
+int parts_note_unread(Parts *parts, Failure *failure);
 
 /* What one derivation of a key takes, in iterations; UINT64_MAX: more than can be held. */
 uint64_t work_of(const X509_ALGOR *algorithm);

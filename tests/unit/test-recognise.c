@@ -203,6 +203,13 @@ static void keys_of_other_types(void **state)
                 { "-----BEGIN PRIVATE KEY-----\nMBMCAQAwCQYHKoZIzjgEAQQDAgEB\n-----END PRIVATE "
                   "KEY-----\n",
                   "is DSA," },
+                /* id-ecPublicKey with a curve that nobody knows; and that curve in SEC1 */
+                { "-----BEGIN PRIVATE KEY-----\nMB0CAQAwDgYHKoZIzj0CAQYDKgMEBAgwBgIBAQQBAQ==\n"
+                  "-----END PRIVATE KEY-----\n",
+                  "is EC on a curve that is not known here," },
+                { "-----BEGIN EC PRIVATE KEY-----\nMA0CAQEEAQGgBQYDKgME\n-----END EC PRIVATE "
+                  "KEY-----\n",
+                  "is EC on a curve that is not known here," },
                 /* an algorithm that nobody knows */
                 { "-----BEGIN PRIVATE KEY-----\nMA8CAQAwBQYDKgMEBAMCAQE=\n-----END PRIVATE "
                   "KEY-----\n",
