@@ -143,6 +143,9 @@ static void test_bad_sources(void **state)
                 { "s = { driver = \"azure-key-vault\";\n uri = \"http://x\"; };", 3, "https://" },
                 { "s = { driver = \"azure-key-vault\";\n uri = \"https://u:p@x\"; };", 3,
                   "credentials" },
+                { "s = { driver = \"azure-key-vault\"; uri = \"https://x\";\n"
+                  " proxy = \"http://u:p@x\"; };",
+                  3, "nor is a proxy that wants some" },
                 { "s = { driver = \"azure-key-vault\";\n uri = \"https://\"; };", 3, "URL" },
                 { "s = { driver = \"azure-key-vault\"; uri = \"https://x\";\n auth = \"basic\"; };",
                   3, "one of managed-identity" },

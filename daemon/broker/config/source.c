@@ -149,6 +149,11 @@ static int read_url(Parse *parse, const config_setting_t *setting, const char *c
                     !strpbrk(text, " @#\\"))
                         return asprintf(ret_value, "%s%s", schemes[i], text + n) < 0 ? -ENOMEM : 0;
         }
+        if (strchr(text, '@')) /* what is before it may be a password: it is not repeated */
+                return parse_fail(parse, setting,
+                                  "'%s' must be a URL without credentials: they are not taken "
+                                  "here, nor is a proxy that wants some",
+                                  config_setting_name(setting));
         return parse_fail(
                 parse, setting,
                 "'%s' must be a URL like \"%shost\", without credentials or blanks, not '%s'",

@@ -139,6 +139,22 @@ static int check_times(const Attributes *attributes, const char *what, const cha
         return 0;
 }
 
+/* As where it is reached by another name: an alias, a forwarded port, an emulator. */
+static int refuse_ids(const Address *address, const CertificateAnswer *certificate,
+                      Failure *failure)
+{
+        CLEANUP(freep) char *id = text_escape(certificate->id, strlen(certificate->id), 160);
+        CLEANUP(freep) char *kid = NULL;
+
+        if (certificate->kid)
+                kid = text_escape(certificate->kid, strlen(certificate->kid), 160);
+        return fail(failure, CB_FAILED,
+                    "the vault's certificate has ids that are not this vault's: it is '%s' (key "
+                    "'%s'), and the source's uri is '%s'; give the uri by which the vault names "
+                    "itself",
+                    string_or_empty(id), string_or_empty(kid), address->origin);
+}
+
 /* id and kid: of this vault, of the name that was asked for, and of one version. */
 static int take_ids(Vault *vault, const Identifier *asked, Found *found, Failure *failure)
 {
@@ -151,8 +167,7 @@ static int take_ids(Vault *vault, const Identifier *asked, Found *found, Failure
         if (r == 0 && certificate->kid)
                 r = identifier_parse(address, certificate->kid, &found->key, failure);
         if (r != 0)
-                return fail(failure, CB_FAILED,
-                            "the vault's certificate has ids that are not this vault's");
+                return refuse_ids(address, certificate, failure);
         if (!certificate->kid) {
                 found->key = id;
                 found->key.kind = OBJECT_KEY;
