@@ -220,7 +220,7 @@ V7 = {
 # what is said of a member names it
 V7_MEMBERS = {"type": "'cer'", "attributes-type": "'attributes'", "enabled-type": "'attributes.enabled'",
               "overflow": "JSON", "negative": "'attributes.exp'", "fraction": "'attributes.exp'", "base64": "'cer'",
-              "no-cer": "'cer'", "no-id": "'id'", "secret": "'value'", "secret-null": "'value'"}
+              "no-cer": "'cer'", "no-id": "'id'", "foreign-kid": "/keys/orders/", "secret": "'value'", "secret-null": "'value'"}
 
 
 @pytest.mark.parametrize("path", V7)
@@ -405,6 +405,85 @@ def test_v14_fails_for_long(orders, refused):
     still_served(orders)
     orders.vault.clear_faults()
     recovers(orders)
+
+
+def test_v14_one_object_fails(orders, refused):
+    """It alone is refused, and asked seldom; what else there is in the vault is served as ever."""
+    orders.add("bad")
+    number = orders.vault.fault("V14.500", match="^POST /keys/bad/", times=100000)
+    for _ in range(20):
+        assert "/keys/bad/" in refused("SourceUnavailable", orders.try_sign, "bad")
+        orders.check_signature()
+        assert orders.vault_state() == ("ready", orders.vault_state()[1])
+    assert 3 <= orders.vault.hits(number) <= 8  # where that took so long that it was tried anew
+    assert orders.log_text().count("nothing else is put off by that") == 1
+    orders.vault.clear_faults()
+    wait_until(lambda: signs(orders, "bad"), "it is tried again", 10)
+
+
+def signs(broker, id):
+    try:
+        broker.check_signature(id)
+    except Failure:
+        return False
+    return True
+
+
+def test_v14_several_objects_fail(orders, refused):
+    """Though the vault answers, it signs with none: that is said, and it is not asked by all of them at once."""
+    ids = [f"bad-{i}" for i in range(6)]
+    for id in ids:
+        orders.add(id)
+    number = orders.vault.fault("V14.503", match="^POST /keys", times=100000)
+    for id in ids * 3:
+        refused("SourceUnavailable", orders.try_sign, id)
+    wait_until(lambda: orders.vault_state()[0] == "degraded", "it is said")
+    assert "several keys" in orders.vault_state()[1]
+    assert orders.vault.hits(number) <= 15
+    orders.vault.clear_faults()
+    wait_until(lambda: signs(orders, "orders"), "it is tried again", 10)
+    wait_until(lambda: orders.vault_state()[0] == "ready", "one signature, and it is well")
+
+
+def test_v14_fails_behind_its_door(orders, refused):
+    """Who has no token is told so as ever: that says nothing. It is left alone for as long as it says."""
+    orders.vault.fault("V14.behind", times=100000)
+    refused("SourceUnavailable", orders.try_sign)
+    wait_until(lambda: orders.vault_state()[0] == "unavailable", "it is known")
+    for _ in range(20):
+        refused("SourceUnavailable", orders.try_sign)
+    assert orders.asked("POST", "/keys/") == 1 and len(orders.vault.requests("vault")) <= 3
+    assert "next try in at most" in orders.vault_state()[1]
+    assert still_served(orders)["stale"]
+    with pytest.raises(Failure):
+        orders.source_call("vault", "Refresh")  # somebody asks: so does it, once
+    assert len(orders.vault.requests("vault")) <= 4
+    orders.vault.clear_faults()
+    orders.source_call("vault", "Refresh")
+    orders.check_signature()
+    assert orders.log_text().count("is unavailable") <= 2  # and when it was asked
+
+
+def test_v3_a_ca_file_that_is_corrected(vaulted):
+    """In place, while the vault cannot be believed: the next try takes it, and so does who does not wait for that."""
+    path = vaulted.folder / "authorities.pem"
+    good = pathlib.Path(vaulted.vault.ca_file).read_bytes()
+    path.write_bytes(pki.pem(pki.certificate(pki.key("ec-p256", "no authority"))))
+    broker = vaulted.begin(ready=None, **{"ca-file": str(path)})
+    wait_until(lambda: "not secure" in broker.vault_state()[1], "it is not believed")
+    path.write_bytes(good)
+    broker.source_call("vault", "Refresh")
+    broker.wait_source("vault", "ready")
+    broker.add()
+    broker.check_signature()
+    path.write_bytes(b"no certificate")
+    broker.vault.network("refuse")  # and with it the connections from before
+    with pytest.raises(Failure):
+        broker.try_sign()
+    broker.vault.network("open")
+    with pytest.raises(Failure):
+        broker.source_call("vault", "Refresh")
+    assert "ca-file" in broker.vault_state()[1]
 
 
 def test_each_request_can_be_found_in_the_vaults_log(orders, refused):

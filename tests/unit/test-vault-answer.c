@@ -20,7 +20,6 @@
 #include "pki/x509.h"
 #include "source/azure-key-vault/address.h"
 #include "source/azure-key-vault/answer.h"
-#include "source/azure-key-vault/gate.h"
 #include "source/azure-key-vault/http.h"
 #include "source/azure-key-vault/json.h"
 #include "source/azure-key-vault/permission.h"
@@ -334,116 +333,6 @@ static void test_retry_after(void **state)
         assert_true(http_parse_retry_after("Retry-After", "", 0) == none);
 }
 
-/* In ten seconds no more than the vault's 4000 units pass, whoever asks how often. */
-static void test_budget(void **state)
-{
-        uint64_t wait_usec, start_usec = 77 * USEC_PER_SEC;
-        unsigned n = 0;
-        Gate gate;
-
-        (void)state;
-        gate_init(&gate);
-        for (uint64_t usec = 0; usec < 10 * USEC_PER_SEC; usec += USEC_PER_MSEC)
-                n += gate_enter(&gate, GATE_SIGNS, 1, start_usec + usec, &wait_usec) == GATE_OPEN;
-        assert_true(n > 3900 && n <= 4000);
-        assert_int_equal(
-                gate_enter(&gate, GATE_SIGNS, 2000, start_usec + 10 * USEC_PER_SEC, &wait_usec),
-                GATE_SPENT);
-        assert_true(wait_usec > 0);
-}
-
-static void test_breaker(void **state)
-{
-        uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
-        Gate gate;
-
-        (void)state;
-        gate_init(&gate);
-        for (unsigned i = 0; i < 3; i++) {
-                assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_OPEN);
-                gate_note(&gate, GATE_SIGNS, GATE_FAILED, UINT64_MAX, now_usec, 0);
-        }
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_CLOSED);
-        assert_false(gate_probe(&gate, now_usec));
-        now_usec += 4 * USEC_PER_SEC;
-        assert_true(gate_probe(&gate, now_usec));
-        assert_false(gate_probe(&gate, now_usec)); /* one at a time */
-        gate_note(&gate, GATE_SIGNS, GATE_FAILED, UINT64_MAX, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_CLOSED);
-        now_usec += 4 * USEC_PER_SEC;
-        assert_true(gate_probe(&gate, now_usec));
-        gate_note(&gate, GATE_SIGNS, GATE_ANSWERED, UINT64_MAX, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_OPEN);
-}
-
-static void test_throttled(void **state)
-{
-        uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
-        Gate gate;
-
-        (void)state;
-        gate_init(&gate);
-        gate_note(&gate, GATE_SIGNS, GATE_THROTTLED, 7 * USEC_PER_SEC, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec + 6 * USEC_PER_SEC, &wait_usec),
-                         GATE_ASKED);
-        assert_int_equal(wait_usec, USEC_PER_SEC);
-        gate_note(&gate, GATE_SIGNS, GATE_ANSWERED, UINT64_MAX, now_usec,
-                  0); /* one that was on its way */
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec + 6 * USEC_PER_SEC, &wait_usec),
-                         GATE_ASKED);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec + 7 * USEC_PER_SEC, &wait_usec),
-                         GATE_OPEN);
-}
-
-/* However much is managed, signatures have their share, and what they do not use is not lost. */
-static void test_budget_of_management(void **state)
-{
-        uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
-        unsigned n_managed = 0, n_signed = 0;
-        Gate gate;
-
-        (void)state;
-        gate_init(&gate);
-        while (gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec) == GATE_OPEN)
-                n_managed++;
-        assert_true(wait_usec > 0);
-        while (gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec) == GATE_OPEN)
-                n_signed++;
-        assert_int_equal(n_managed, GATE_UNITS_BURST - GATE_UNITS_TO_SIGN);
-        assert_int_equal(n_signed, GATE_UNITS_TO_SIGN);
-        now_usec += USEC_PER_SEC;
-        assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec), GATE_SPENT);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, GATE_UNITS_PER_SEC, now_usec, &wait_usec),
-                         GATE_OPEN);
-}
-
-/* What the vault makes of management is no word about signatures; but of both what it makes of these. */
-static void test_management_closes_nothing(void **state)
-{
-        uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
-        Gate gate;
-
-        (void)state;
-        gate_init(&gate);
-        gate_note(&gate, GATE_MANAGES, GATE_THROTTLED, 300 * USEC_PER_SEC, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec), GATE_ASKED);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_OPEN);
-        gate_note(&gate, GATE_SIGNS, GATE_ANSWERED, UINT64_MAX, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec), GATE_ASKED);
-
-        for (unsigned i = 0; i < 10; i++)
-                gate_note(&gate, GATE_MANAGES, GATE_FAILED, UINT64_MAX, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_OPEN);
-        assert_true(gate_probe(&gate, now_usec)); /* but they make it look */
-        assert_false(gate_probe(&gate, now_usec));
-        gate_note(&gate, GATE_SIGNS, GATE_FAILED, UINT64_MAX, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_CLOSED);
-
-        gate_init(&gate);
-        gate_note(&gate, GATE_SIGNS, GATE_THROTTLED, USEC_PER_SEC, now_usec, 0);
-        assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec), GATE_ASKED);
-}
-
 static int setup(void **state)
 {
         (void)state;
@@ -464,11 +353,6 @@ int main(void)
                 cmocka_unit_test(test_base64),
                 cmocka_unit_test(test_dot_rule),
                 cmocka_unit_test(test_retry_after),
-                cmocka_unit_test(test_budget),
-                cmocka_unit_test(test_breaker),
-                cmocka_unit_test(test_throttled),
-                cmocka_unit_test(test_budget_of_management),
-                cmocka_unit_test(test_management_closes_nothing),
         };
 
         return cmocka_run_group_tests(tests, setup, NULL);

@@ -2,15 +2,17 @@
 /*
  * Budget, waiting and breaker in one place. Invariants: in any ten seconds at most burst + 10 × rate units
  * pass; nothing passes before the time that the vault has named; while it is closed, one probe at a time
- * is all that is sent. What manages leaves units for what signs, and nothing that the vault makes of it, but
- * for TLS, closes the gate to a signature: neither "leave me alone" nor a failure. It keeps no clock and sends
- * nothing.
+ * is all that is sent. What closes it is a word about the vault as a whole: no connection, or a probe that
+ * fails after signatures did; and what opens it says something of what failed. What manages leaves units for
+ * what signs, and nothing that the vault makes of it, but for TLS, closes the gate to a signature: neither
+ * "leave me alone" nor a failure. It keeps no clock and sends nothing.
  */
 #include "source/azure-key-vault/gate.h"
 
 #include "base/macro.h"
 
 #define FAILURES_MAX 3
+#define SURE_USEC    (60 * USEC_PER_SEC) /* so long a probe's word for an object's trouble holds */
 #define PROBE_USEC   (10 * USEC_PER_SEC) /* a probe that gives no answer is given up after it */
 #define MILLI        UINT64_C(1000)
 #define BURST_MILLI  (GATE_UNITS_BURST * MILLI)
@@ -23,6 +25,7 @@ void gate_init(Gate *gate)
                 .throttled = { .first_usec = USEC_PER_SEC, .max_usec = 64 * USEC_PER_SEC },
                 .managing_throttled = { .first_usec = USEC_PER_SEC, .max_usec = 64 * USEC_PER_SEC },
                 .away = { .first_usec = 500 * USEC_PER_MSEC, .max_usec = 4 * USEC_PER_SEC },
+                .trying = { .first_usec = 500 * USEC_PER_MSEC, .max_usec = 4 * USEC_PER_SEC },
                 .insecure = { .first_usec = 5 * USEC_PER_SEC, .max_usec = 60 * USEC_PER_SEC },
         };
 }
@@ -61,90 +64,181 @@ GateAnswer gate_enter(Gate *gate, GateUse use, unsigned cost, uint64_t now_usec,
                 *ret_wait_usec = until_usec - now_usec;
                 return GATE_ASKED;
         }
+        if (use == GATE_SIGNS && gate->n_ill >= GATE_ILL_MAX && gate->try_usec > now_usec) {
+                *ret_wait_usec = gate->try_usec - now_usec;
+                return GATE_ILL;
+        }
         fill(gate, now_usec);
         if (gate->milli_units < needed) {
                 *ret_wait_usec = (needed - gate->milli_units) * USEC_PER_MSEC / GATE_UNITS_PER_SEC;
                 return GATE_SPENT;
         }
         gate->milli_units -= wanted;
+        if (use == GATE_SIGNS && gate->n_ill >= GATE_ILL_MAX)
+                gate->try_usec = now_usec + PROBE_USEC; /* until it is known what becomes of this */
         return GATE_OPEN;
 }
 
 static void open_gate(Gate *gate)
 {
-        gate->closed = gate->probing = gate->doubted = false;
+        gate->closed = gate->probing = gate->doubted = gate->failing = false;
         gate->n_failures = 0;
         backoff_reset(&gate->away);
         backoff_reset(&gate->insecure);
 }
 
-static void throttle(uint64_t *until_usec, Backoff *backoff, uint64_t retry_after_usec,
-                     uint64_t now_usec, uint32_t random)
+/* The vault's own word, where it has one, or the back-off's. */
+static uint64_t wait_for(Backoff *backoff, const GateNote *note)
 {
-        uint64_t wait_usec = retry_after_usec != UINT64_MAX && retry_after_usec > 0
-                                     ? retry_after_usec
-                             : *until_usec > now_usec ? 0 /* one of many that were on their way */
-                                                      : backoff_next_usec(backoff, random);
+        uint64_t wait_usec = backoff_next_usec(backoff, note->random);
 
-        *until_usec = MAX(*until_usec, now_usec + wait_usec);
+        return note->retry_after_usec == UINT64_MAX ? wait_usec
+                                                    : MAX(wait_usec, note->retry_after_usec);
+}
+
+static void close_gate(Gate *gate, Backoff *backoff, const GateNote *note)
+{
+        gate->probe_usec = note->now_usec + wait_for(backoff, note);
+        gate->closed = true;
+        gate->probing = gate->doubted = false;
+        gate->failing = note->outcome == GATE_FAILED && note->with_token;
+}
+
+static void throttle(uint64_t *until_usec, Backoff *backoff, const GateNote *note)
+{
+        uint64_t wait_usec = note->retry_after_usec != UINT64_MAX && note->retry_after_usec > 0
+                                     ? note->retry_after_usec
+                             : *until_usec > note->now_usec
+                                     ? 0 /* one of many that were on their way */
+                                     : backoff_next_usec(backoff, note->random);
+
+        *until_usec = MAX(*until_usec, note->now_usec + wait_usec);
+}
+
+static void note_answered(Gate *gate, const GateNote *note)
+{
+        open_gate(gate);
+        gate->n_managing_failures *= note->use == GATE_SIGNS;
+        if (note->use == GATE_SIGNS && !note->probe) {
+                gate->n_ill = 0;
+                backoff_reset(&gate->trying);
+        }
+        if (gate->asked_until_usec <= note->now_usec)
+                backoff_reset(&gate->throttled);
+        if (note->use == GATE_MANAGES && gate->managing_until_usec <= note->now_usec)
+                backoff_reset(&gate->managing_throttled);
+}
+
+/* Who closed it by its answers to a token may still greet who has none. */
+static void note_greeted(Gate *gate, const GateNote *note)
+{
+        bool doubted = gate->doubted;
+
+        if (!gate->closed || !gate->failing) {
+                open_gate(gate);
+                gate->doubted = doubted && !note->probe;
+        } else if (note->probe) {
+                gate->probe_usec = note->now_usec + wait_for(&gate->away, note);
+                gate->probing = false;
+        }
 }
 
 /* What fails may be one kind of request alone: whether the vault is there, a probe tells. */
-static void note_managing_failure(Gate *gate, uint64_t now_usec)
+static void note_unreachable(Gate *gate, const GateNote *note)
 {
-        if (gate->closed || gate->doubted || ++gate->n_managing_failures < FAILURES_MAX)
+        if (note->use == GATE_MANAGES && !note->probe) {
+                if (gate->closed || gate->doubted || ++gate->n_managing_failures < FAILURES_MAX)
+                        return;
+                gate->n_managing_failures = 0;
+                gate->doubted = true;
+                gate->probe_usec = note->now_usec;
                 return;
-        gate->n_managing_failures = 0;
-        gate->doubted = true;
-        gate->probe_usec = now_usec;
+        }
+        if (!note->probe && (gate->closed || ++gate->n_failures < FAILURES_MAX))
+                return; /* or: one of many that were on their way */
+        close_gate(gate, &gate->away, note);
 }
 
-void gate_note(Gate *gate, GateUse use, GateOutcome outcome, uint64_t retry_after_usec,
-               uint64_t now_usec, uint32_t random)
+/* A probe that fails where no signature did says nothing about signatures. */
+static void note_failed(Gate *gate, const GateNote *note)
 {
-        switch (outcome) {
+        if (!note->probe) {
+                if (note->use == GATE_SIGNS && gate->n_ill >= GATE_ILL_MAX)
+                        gate->try_usec = note->now_usec + wait_for(&gate->trying, note);
+                return;
+        }
+        if (gate->closed || gate->n_ill > 0 || !note->with_token) {
+                close_gate(gate, &gate->away, note);
+                return;
+        }
+        gate->probing = gate->doubted = false;
+        if (note->retry_after_usec != UINT64_MAX)
+                throttle(&gate->managing_until_usec, &gate->managing_throttled, note);
+}
+
+void gate_note(Gate *gate, const GateNote *note)
+{
+        switch (note->outcome) {
         case GATE_ANSWERED:
-                open_gate(gate);
-                gate->n_managing_failures *= use == GATE_SIGNS;
-                if (gate->asked_until_usec <= now_usec)
-                        backoff_reset(&gate->throttled);
-                if (use == GATE_MANAGES && gate->managing_until_usec <= now_usec)
-                        backoff_reset(&gate->managing_throttled);
+                note_answered(gate, note);
+                return;
+        case GATE_GREETED:
+                note_greeted(gate, note);
                 return;
         case GATE_THROTTLED:
                 open_gate(gate);
-                if (use == GATE_MANAGES)
-                        throttle(&gate->managing_until_usec, &gate->managing_throttled,
-                                 retry_after_usec, now_usec, random);
+                if (note->use == GATE_MANAGES)
+                        throttle(&gate->managing_until_usec, &gate->managing_throttled, note);
                 else
-                        throttle(&gate->asked_until_usec, &gate->throttled, retry_after_usec,
-                                 now_usec, random);
+                        throttle(&gate->asked_until_usec, &gate->throttled, note);
                 return;
         case GATE_FAILED:
-                if (use == GATE_MANAGES) {
-                        note_managing_failure(gate, now_usec);
-                        return;
-                }
-                if (gate->closed && !gate->probing)
-                        return; /* one of many that were on their way */
-                if (!gate->probing && ++gate->n_failures < FAILURES_MAX)
-                        return;
-                gate->probe_usec = now_usec + backoff_next_usec(&gate->away, random);
-                gate->closed = true;
-                gate->probing = false;
+                note_failed(gate, note);
+                return;
+        case GATE_UNREACHABLE:
+                note_unreachable(gate, note);
                 return;
         case GATE_INSECURE:
-                if (gate->closed && !gate->probing)
-                        return;
-                gate->n_failures = FAILURES_MAX;
-                gate->probing = false;
-                gate->probe_usec = now_usec + backoff_next_usec(&gate->insecure, random);
-                gate->closed = true;
+                if (!gate->closed || note->probe)
+                        close_gate(gate, &gate->insecure, note);
+                return;
+        case GATE_OURS:
+                if (note->probe) {
+                        gate->probing = false;
+                        gate->probe_usec = note->now_usec + wait_for(&gate->away, note);
+                }
                 return;
         case _GATE_OUTCOME_N:
                 break;
         }
         assert_always(false);
+}
+
+static void note_ill(Gate *gate, const GateNote *note, uint64_t object)
+{
+        for (unsigned i = 0; i < gate->n_ill; i++)
+                if (gate->ill[i] == object)
+                        return;
+        if (gate->n_ill >= GATE_ILL_MAX)
+                return;
+        gate->ill[gate->n_ill++] = object;
+        if (gate->n_ill == GATE_ILL_MAX)
+                gate->try_usec = note->now_usec + wait_for(&gate->trying, note);
+}
+
+void gate_doubt(Gate *gate, const GateNote *note, uint64_t object, bool first)
+{
+        uint64_t gap_usec = first ? gate->away.max_usec : SURE_USEC;
+
+        if (note->use == GATE_SIGNS)
+                note_ill(gate, note, object);
+        if (gate->closed || gate->doubted || gate->probing)
+                return;
+        if (!first && gate->probed_usec + gap_usec > note->now_usec)
+                return; /* it was alone in that a moment ago */
+        gate->doubted = true;
+        gate->probe_usec = gate->probed_usec ? MAX(note->now_usec, gate->probed_usec + gap_usec)
+                                             : note->now_usec;
 }
 
 bool gate_probe(Gate *gate, uint64_t now_usec)
@@ -153,6 +247,7 @@ bool gate_probe(Gate *gate, uint64_t now_usec)
                 return false;
         gate->doubted = false;
         gate->probe_usec = now_usec + PROBE_USEC;
+        gate->probed_usec = now_usec;
         gate->probing = true;
         return true;
 }
@@ -160,4 +255,8 @@ bool gate_probe(Gate *gate, uint64_t now_usec)
 void gate_hurry(Gate *gate, uint64_t now_usec)
 {
         gate->probe_usec = now_usec;
+        gate->n_ill = 0;
+        backoff_reset(&gate->away);
+        backoff_reset(&gate->insecure);
+        backoff_reset(&gate->trying);
 }

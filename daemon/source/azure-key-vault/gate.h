@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The gate before a vault: how many requests it may be sent, when it asked to be left alone, and whether
- * it is there at all. Pure: the time and the random number are arguments; its owner has the lock.
+ * it is there at all; what is the trouble of one object alone is none of it (objects.h). Pure: the time and
+ * the random number are arguments; its owner has the lock.
  */
 #pragma once
 
@@ -27,16 +28,33 @@ typedef enum GateAnswer {
         GATE_SPENT,  /* the budget is used up */
         GATE_ASKED,  /* the vault has asked to wait */
         GATE_CLOSED, /* the vault is away: only a probe goes there */
+        GATE_ILL,    /* it answers, but signs with none of several keys: one request at a time */
         _GATE_ANSWER_N
 } GateAnswer;
 
 typedef enum GateOutcome {
         GATE_ANSWERED,
+        GATE_GREETED, /* 401: it is there, which says nothing of what is behind its door */
         GATE_THROTTLED,
-        GATE_FAILED,   /* no answer, or 5xx */
-        GATE_INSECURE, /* TLS said no: closed at once, and tried again seldom */
+        GATE_FAILED,      /* 5xx, or an answer that was cut or did not come: of what was asked for */
+        GATE_UNREACHABLE, /* no connection */
+        GATE_INSECURE,    /* TLS said no: closed at once, and tried again seldom */
+        GATE_OURS,        /* our own memory: nothing was learnt */
         _GATE_OUTCOME_N
 } GateOutcome;
+
+/* What became of a request. */
+typedef struct GateNote {
+        GateUse use;
+        GateOutcome outcome;
+        bool probe, with_token;
+        uint64_t retry_after_usec; /* as the vault says; UINT64_MAX: it does not */
+        uint64_t now_usec;
+        uint32_t random;
+} GateNote;
+
+/* So many different keys, none of which signs: that is more than their own trouble. */
+#define GATE_ILL_MAX 3
 
 typedef struct Gate {
         uint64_t milli_units; /* that are left */
@@ -44,22 +62,28 @@ typedef struct Gate {
         uint64_t asked_until_usec;    /* nothing goes before that */
         uint64_t managing_until_usec; /* nothing that manages */
         Backoff throttled, managing_throttled;
-        unsigned n_failures;          /* in a row, of what signs and of probes */
+        unsigned n_failures;          /* to connect, in a row, of what signs */
         unsigned n_managing_failures; /* of what manages */
-        bool doubted;                 /* by those: a probe is to tell */
+        bool doubted;                 /* by those, or by an object's failures: a probe is to tell */
         bool closed, probing;
-        uint64_t probe_usec; /* when the next probe may go */
+        bool failing;         /* closed by what it answers to a token: without one nothing opens it */
+        uint64_t probe_usec;  /* when the next probe may go */
+        uint64_t probed_usec; /* when the last one went */
         Backoff away, insecure;
+        uint64_t ill[GATE_ILL_MAX]; /* hashes of objects that were not signed with, since one was */
+        unsigned n_ill;
+        uint64_t try_usec; /* with so many of them: when the next request may go */
+        Backoff trying;
 } Gate;
 
 void gate_init(Gate *gate);
 /* cost: units. *ret_wait_usec: after how long to come back, where it is not open. */
 GateAnswer gate_enter(Gate *gate, GateUse use, unsigned cost, uint64_t now_usec,
                       uint64_t *ret_wait_usec);
-/* Of a probe: GATE_SIGNS. retry_after_usec: as the vault says; UINT64_MAX: it does not. */
-void gate_note(Gate *gate, GateUse use, GateOutcome outcome, uint64_t retry_after_usec,
-               uint64_t now_usec, uint32_t random);
+void gate_note(Gate *gate, const GateNote *note);
+/* Requests for this object fail, `first`: since now. Is it alone in that? A probe is to tell. */
+void gate_doubt(Gate *gate, const GateNote *note, uint64_t object, bool first);
 /* One probe at a time: true, and the next is put off, where one may go now. */
 bool gate_probe(Gate *gate, uint64_t now_usec);
-/* Someone asks for it: the next probe may go now. */
+/* Someone asks for it: the next probe may go now, and all back-offs begin anew. */
 void gate_hurry(Gate *gate, uint64_t now_usec);

@@ -22,12 +22,13 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
+#include "source/azure-key-vault/ca-file.h"
 #include "source/azure-key-vault/http-answer.h"
 
 #define HEADER_BYTES_MAX   (64 * 1024)
 #define CONNECT_USEC       (3 * USEC_PER_SEC)
 #define CONNECTIONS_MAX    128
-#define CA_CACHE_SEC       300L
+#define CA_CACHE_SEC       300L /* of the system's, which are many */
 #define LOW_SPEED_BYTES    32L
 #define LOW_SPEED_SEC      8L
 #define ANSWER_MARGIN_USEC (100 * USEC_PER_MSEC) /* to say so before the deadline */
@@ -38,6 +39,8 @@ struct Transfer {
         Transfer *next; /* in the queue */
         CURL *easy;
         struct curl_slist *headers;
+        CaFile *ca_file;
+        CaText *ca; /* NULL: the system's authorities */
         HttpAnswer *answer;
         size_t n_max, n_room, n_header_bytes;
         bool too_large, no_lock;
@@ -49,7 +52,8 @@ struct Transfer {
 };
 
 struct Http {
-        char *ca_file, *proxy;
+        CaFile ca_file;
+        char *proxy;
         CURLM *multi; /* the thread's alone, but for curl_multi_wakeup() */
         pthread_mutex_t lock;
         Transfer *queue;
@@ -221,18 +225,28 @@ static void set_security(const Http *http, CURL *easy, const HttpRequest *reques
         curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 2L);
         curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
         curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_SEC);
-        if (http->ca_file) {
-                curl_easy_setopt(easy, CURLOPT_CAINFO, http->ca_file);
-                curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-        }
         /* "" is none, where NULL would be what the environment says. */
         curl_easy_setopt(easy, CURLOPT_PROXY, !request->plain && http->proxy ? http->proxy : "");
         curl_easy_setopt(easy, CURLOPT_NOPROXY, request->plain ? "*" : "");
-        if (http->ca_file)
-                curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, http->ca_file);
         curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
         curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_NONE);
         curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+}
+
+/* curl keeps to a connection what it was made with: one from before a change is not used again. */
+static void set_authorities(CURL *easy, CaText *ca)
+{
+        struct curl_blob blob;
+
+        if (!ca)
+                return;
+        blob = (struct curl_blob){ ca->data, ca->n, CURL_BLOB_NOCOPY };
+        curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
+        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+        curl_easy_setopt(easy, CURLOPT_CAINFO_BLOB, &blob);
+        curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, NULL);
+        curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+        curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO_BLOB, &blob);
 }
 
 static void set_method(CURL *easy, const HttpRequest *request)
@@ -276,13 +290,14 @@ static void transfer_freep(Transfer **place)
         if (!transfer)
                 return;
         curl_easy_cleanup(transfer->easy);
+        ca_file_give_back(transfer->ca_file, transfer->ca);
         curl_slist_free_all(transfer->headers);
         pthread_cond_destroy(&transfer->ended);
         free(transfer);
 }
 
-static int transfer_new(const Http *http, const HttpRequest *request, uint64_t left_usec,
-                        HttpAnswer *answer, Transfer **ret_transfer)
+static int transfer_new(Http *http, const HttpRequest *request, uint64_t left_usec,
+                        HttpAnswer *answer, Failure *failure, Transfer **ret_transfer)
 {
         CLEANUP(transfer_freep) Transfer *transfer = calloc(1, sizeof(*transfer));
         int r;
@@ -290,17 +305,22 @@ static int transfer_new(const Http *http, const HttpRequest *request, uint64_t l
         if (!transfer)
                 return -ENOMEM;
         pthread_cond_init(&transfer->ended, NULL);
+        transfer->ca_file = &http->ca_file;
         transfer->answer = answer;
         transfer->n_max = request->secret_answer ? HTTP_SECRET_ANSWER_MAX : HTTP_ANSWER_MAX;
         transfer->easy = curl_easy_init();
         if (!transfer->easy)
                 return -ENOMEM;
-        r = add_headers(transfer, request);
-        if (r < 0)
+        r = ca_file_take(&http->ca_file, &transfer->ca, failure);
+        if (r == 0)
+                r = add_headers(transfer, request);
+        if (r != 0)
                 return r;
         set_security(http, transfer->easy, request);
+        set_authorities(transfer->easy, transfer->ca);
         set_method(transfer->easy, request);
         set_times(transfer->easy, request, left_usec);
+        curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, (long)request->fresh);
         curl_easy_setopt(transfer->easy, CURLOPT_URL, request->url);
         curl_easy_setopt(transfer->easy, CURLOPT_USERAGENT, "certbroker/" PROJECT_VERSION);
         curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
@@ -322,11 +342,14 @@ static void conclude(Transfer *transfer)
         const char *error =
                 *transfer->error ? transfer->error : curl_easy_strerror(transfer->result);
         CLEANUP(freep) char *escaped = NULL;
+        curl_off_t ready_usec = 0;
 
         answer->fault = transfer->too_large ? HTTP_TOO_LARGE
                         : transfer->no_lock ? HTTP_INTERNAL
                                             : http_fault_of(transfer->result, transfer->error);
         curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &answer->status);
+        curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &ready_usec);
+        answer->connected = ready_usec > 0;
         if (answer->fault == HTTP_OK)
                 return;
         if (answer->fault == HTTP_TOO_LARGE)
@@ -402,6 +425,7 @@ int http_perform(Http *http, const HttpRequest *request, HttpAnswer *answer)
 {
         CLEANUP(transfer_freep) Transfer *transfer = NULL;
         uint64_t now_usec = clock_monotonic_usec();
+        Failure failure = { 0 };
         int r;
 
         *answer = (HttpAnswer){ .retry_after_usec = HTTP_NO_RETRY_AFTER };
@@ -412,9 +436,14 @@ int http_perform(Http *http, const HttpRequest *request, HttpAnswer *answer)
                 return 0;
         }
         r = transfer_new(http, request, request->deadline_usec - now_usec - ANSWER_MARGIN_USEC,
-                         answer, &transfer);
+                         answer, &failure, &transfer);
         if (r < 0)
                 return r;
+        if (r > 0) {
+                answer->fault = HTTP_INSECURE;
+                snprintf(answer->fault_text, sizeof(answer->fault_text), "%.300s", failure.text);
+                return 0;
+        }
         run(http, transfer);
         conclude(transfer);
         return 0;
@@ -450,7 +479,7 @@ int http_new(const char *ca_file, const char *proxy, Http **ret_http)
         if (!http)
                 return -ENOMEM;
         pthread_mutex_init(&http->lock, NULL);
-        r = string_set(&http->ca_file, ca_file);
+        r = ca_file_init(&http->ca_file, ca_file);
         if (r == 0)
                 r = string_set(&http->proxy, proxy);
         if (r == 0)

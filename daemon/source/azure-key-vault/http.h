@@ -42,6 +42,7 @@ typedef struct HttpRequest {
         bool form;          /* application/x-www-form-urlencoded, else JSON */
         bool plain;         /* http is allowed too: an identity endpoint of this host; no proxy */
         bool secret_answer; /* the body is kept in locked memory */
+        bool fresh;         /* over a connection of its own: what is tried is the way as well */
         uint64_t connect_usec;
         uint64_t deadline_usec; /* monotonic */
 } HttpRequest;
@@ -49,6 +50,7 @@ typedef struct HttpRequest {
 typedef struct HttpAnswer {
         HttpFault fault;
         char fault_text[320]; /* what curl says of it */
+        bool connected; /* the request went out: what failed is not the way there */
         long status;
         Bytes body;                /* where secret_answer was not set; NUL-terminated beyond n */
         Secret *secret_body;       /* where it was */

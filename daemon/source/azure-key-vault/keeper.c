@@ -20,7 +20,7 @@
 #define IDLE_USEC (60 * USEC_PER_SEC)
 
 typedef struct Look {
-        bool has_token, closed;
+        bool has_token, closed, ill;
         Failure token_failure;
         uint64_t token_again_usec, probe_usec, asked_until_usec;
         char gate_text[200], permissions[480];
@@ -33,6 +33,7 @@ static void look(Vault *vault, Look *ret_look)
                 tokens_state(&vault->tokens, &ret_look->token_failure, &ret_look->token_again_usec);
         pthread_mutex_lock(&vault->lock);
         ret_look->closed = vault->gate.closed;
+        ret_look->ill = vault->gate.n_ill >= GATE_ILL_MAX;
         ret_look->probe_usec = vault->gate.probe_usec;
         ret_look->asked_until_usec = vault->gate.asked_until_usec;
         memcpy(ret_look->gate_text, vault->gate_text, sizeof(ret_look->gate_text));
@@ -69,6 +70,12 @@ static SourceState reason_of(Vault *vault, const Look *seen, char *ret_text, siz
                          "the access token could not be renewed, and the old one is "
                          "still used: %.250s",
                          seen->token_failure.text);
+                return SOURCE_DEGRADED;
+        }
+        if (seen->ill) {
+                snprintf(ret_text, n,
+                         "the vault answers, but signs with none of several keys: %.250s",
+                         seen->gate_text);
                 return SOURCE_DEGRADED;
         }
         if (seen->asked_until_usec > clock_monotonic_usec()) {
@@ -118,7 +125,7 @@ static void probe(Vault *vault)
         due = gate_probe(&vault->gate, clock_monotonic_usec());
         pthread_mutex_unlock(&vault->lock);
         if (due)
-                (void)vault_probe(vault, clock_monotonic_usec() + ASK_USEC, &failure);
+                (void)vault_probe(vault, true, clock_monotonic_usec() + ASK_USEC, &failure);
 }
 
 /* Until when there is nothing to do. */
@@ -205,7 +212,7 @@ int vault_keeper_refresh(Vault *vault, uint64_t deadline_usec, Failure *failure)
         Look seen;
         SourceState state;
 
-        vault_forget_refusals(vault);
+        vault_forget(vault);
         tokens_hurry(&vault->tokens);
         if (!wait_round(vault, deadline_usec - USEC_PER_SEC / 2))
                 return fail(failure, CB_SOURCE_UNAVAILABLE, "the vault gave no answer in time");

@@ -171,15 +171,16 @@ int outcome_of(const VaultCall *call, const HttpAnswer *answer, bool *ret_lackin
                             "is the uri of the source right?",
                             call->uri, answer->status);
         if (answer->status >= 500 || answer->status == 408)
-                return fail(failure, CB_SOURCE_UNAVAILABLE, "the vault answered %ld %s (%s)",
-                            answer->status, error.code, id);
+                return fail(failure, CB_SOURCE_UNAVAILABLE, "%s: the vault answered %ld %s (%s)",
+                            call->uri, answer->status, error.code, id);
         return fail(failure, CB_FAILED, "%s: the vault answered %ld %s (%s)", call->uri,
                     answer->status, error.code, id);
 }
 
-int outcome_of_fault(const char *host, const HttpAnswer *answer, Failure *failure)
+int outcome_of_fault(const VaultCall *call, const char *host, const HttpAnswer *answer,
+                     Failure *failure)
 {
-        const char *why = answer->fault_text;
+        const char *why = answer->fault_text, *what = answer->connected ? call->uri : host;
 
         switch (answer->fault) {
         case HTTP_INSECURE:
@@ -188,11 +189,11 @@ int outcome_of_fault(const char *host, const HttpAnswer *answer, Failure *failur
                             "the vault's certificate and ca-file",
                             host, why);
         case HTTP_TIMED_OUT:
-                return fail(failure, CB_SOURCE_UNAVAILABLE, "%s gave no answer in time: %s", host,
+                return fail(failure, CB_SOURCE_UNAVAILABLE, "%s gave no answer in time: %s", what,
                             why);
         case HTTP_TOO_LARGE:
         case HTTP_BROKEN:
-                return fail(failure, CB_SOURCE_UNAVAILABLE, "%s gave no whole answer: %s", host,
+                return fail(failure, CB_SOURCE_UNAVAILABLE, "%s gave no whole answer: %s", what,
                             why);
         case HTTP_INTERNAL:
                 return fail(failure, CB_SOURCE_UNAVAILABLE,
@@ -207,11 +208,23 @@ int outcome_of_fault(const char *host, const HttpAnswer *answer, Failure *failur
         return fail(failure, CB_SOURCE_UNAVAILABLE, "%s cannot be reached: %s", host, why);
 }
 
-GateOutcome outcome_for_gate(const HttpAnswer *answer)
+/* What breaks after the request went out says nothing of the way there: of this object, at first. */
+static GateOutcome outcome_of_way(const HttpAnswer *answer)
 {
         if (answer->fault == HTTP_INSECURE)
                 return GATE_INSECURE;
-        if (answer->fault != HTTP_OK || answer->status >= 500 || answer->status == 408)
+        if (answer->fault == HTTP_INTERNAL)
+                return GATE_OURS;
+        return answer->connected ? GATE_FAILED : GATE_UNREACHABLE;
+}
+
+GateOutcome outcome_for_gate(const HttpAnswer *answer)
+{
+        if (answer->fault != HTTP_OK)
+                return outcome_of_way(answer);
+        if (answer->status >= 500 || answer->status == 408)
                 return GATE_FAILED;
-        return answer->status == 429 ? GATE_THROTTLED : GATE_ANSWERED;
+        return answer->status == 429   ? GATE_THROTTLED
+               : answer->status == 401 ? GATE_GREETED
+                                       : GATE_ANSWERED;
 }

@@ -10,6 +10,7 @@
  */
 int outcome_of(const VaultCall *call, const HttpAnswer *answer, bool *ret_lacking,
                Failure *failure);
-/* The same of a request to `host` that got no answer. */
-int outcome_of_fault(const char *host, const HttpAnswer *answer, Failure *failure);
+/* The same where there was no answer. host: the vault's. */
+int outcome_of_fault(const VaultCall *call, const char *host, const HttpAnswer *answer,
+                     Failure *failure);
 GateOutcome outcome_for_gate(const HttpAnswer *answer);

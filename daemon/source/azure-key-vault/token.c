@@ -233,6 +233,19 @@ int tokens_get(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadl
         return r;
 }
 
+Token *tokens_peek(Tokens *tokens)
+{
+        Token *token = NULL;
+
+        pthread_mutex_lock(&tokens->lock);
+        if (is_good_locked(tokens, tokens->now_usec())) {
+                token = tokens->current;
+                token->n_refs++;
+        }
+        pthread_mutex_unlock(&tokens->lock);
+        return token;
+}
+
 void tokens_refuse(Tokens *tokens, const Token *token, const char *claims)
 {
         pthread_mutex_lock(&tokens->lock);

@@ -41,6 +41,8 @@ int tokens_init(Tokens *tokens, uint64_t (*now_usec)(void));
 /* One that is good now; the caller gives it back. Waits for whoever is asking already. */
 int tokens_get(Tokens *tokens, token_fetch fetch, void *userdata, uint64_t deadline_usec,
                Token **ret_token, Failure *failure);
+/* The one that is good now, or NULL; the caller gives it back. Never waits for one. */
+Token *tokens_peek(Tokens *tokens);
 /* The vault refused this one: it is not handed out again. claims: that the next must have; NULL: none. */
 void tokens_refuse(Tokens *tokens, const Token *token, const char *claims);
 void tokens_put(Tokens *tokens, Token *token);

@@ -17,8 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/strings.h"
-#include "source/azure-key-vault/auth.h"
-#include "source/azure-key-vault/challenge.h"
+#include "source/azure-key-vault/attempts.h"
 #include "source/azure-key-vault/json.h"
 #include "source/azure-key-vault/outcome.h"
 
@@ -28,6 +27,7 @@
 #define CONFLICTS     4
 #define AGAIN_USEC    (150 * USEC_PER_MSEC)
 #define PATIENCE_USEC (2 * USEC_PER_SEC) /* longer than this nobody is kept waiting */
+#define AWAY_USEC     (4 * USEC_PER_SEC) /* but for what fails, and is to be back so soon */
 
 typedef struct Refusal {
         uint64_t until_usec;
@@ -85,10 +85,11 @@ static void forget_refusals_locked(Vault *vault)
         map_init(&vault->refused);
 }
 
-void vault_forget_refusals(Vault *vault)
+void vault_forget(Vault *vault)
 {
         pthread_mutex_lock(&vault->lock);
         forget_refusals_locked(vault);
+        objects_clear(&vault->objects);
         pthread_mutex_unlock(&vault->lock);
 }
 
@@ -142,14 +143,13 @@ static void note_permission(Vault *vault, const VaultCall *call, bool had)
                 vault_stir(vault);
 }
 
-/* What the answer means, whatever it is but a success; a permission that is lacking is noted. */
-static int outcome_for(Vault *vault, const VaultCall *call, const HttpAnswer *answer,
+int vault_outcome(Vault *vault, const VaultCall *call, const HttpAnswer *answer,
                        Failure *failure)
 {
         bool lacking = false;
         int r = answer->fault == HTTP_OK
                         ? outcome_of(call, answer, &lacking, failure)
-                        : outcome_of_fault(vault->settings.vault.host, answer, failure);
+                        : outcome_of_fault(call, vault->settings.vault.host, answer, failure);
 
         if (lacking)
                 note_permission(vault, call, false);
@@ -194,6 +194,11 @@ static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_us
         case GATE_CLOSED:
                 r = refuse_closed(vault, wait_usec, failure);
                 break;
+        case GATE_ILL:
+                r = fail(failure, CB_SOURCE_UNAVAILABLE,
+                         "the vault signs with none of several keys: %s; it is tried again in %llu s",
+                         vault->gate_text, (unsigned long long)(wait_usec / USEC_PER_SEC + 1));
+                break;
         case _GATE_ANSWER_N:
                 r = CB_FAILED;
                 break;
@@ -203,160 +208,82 @@ static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_us
         return r;
 }
 
-static void note_gate(Vault *vault, GateUse use, const HttpAnswer *answer, const Failure *failure)
+/* The name of what it is about, whichever of its sides: certificates/NAME, keys/NAME/VERSION/sign … */
+static uint64_t hash_of_object(const char *uri)
 {
-        GateOutcome outcome = outcome_for_gate(answer);
-        bool was_closed, was_doubted, news;
+        const char *p = strstr(uri, "://");
+        uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+
+        for (unsigned i = 0; p && i < 2; i++)
+                p = strchr(p + (i == 0 ? 3 : 1), '/');
+        for (p = p ? p + 1 : ""; *p && *p != '/'; p++)
+                hash = (hash ^ (uint8_t)*p) * UINT64_C(1099511628211);
+        return hash;
+}
+
+/* true: it begins to be put off, which is worth a line. */
+static bool note_object_locked(Vault *vault, const Attempts *attempts, const GateNote *note,
+                               const HttpAnswer *answer, const Failure *failure)
+{
+        bool first = false, put_off;
+
+        if (note->outcome != GATE_FAILED && note->outcome != GATE_ANSWERED)
+                return false;
+        put_off = objects_note(&vault->objects, attempts->key,
+                               &(ObjectNote){ note->outcome == GATE_FAILED, note->retry_after_usec,
+                                              note->now_usec, note->random, failure },
+                               &first);
+        /* Silence may be a connection that is dead: nobody need wait for more of it. */
+        if (put_off || answer->fault == HTTP_TIMED_OUT)
+                gate_doubt(&vault->gate, note, hash_of_object(attempts->call->uri),
+                           first || !put_off);
+        return put_off && first;
+}
+
+/* A probe that fails as the one before says nothing new: its number alone is another. */
+static void tell_locked(Vault *vault, const Gate *before, const Attempts *attempts,
+                        const HttpAnswer *answer, const Failure *failure)
+{
+        if (before->closed &&
+            (attempts || (answer->fault == HTTP_OK && answer->status == vault->gate_status)))
+                return;
+        vault->gate_status = answer->fault == HTTP_OK ? answer->status : 0;
+        snprintf(vault->gate_text, sizeof(vault->gate_text), "%.*s",
+                 (int)sizeof(vault->gate_text) - 1, failure->text);
+}
+
+void vault_note_answer(Vault *vault, const Attempts *attempts, bool with_token,
+                        const HttpAnswer *answer, const Failure *failure)
+{
+        GateNote note = { attempts ? use_of(attempts->call) : GATE_SIGNS,
+                          outcome_for_gate(answer),
+                          !attempts,
+                          with_token,
+                          answer->retry_after_usec,
+                          clock_monotonic_usec(),
+                          vault_random() };
+        bool put_off = false, news;
+        Gate before;
 
         pthread_mutex_lock(&vault->lock);
-        was_closed = vault->gate.closed;
-        was_doubted = vault->gate.doubted;
-        gate_note(&vault->gate, use, outcome, answer->retry_after_usec, clock_monotonic_usec(),
-                  vault_random());
-        news = outcome == GATE_THROTTLED || was_closed != vault->gate.closed ||
-               was_doubted != vault->gate.doubted;
-        if (outcome != GATE_ANSWERED)
-                snprintf(vault->gate_text, sizeof(vault->gate_text), "%.*s",
-                         (int)sizeof(vault->gate_text) - 1, failure->text);
+        before = vault->gate;
+        gate_note(&vault->gate, &note);
+        if (attempts)
+                put_off = note_object_locked(vault, attempts, &note, answer, failure);
+        if (before.closed && !vault->gate.closed)
+                objects_clear(&vault->objects); /* that was not their own trouble */
+        news = note.outcome == GATE_THROTTLED || before.closed != vault->gate.closed ||
+               before.doubted != vault->gate.doubted || before.n_ill != vault->gate.n_ill;
+        if (failure->status != 0 && note.outcome != GATE_ANSWERED && note.outcome != GATE_GREETED)
+                tell_locked(vault, &before, attempts, answer, failure);
         pthread_mutex_unlock(&vault->lock);
+        if (put_off)
+                log_warning("%s; nothing else is put off by that", failure->text);
         if (news)
                 vault_stir(vault);
 }
 
-/* --- tokens --- */
-
-char *vault_resource(Vault *vault)
-{
-        const char *resource;
-        char *copy;
-
-        pthread_mutex_lock(&vault->lock);
-        resource = vault->settings.resource ? vault->settings.resource : vault->learned_resource;
-        copy = resource ? strdup(resource) : NULL;
-        pthread_mutex_unlock(&vault->lock);
-        return copy;
-}
-
-static int learn_resource(Vault *vault, const char *resource)
-{
-        size_t n = strlen(resource);
-        int r = 0;
-
-        pthread_mutex_lock(&vault->lock);
-        if (!vault->settings.resource) {
-                free(vault->learned_resource);
-                vault->learned_resource = strndup(resource, n - (resource[n - 1] == '/'));
-                if (!vault->learned_resource)
-                        r = -ENOMEM;
-        }
-        pthread_mutex_unlock(&vault->lock);
-        return r;
-}
-
-static int verify_challenge(const Vault *vault, const Challenge *challenge, Failure *failure)
-{
-        const Settings *settings = &vault->settings;
-
-        return challenge_verify(challenge, settings->vault.host,
-                                settings->resource_is_given ? settings->resource : NULL,
-                                settings->tenant_id, failure);
-}
-
-/*
- * Before a token is asked for: a challenge that does not suit ends it; one that does teaches the resource,
- * where none is known.
- */
-static int judge_challenge(Vault *vault, const char *header, Failure *failure)
-{
-        CLEANUP(challenge_deinit) Challenge challenge = { 0 };
-        int r;
-
-        r = challenge_parse(header, &challenge, failure);
-        if (r == 0 && !challenge.resource && !vault->settings.resource)
-                r = fail(failure, CB_SOURCE_DENIED,
-                         "the vault's challenge does not say which resource its tokens are for; "
-                         "is it a key vault? Else the setting 'resource' says it");
-        if (r == 0)
-                r = verify_challenge(vault, &challenge, failure);
-        return r == 0 && challenge.resource ? learn_resource(vault, challenge.resource) : r;
-}
-
-/*
- * Of a token that was sent. It need not name a resource again, as where the token was revoked (continuous
- * access evaluation), and one that cannot be read is as good as none: the new token is asked for where
- * the configuration says, whatever is in it. But one that asks for somebody else's ends it here too.
- */
-static int judge_refusal(Vault *vault, const char *header, char **ret_claims, Failure *failure)
-{
-        CLEANUP(challenge_deinit) Challenge challenge = { 0 };
-        int r;
-
-        r = challenge_parse(header, &challenge, failure);
-        if (r != 0)
-                return r < 0 ? r : 0;
-        r = verify_challenge(vault, &challenge, failure);
-        return r == 0 ? challenge_claims(&challenge, ret_claims) : r;
-}
-
-int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure)
-{
-        CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
-        CLEANUP(freep) char *url = NULL;
-        VaultCall call = { .uri = vault->settings.vault.origin };
-        int r;
-
-        if (asprintf(&url, "%s/certificates?maxresults=1&api-version=%s",
-                     vault->settings.vault.origin, vault->settings.api_version) < 0)
-                return -ENOMEM;
-        r = http_perform(
-                vault->http,
-                &(HttpRequest){ .method = "GET", .url = url, .deadline_usec = deadline_usec },
-                &answer);
-        if (r < 0)
-                return r;
-        r = answer.fault == HTTP_OK && answer.status == 401
-                    ? judge_challenge(vault, answer.challenge, failure)
-                    : outcome_for(vault, &call, &answer, failure);
-        note_gate(vault, GATE_SIGNS, &answer, failure);
-        return r;
-}
-
-static int fetch_token(Vault *vault, const char *claims, uint64_t deadline_usec,
-                       TokenAnswer *answer, Failure *failure)
-{
-        CLEANUP(freep) char *resource = vault_resource(vault);
-        AuthJob job = { vault, resource, claims, deadline_usec, answer, failure };
-
-        if (!resource)
-                return fail(failure, CB_SOURCE_UNAVAILABLE,
-                            "the vault has not told yet which resource its tokens are for");
-        return auth_fetch(&job);
-}
-
-int vault_fetch_token(void *userdata, const char *claims, uint64_t deadline_usec,
-                      TokenAnswer *answer, Failure *failure)
-{
-        Vault *vault = userdata;
-        int r = 0;
-
-        if (!vault->challenged)
-                r = vault_probe(vault, deadline_usec, failure);
-        if (r == CB_SOURCE_DENIED || r < 0)
-                return r; /* no token is asked for, for a vault that is none, or not ours */
-        if (r == 0)
-                vault->challenged = true;
-        *failure = (Failure){ 0 };
-        return fetch_token(vault, claims, deadline_usec, answer, failure);
-}
-
-/* --- one request, with all that may have to be done again --- */
-
-typedef struct Attempts {
-        const VaultCall *call;
-        char *url;
-        unsigned n, n_conflicts;
-        bool refused; /* a token was, once */
-} Attempts;
+/* --- one request --- */
 
 static int send_once(Vault *vault, const Attempts *attempts, Token *token, HttpAnswer *answer)
 {
@@ -375,6 +302,18 @@ static int send_once(Vault *vault, const Attempts *attempts, Token *token, HttpA
                             answer);
 }
 
+/* A failure that may be over in a moment; longer than the vault says nobody is to come back. */
+static bool is_passing(const Attempts *attempts, const HttpAnswer *answer)
+{
+        GateOutcome outcome = outcome_for_gate(answer);
+
+        return (outcome == GATE_FAILED || outcome == GATE_UNREACHABLE) &&
+               answer->fault != HTTP_TOO_LARGE && answer->fault != HTTP_TIMED_OUT &&
+               !attempts->trial &&
+               (answer->retry_after_usec == HTTP_NO_RETRY_AFTER ||
+                answer->retry_after_usec <= AWAY_USEC);
+}
+
 /* Judges the answer. 0: done; 1 in *ret_again: after *ret_wait_usec once more. */
 static int judge(Vault *vault, Attempts *attempts, const HttpAnswer *answer, bool *ret_again,
                  uint64_t *ret_wait_usec, Failure *failure)
@@ -386,10 +325,11 @@ static int judge(Vault *vault, Attempts *attempts, const HttpAnswer *answer, boo
 
         if (answer->fault == HTTP_OK && answer->status >= 200 && answer->status < 300)
                 return 0;
-        r = outcome_for(vault, call, answer, failure);
+        r = vault_outcome(vault, call, answer, failure);
         *ret_wait_usec = step_usec / 2 + vault_random() % step_usec;
-        passing = outcome_for_gate(answer) == GATE_FAILED && answer->fault != HTTP_TOO_LARGE &&
-                  answer->fault != HTTP_TIMED_OUT;
+        passing = is_passing(attempts, answer);
+        if (passing && answer->retry_after_usec != HTTP_NO_RETRY_AFTER)
+                *ret_wait_usec += answer->retry_after_usec;
         if (answer->status == 429)
                 *ret_wait_usec = vault_random() % AGAIN_USEC; /* beside what the gate says */
         if (answer->status == 409 && r == CB_FAILED)
@@ -400,22 +340,34 @@ static int judge(Vault *vault, Attempts *attempts, const HttpAnswer *answer, boo
         return r;
 }
 
-static int on_401(Vault *vault, Attempts *attempts, const HttpAnswer *answer, Token *token,
+static int on_401(Vault *vault, Attempts *attempts, const HttpAnswer *answer, const Token *token,
                   bool *ret_again, Failure *failure)
 {
-        CLEANUP(freep) char *claims = NULL;
-        int r = 0;
+        int r = vault_refuse_token(vault, answer, token, failure);
 
-        if (answer->challenge)
-                r = judge_refusal(vault, answer->challenge, &claims, failure);
-        tokens_refuse(&vault->tokens, token, claims);
-        if (r != 0) {
-                vault_stir(vault);
+        if (r != 0)
                 return r;
-        }
         *ret_again = !attempts->refused;
         attempts->refused = true;
-        return outcome_for(vault, attempts->call, answer, failure);
+        return vault_outcome(vault, attempts->call, answer, failure);
+}
+
+/* Once for a call: what it is let through for is not over before its end. */
+static int enter_object(Vault *vault, Attempts *attempts, bool *ret_again, uint64_t *ret_wait_usec,
+                        Failure *failure)
+{
+        int r;
+
+        if (attempts->entered)
+                return 0;
+        pthread_mutex_lock(&vault->lock);
+        attempts->trial = objects_put_off(&vault->objects, attempts->key);
+        r = objects_enter(&vault->objects, attempts->key, clock_monotonic_usec(), ret_wait_usec,
+                          failure);
+        pthread_mutex_unlock(&vault->lock);
+        attempts->entered = r == 0;
+        *ret_again = false;
+        return r;
 }
 
 static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *ret_again,
@@ -425,6 +377,9 @@ static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *
         Token *token = NULL;
         int r;
 
+        r = enter_object(vault, attempts, ret_again, ret_wait_usec, failure);
+        if (r != 0)
+                return r;
         r = enter_gate(vault, call, ret_wait_usec, failure);
         if (r != 0) {
                 *ret_again = r == CB_THROTTLED && *ret_wait_usec <= PATIENCE_USEC &&
@@ -439,10 +394,10 @@ static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *
         r = send_once(vault, attempts, token, answer);
         if (r == 0 && answer->fault == HTTP_OK && answer->status == 401) {
                 r = on_401(vault, attempts, answer, token, ret_again, failure);
-                note_gate(vault, use_of(call), answer, failure);
+                vault_note_answer(vault, attempts, true, answer, failure);
         } else if (r == 0) {
                 r = judge(vault, attempts, answer, ret_again, ret_wait_usec, failure);
-                note_gate(vault, use_of(call), answer, failure);
+                vault_note_answer(vault, attempts, true, answer, failure);
         }
         tokens_put(&vault->tokens, token);
         return r;
@@ -450,7 +405,7 @@ static int try_once(Vault *vault, Attempts *attempts, HttpAnswer *answer, bool *
 
 int vault_call(Vault *vault, const VaultCall *call, HttpAnswer *answer, Failure *failure)
 {
-        CLEANUP(freep) char *url = NULL;
+        CLEANUP(freep) char *url = NULL, *key = NULL;
         Attempts attempts = { .call = call };
         int r;
 
@@ -462,6 +417,9 @@ int vault_call(Vault *vault, const VaultCall *call, HttpAnswer *answer, Failure 
                      call->query ? "&" : "", string_or_empty(call->query)) < 0)
                 return -ENOMEM;
         attempts.url = url;
+        if (asprintf(&key, "%s %s", call->method, call->uri) < 0)
+                return -ENOMEM;
+        attempts.key = key;
         for (;; attempts.n++) {
                 uint64_t wait_usec = 0;
                 bool again = false;
@@ -507,6 +465,7 @@ int vault_new(char *const *settings, const DriverHost *host, Vault **ret_vault, 
         map_init(&vault->refused);
         map_init(&vault->newest);
         gate_init(&vault->gate);
+        objects_init(&vault->objects);
         r = settings_read(settings, &vault->settings, failure);
         if (r == 0)
                 r = tokens_init(&vault->tokens, clock_boottime_usec);

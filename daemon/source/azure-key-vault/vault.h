@@ -10,6 +10,7 @@
 #include "source/azure-key-vault/answer.h"
 #include "source/azure-key-vault/gate.h"
 #include "source/azure-key-vault/http.h"
+#include "source/azure-key-vault/objects.h"
 #include "source/azure-key-vault/permission.h"
 #include "source/azure-key-vault/settings.h"
 #include "source/azure-key-vault/token.h"
@@ -37,6 +38,8 @@ typedef struct Vault {
         pthread_mutex_t lock; /* of the rest */
         Gate gate;
         char gate_text[200]; /* why it is closed, or what it waits for */
+        long gate_status;    /* HTTP's, of that */
+        Objects objects;     /* that fail by themselves */
         Permissions permissions;
         char *learned_resource; /* from a challenge that was verified */
         Map refused;            /* "permission url" → Refusal */
@@ -69,8 +72,11 @@ typedef struct VaultCall {
 /* 0: a status of the 200s. Else the one translation of faults and statuses to outcomes. */
 int vault_call(Vault *vault, const VaultCall *call, HttpAnswer *answer, Failure *failure);
 
-/* One request without a token: is the vault there, and does its challenge suit? */
-int vault_probe(Vault *vault, uint64_t deadline_usec, Failure *failure);
+/*
+ * Is the vault there? One cheap request, over a connection of its own; with the token, where there is one,
+ * since what has failed may be behind the door that asks for it. Without: does its challenge suit?
+ */
+int vault_probe(Vault *vault, bool with_token, uint64_t deadline_usec, Failure *failure);
 /* The resource that tokens are for; NULL: not known yet. Owned. */
 char *vault_resource(Vault *vault);
 
@@ -82,5 +88,5 @@ void vault_stir(Vault *vault);
 /* Sleeps, at most until the deadline. false: that is over. */
 bool vault_sleep(uint64_t usec, uint64_t deadline_usec);
 uint32_t vault_random(void);
-/* Forgets refusals: somebody may have granted a role. */
-void vault_forget_refusals(Vault *vault);
+/* Forgets refusals and failures: somebody may have granted a role, or mended something. */
+void vault_forget(Vault *vault);

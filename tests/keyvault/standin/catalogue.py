@@ -124,6 +124,7 @@ _add("V13.text", "throttled", value="soon")
 for _status in (408, 500, 502, 503, 504):
     _add(f"V14.{_status}", "status", status=_status)
 _add("V14.json", "vault-error", status=500, code="InternalServerError", message="An unexpected error occurred.")
+_add("V14.behind", "status", status=503, headers=[["Retry-After", "30"]], behind=True)
 _add("V14.retry-after", "status", status=503, headers=[["Retry-After", "3"]])
 
 for _status in (301, 302, 303, 307, 308):

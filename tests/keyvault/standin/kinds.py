@@ -37,7 +37,10 @@ def kind(function):
 # ---- instead of an answer
 
 @kind
-async def status(service, request, proceed, status=500, body="", headers=(), content_type=None):
+async def status(service, request, proceed, status=500, body="", headers=(), content_type=None, behind=False):
+    """behind: only where there is a token, as what stands behind the front end fails."""
+    if behind and request.header("Authorization") is None:
+        return await proceed()
     content_type = content_type or ("application/json" if isinstance(body, dict) else "text/plain")
     return Response(status, body, [tuple(each) for each in headers], content_type=content_type)
 
