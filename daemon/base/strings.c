@@ -8,7 +8,9 @@
 #include "base/strings.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +127,22 @@ int string_set(char **place, const char *value)
         }
         free(*place); /* after the copy: value may lie in it */
         *place = copy;
+        return 0;
+}
+
+int string_format(char **place, const char *format, ...)
+{
+        char *text;
+        va_list list;
+        int n;
+
+        va_start(list, format);
+        n = vasprintf(&text, format, list);
+        va_end(list);
+        if (n < 0)
+                return -ENOMEM;
+        free(*place);
+        *place = text;
         return 0;
 }
 

@@ -21,6 +21,8 @@ DEFINE_CLEANUP(char *, strv_free)
 bool string_equal(const char *a, const char *b); /* NULL equals NULL only */
 int string_set(char **place, const char *value); /* copies; value may be NULL */
 const char *string_or_empty(const char *string);
+/* Owned; what was in the place before is freed, and may be among the arguments. -ENOMEM. */
+int string_format(char **place, const char *format, ...) PRINTF(2, 3);
 
 /* `*` any run, `?` one character, everything else itself; no classes, no recursion. */
 bool glob_match(const char *pattern, const char *string);

@@ -34,6 +34,8 @@ typedef struct CertificateFacts {
         uint64_t not_before_sec;
         uint64_t not_after_sec;
         bool self_signed;
+        /* It has an extended key usage, or a key usage, and that is not in it: a TLS client cannot be known by it. */
+        bool lacks_client_auth, lacks_digital_signature;
         KeyType key_type;
         Bytes spki; /* SubjectPublicKeyInfo, DER */
 } CertificateFacts;

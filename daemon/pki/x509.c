@@ -23,8 +23,7 @@
 #include "pki/certificate.h"
 #include "pki/context.h"
 
-#define SERIAL_MAX   64 /* bytes; RFC 5280 allows 20 */
-#define ALT_NAME_MAX 1024
+#define SERIAL_MAX 64 /* bytes; RFC 5280 allows 20 */
 
 static void bio_freep(BIO **place)
 {
@@ -220,27 +219,84 @@ static int directory_text(const X509_NAME *name, char **ret_text)
         return text ? prefixed("DirName:", text, ret_text) : -ENOMEM;
 }
 
-/* *ret_text stays NULL for kinds that have no short text (otherName and its like). */
+/* OBJ_obj2txt() tells how long it is; what is longer than any that is in use stays recognisable by its start. */
+#define OID_TEXT_MAX 256
+
+static int hex_text(const char *prefix, const char *oid, uint8_t *der, int n, char **ret_text)
+{
+        CLEANUP(freep) char *hex = n > 0 ? malloc(2 * (size_t)n + 1) : NULL;
+        int r = -ENOMEM;
+
+        if (hex) {
+                hex_encode_lower(der, (size_t)n, hex);
+                r = asprintf(ret_text, "%s%s%s#%s", prefix, oid, *oid ? ":" : "", hex) < 0 ? -ENOMEM
+                                                                                           : 0;
+        }
+        OPENSSL_free(der);
+        return r;
+}
+
+/* Such as a user principal name: text as it is, anything else as its DER. */
+static int other_text(const OTHERNAME *other, char **ret_text)
+{
+        const ASN1_TYPE *value = other->value;
+        char oid[OID_TEXT_MAX];
+        uint8_t *der = NULL;
+        int n;
+
+        OBJ_obj2txt(oid, sizeof(oid), other->type_id, 1);
+        if (value->type == V_ASN1_UTF8STRING || value->type == V_ASN1_IA5STRING ||
+            value->type == V_ASN1_PRINTABLESTRING) {
+                size_t length = (size_t)ASN1_STRING_length(value->value.asn1_string);
+                CLEANUP(freep)
+                char *text = text_escape(ASN1_STRING_get0_data(value->value.asn1_string), length,
+                                         length);
+
+                if (!text)
+                        return -ENOMEM;
+                return asprintf(ret_text, "otherName:%s:%s", oid, text) < 0 ? -ENOMEM : 0;
+        }
+        n = i2d_ASN1_TYPE(value, &der);
+        return hex_text("otherName:", oid, der, n, ret_text);
+}
+
+static int registered_text(const ASN1_OBJECT *oid, char **ret_text)
+{
+        char text[OID_TEXT_MAX];
+
+        OBJ_obj2txt(text, sizeof(text), oid, 1);
+        return prefixed("RID:", text, ret_text);
+}
+
+/* Every name has a text: names are compared by it. */
 static int alt_name_text(const GENERAL_NAME *name, char **ret_text)
 {
         int type;
         const void *value = GENERAL_NAME_get0_value(name, &type);
+        uint8_t *der = NULL;
+        int n;
 
         if (type == GEN_IPADD)
                 return address_text(value, ret_text);
         if (type == GEN_DIRNAME)
                 return directory_text(value, ret_text);
+        if (type == GEN_OTHERNAME)
+                return other_text(value, ret_text);
+        if (type == GEN_RID)
+                return registered_text(value, ret_text);
         for (size_t i = 0; i < ELEMENTSOF(text_names); i++)
                 if (text_names[i].type == type) {
+                        size_t length = (size_t)ASN1_STRING_length(value);
                         CLEANUP(freep)
-                        char *text = text_escape(ASN1_STRING_get0_data(value),
-                                                 (size_t)ASN1_STRING_length(value), ALT_NAME_MAX);
+                        char *text = text_escape(ASN1_STRING_get0_data(value), length, length);
 
                         return text ? prefixed(text_names[i].prefix, text, ret_text) : -ENOMEM;
                 }
-        return 0;
+        n = i2d_GENERAL_NAME(name, &der);
+        return hex_text("other:", "", der, n, ret_text);
 }
 
+/* How many there are is bounded by the certificate's size alone. */
 static int fill_alt_names(X509 *x, CertificateFacts *facts)
 {
         CLEANUP(names_freep) GENERAL_NAMES *names = NULL;
@@ -250,16 +306,48 @@ static int fill_alt_names(X509 *x, CertificateFacts *facts)
         if (!names)
                 return critical == -1 ? 0 : CB_BAD_BUNDLE; /* -1: there is none */
         n = sk_GENERAL_NAME_num(names);
-        for (int i = 0; i < n && i < PKI_ALT_NAMES_MAX; i++) {
-                CLEANUP(freep) char *text = NULL;
-                int r = alt_name_text(sk_GENERAL_NAME_value(names, i), &text);
+        if (n <= 0)
+                return 0;
+        facts->subject_alt_names = calloc((size_t)n + 1, sizeof(*facts->subject_alt_names));
+        if (!facts->subject_alt_names)
+                return -ENOMEM;
+        for (int i = 0; i < n; i++) {
+                int r = alt_name_text(sk_GENERAL_NAME_value(names, i), &facts->subject_alt_names[i]);
 
-                if (r == 0 && text)
-                        r = strv_append(&facts->subject_alt_names, text);
                 if (r)
                         return r;
         }
         return 0;
+}
+
+static void usages_freep(EXTENDED_KEY_USAGE **place)
+{
+        EXTENDED_KEY_USAGE_free(*place);
+}
+
+/* RFC 5280, 4.2.1.12: where it is there, it says all that the key is for. */
+static bool lacks_client_auth(X509 *x)
+{
+        CLEANUP(usages_freep)
+        EXTENDED_KEY_USAGE *usages = X509_get_ext_d2i(x, NID_ext_key_usage, NULL, NULL);
+
+        for (int i = 0; usages && i < sk_ASN1_OBJECT_num(usages); i++) {
+                int usage = OBJ_obj2nid(sk_ASN1_OBJECT_value(usages, i));
+
+                if (usage == NID_client_auth || usage == NID_anyExtendedKeyUsage)
+                        return false;
+        }
+        return usages != NULL;
+}
+
+/* RFC 8446, 4.4.2.2: it signs the handshake. */
+static bool lacks_digital_signature(X509 *x)
+{
+        ASN1_BIT_STRING *usage = X509_get_ext_d2i(x, NID_key_usage, NULL, NULL);
+        bool lacks = usage && !ASN1_BIT_STRING_get_bit(usage, 0);
+
+        ASN1_BIT_STRING_free(usage);
+        return lacks;
 }
 
 static int thumbprint(const char *digest, const void *der, size_t n, char *ret_text)
@@ -316,6 +404,8 @@ static int fill_facts(X509 *x, const void *der, size_t n, const Bytes *known_spk
             time_sec(X509_get0_notAfter(x), &facts->not_after_sec) < 0)
                 return CB_BAD_BUNDLE;
         facts->self_signed = x509_is_issued_by(x, x);
+        facts->lacks_client_auth = lacks_client_auth(x);
+        facts->lacks_digital_signature = lacks_digital_signature(x);
         r = certificate_spki(x, known_spki, &facts->spki);
         /* What could not be made into text is text without anything in it, and that is kept. */
         return r == 0 && pki_memory_failures() != n_before ? -ENOMEM : r;

@@ -11,7 +11,6 @@
 #define PKI_CHAIN_BYTES_MAX (96 * 1024) /* of all together: a chain has to fit one wire message */
 #define PKI_INPUT_MAX       (1024 * 1024)
 #define PKI_NAME_MAX        1024
-#define PKI_ALT_NAMES_MAX   256
 
 /*
  * The facts of one certificate. CB_BAD_BUNDLE if it is not exactly one DER certificate;

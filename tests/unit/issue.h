@@ -91,8 +91,17 @@ typedef struct Issue {
         const char *alt_names; /* "DNS:a,IP:192.0.2.1" */
         X509_NAME *subject;    /* instead of name */
         int64_t not_before;    /* 0: now */
+        const char *extended_key_usage, *key_usage; /* "clientAuth", "digitalSignature"; NULL: none */
         bool no_digest;        /* signed with Ed25519 */
 } Issue;
+
+static UNUSED void issue_add_extension(X509 *x, int nid, const char *value)
+{
+        X509_EXTENSION *e = value ? X509V3_EXT_conf_nid(NULL, NULL, nid, value) : NULL;
+
+        assert_always(!value || (e && X509_add_ext(x, e, -1)));
+        X509_EXTENSION_free(e);
+}
 
 static UNUSED X509 *issue_certificate(const Issue *issue)
 {
@@ -116,13 +125,9 @@ static UNUSED X509 *issue_certificate(const Issue *issue)
                       ASN1_TIME_set(X509_getm_notBefore(x), from) &&
                       ASN1_TIME_set(X509_getm_notAfter(x), from + 86400) &&
                       X509_set_pubkey(x, issue->key));
-        if (issue->alt_names) {
-                X509_EXTENSION *e =
-                        X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, issue->alt_names);
-
-                assert_always(e && X509_add_ext(x, e, -1));
-                X509_EXTENSION_free(e);
-        }
+        issue_add_extension(x, NID_subject_alt_name, issue->alt_names);
+        issue_add_extension(x, NID_ext_key_usage, issue->extended_key_usage);
+        issue_add_extension(x, NID_key_usage, issue->key_usage);
         assert_always(X509_sign(x, signer, issue->no_digest ? NULL : sha256) > 0);
         X509_NAME_free(name);
         EVP_MD_free(sha256);

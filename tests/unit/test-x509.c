@@ -55,7 +55,8 @@ static void facts_of_known_certificate(void **state)
                                              "IP:2001:db8::1",
                                              "URI:spiffe://example.com/orders",
                                              "email:ops@example.com",
-                                             "DirName:CN=dir" };
+                                             "DirName:CN=dir",
+                                             "RID:1.2.3" };
         Failure failure = { 0 };
 
         assert_int_equal(pki_certificate_facts(der.data, der.n, &f, &failure), 0);
@@ -410,17 +411,18 @@ static void name_of_certificate(void **state)
         assert_null(pki_name_of("junk", 4));
 }
 
-static void alternative_names_are_bounded_and_escaped(void **state)
+static void alternative_names_are_all_there_and_escaped(void **state)
 {
         CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
-        char conf[400 * 8] = "DNS:first";
+        static char conf[6000 * 8] = "DNS:first";
         X509 *x;
 
-        for (int i = 0; i < 300; i++)
-                strcat(conf, ",DNS:n");
+        for (int i = 0; i < 5000; i++)
+                sprintf(strchr(conf, '\0'), ",DNS:n%d", i % 10);
         x = issue_certificate(&(Issue){ .name = "many", .key = pki.key, .alt_names = conf });
         assert_int_equal(facts_of(x, &f), 0);
-        assert_int_equal(strv_length(f.subject_alt_names), PKI_ALT_NAMES_MAX);
+        assert_int_equal(strv_length(f.subject_alt_names), 5001);
+        assert_string_equal(f.subject_alt_names[5000], "DNS:n9");
         X509_free(x);
         certificate_facts_deinit(&f);
 
@@ -429,6 +431,58 @@ static void alternative_names_are_bounded_and_escaped(void **state)
         assert_int_equal(facts_of(x, &f), 0);
         assert_string_equal(f.subject_alt_names[0], "DNS:a\\xff\\x1b");
         X509_free(x);
+}
+
+/* A name that is left out could be lost at a rotation without a word. */
+static void every_kind_of_name_has_a_text(void **state)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
+        char conf[1400] = "URI:http://long/", long_name[sizeof(conf)];
+        static const char *const names[] = { "otherName:1.3.6.1.4.1.311.20.2.3:joe@example.com",
+                                             "otherName:1.2.3.4:#020107", "RID:1.2.3.4" };
+        X509 *x;
+
+        memset(conf + strlen(conf), 'x', 1200);
+        strcpy(long_name, conf);
+        strcat(conf, ",otherName:1.3.6.1.4.1.311.20.2.3;UTF8:joe@example.com,"
+                     "otherName:1.2.3.4;INTEGER:7,RID:1.2.3.4");
+        x = issue_certificate(&(Issue){ .name = "kinds", .key = pki.key, .alt_names = conf });
+        assert_int_equal(facts_of(x, &f), 0);
+        assert_int_equal(strv_length(f.subject_alt_names), 1 + ELEMENTSOF(names));
+        assert_string_equal(f.subject_alt_names[0], long_name);
+        for (size_t i = 0; i < ELEMENTSOF(names); i++)
+                assert_string_equal(f.subject_alt_names[1 + i], names[i]);
+        X509_free(x);
+}
+
+static void what_a_tls_client_needs(void **state)
+{
+        static const struct {
+                const char *extended, *usage;
+                bool lacks_client_auth, lacks_digital_signature;
+        } rows[] = {
+                { NULL, NULL, false, false },
+                { "clientAuth", "digitalSignature", false, false },
+                { "serverAuth,clientAuth", "keyEncipherment,digitalSignature", false, false },
+                { "anyExtendedKeyUsage", NULL, false, false },
+                { "serverAuth", NULL, true, false },
+                { "codeSigning,1.2.3.4", "digitalSignature", true, false },
+                { NULL, "keyEncipherment", false, true },
+                { "serverAuth", "keyAgreement", true, true },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
+                X509 *x = issue_certificate(&(Issue){ .name = "usage",
+                                                      .key = pki.key,
+                                                      .extended_key_usage = rows[i].extended,
+                                                      .key_usage = rows[i].usage });
+
+                assert_int_equal(facts_of(x, &f), 0);
+                assert_int_equal(f.lacks_client_auth, rows[i].lacks_client_auth);
+                assert_int_equal(f.lacks_digital_signature, rows[i].lacks_digital_signature);
+                X509_free(x);
+        }
 }
 
 int main(void)
@@ -450,7 +504,9 @@ int main(void)
                 cmocka_unit_test(odd_serial_numbers_and_versions),
                 cmocka_unit_test(odd_alternative_names),
                 cmocka_unit_test(name_of_certificate),
-                cmocka_unit_test(alternative_names_are_bounded_and_escaped),
+                cmocka_unit_test(alternative_names_are_all_there_and_escaped),
+                cmocka_unit_test(every_kind_of_name_has_a_text),
+                cmocka_unit_test(what_a_tls_client_needs),
         };
 
         return cmocka_run_group_tests(tests, setup, teardown);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
+#include "core/alt-names.h"
 #include "pki/x509.h"
 
 static void publication_free(Publication *publication)
@@ -218,19 +219,6 @@ static int submit_trial(Publication *publication, Failure *failure)
                             failure);
 }
 
-/* The names of the generation before that the new leaf lacks, joined; NULL: none. */
-static char *missing_names(const Generation *before, const Generation *generation)
-{
-        CLEANUP(strv_freep) char **missing = NULL;
-
-        for (char **name = before->facts.subject_alt_names; name && *name; name++) {
-                if (!strv_contains(generation->facts.subject_alt_names, *name) &&
-                    strv_append(&missing, *name) < 0)
-                        return NULL;
-        }
-        return missing ? strv_join(missing, ", ") : NULL;
-}
-
 static int note_missing(Certificate *next, const char *missing)
 {
         CLEANUP(freep) char *text = NULL;
@@ -247,21 +235,23 @@ static int check_names(Publication *publication, const PublishRequest *request,
                        const Generation *before, Failure *failure)
 {
         CLEANUP(freep) char *missing = NULL;
+        int r;
 
         if (!before || before->chain.n == 0 || request->force)
                 return 0;
 
-        missing = missing_names(before, publication_generation(publication));
-        if (!missing)
-                return 0;
+        r = alt_names_missing(before->facts.subject_alt_names,
+                              publication_generation(publication)->facts.subject_alt_names,
+                              &missing);
+        if (r < 0 || !missing)
+                return r;
 
         if (request->by_source)
                 return note_missing(publication->next, missing);
 
         return fail(failure, CB_INVALID_ARGUMENT,
                     "the new generation of certificate '%s' lacks names that the one before has: "
-                    "%.200s; "
-                    "use force if that is meant",
+                    "%s; use force if that is meant",
                     request->id, missing);
 }
 
