@@ -18,7 +18,7 @@ static const Option import_options[] = {
         { "--source", "SOURCE", "where the key is to live: see `certbroker source list`", true },
         { "--replace", NULL, "ID exists, and this becomes its next generation" },
         { "--extractable", NULL, "`certificate export` may take the key out again" },
-        { "--force", NULL, "publish it though names are missing that the last generation had" },
+        { "--force", NULL, "publish it though names are missing that the last generation had, or its dates are against it" },
         OPTION_PASSPHRASE,
         { NULL },
 };
@@ -39,7 +39,7 @@ static const Option request_options[] = {
         { NULL },
 };
 static const Option install_options[] = {
-        { "--force", NULL, "publish it though names are missing that the last generation had" },
+        { "--force", NULL, "publish it though names are missing that the last generation had, or its dates are against it" },
         { NULL },
 };
 static const Option delete_options[] = {

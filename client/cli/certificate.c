@@ -16,6 +16,7 @@
 #include "secret.h"
 #include "show.h"
 #include "text.h"
+#include "waiting.h"
 
 static const Field list_fields[] = {
         { "ID", "Id", FORMAT_TEXT },
@@ -87,6 +88,17 @@ int verb_certificate_list(Cli *cli, const Arguments *arguments)
         return show_list(cli, list_fields, all.dicts, all.n_dicts);
 }
 
+static int tell_waiting(void *userdata, const char *id, uint64_t generation, uint64_t from)
+{
+        char text[TIME_TEXT_MAX];
+
+        (void)userdata;
+        (void)id;
+        time_format(from, text);
+        (void)printf("\nGeneration %" PRIu64 " becomes current by itself at %s.\n", generation, text);
+        return 0;
+}
+
 int verb_certificate_show(Cli *cli, const Arguments *arguments)
 {
         CLEANUP(cb_value_freep) cb_value *reply = NULL;
@@ -94,7 +106,9 @@ int verb_certificate_show(Cli *cli, const Arguments *arguments)
         int r;
 
         r = ask_certificate(cli, arguments->positionals[0], &reply, &properties);
-        return r ? r : show_sheet(cli, show_fields, properties);
+        if (r == 0)
+                r = show_sheet(cli, show_fields, properties);
+        return r || arguments->json ? r : waiting_each(cli, properties, tell_waiting, NULL);
 }
 
 /* ------------------------------------------------------------------ making */

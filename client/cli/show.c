@@ -15,6 +15,7 @@
 #include <openssl/evp.h>
 
 #include "text.h"
+#include "waiting.h"
 #include "written.h"
 
 /* ------------------------------------------------------------------ JSON */
@@ -107,7 +108,7 @@ static void format_list(const cb_value *list, FILE *to)
                               cb_value_string(cb_value_at(list, i), "?"));
 }
 
-/* (generation, thumbprint, usable until): of one that is pending the latter two are empty and 0. */
+/* (generation, thumbprint, usable until): of one without a certificate the latter two are empty and 0. */
 static void format_generation(const cb_value *generation, uint64_t current, FILE *to)
 {
         uint64_t number = cb_value_number(cb_value_at(generation, 0), 0);
@@ -120,6 +121,8 @@ static void format_generation(const cb_value *generation, uint64_t current, FILE
                 (void)fputs(" (current)", to);
         } else if (until != 0 && until <= (uint64_t)time(NULL)) {
                 (void)fputs(" (ended)", to);
+        } else if (waiting_is(generation, current)) {
+                (void)fputs(" (waits for its NotBefore)", to);
         } else if (*thumbprint == '\0') {
                 (void)fputs(" (pending)", to);
         } else {

@@ -12,6 +12,7 @@
 #include "reached.h"
 #include "show.h"
 #include "text.h"
+#include "waiting.h"
 
 #define EXPIRING_SOON (30 * UINT64_C(86400))
 #define PAST_SHOWN    UINT64_C(86400) /* what is over, after the last time */
@@ -24,7 +25,10 @@ typedef struct Status {
         size_t n_attention;
         bool is_told_health; /* of the audit log and limits */
         Table *attention; /* object, why */
-        json_t *json;     /* an array of { object, reason } */
+        Table *waiting;   /* object, what will be */
+        size_t n_waiting;
+        json_t *json;         /* an array of { object, reason } */
+        json_t *json_waiting; /* an array of { object, generation, not-before } */
 } Status;
 
 static int add_reason(Status *status, const char *object, const char *reason)
@@ -61,18 +65,23 @@ static int add_formatted(Status *status, const char *object, const char *format,
         return r;
 }
 
+static char *text_of_object(const char *kind, const char *name)
+{
+        char *object;
+
+        return asprintf(&object, "%s/%s", kind, name) < 0 ? NULL : object;
+}
+
 static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
         PRINTF(4, 5);
 static int attend(Status *status, const char *kind, const char *name, const char *format, ...)
 {
-        CLEANUP(free_text) char *object = NULL;
+        CLEANUP(free_text) char *object = text_of_object(kind, name);
         va_list list;
         int r;
 
-        if (asprintf(&object, "%s/%s", kind, name) < 0) {
-                object = NULL;
+        if (!object)
                 return -1;
-        }
         va_start(list, format);
         r = add_listed(status, object, format, list);
         va_end(list);
@@ -186,6 +195,36 @@ static int look_at_backend(Status *status, const cb_value *properties)
                       until ? " until " : "", until ? text : "", *reason ? ": " : "", reason);
 }
 
+/* Not what needs attention, but what an administrator has arranged, or a source has. */
+static int add_waiting(void *userdata, const char *id, uint64_t generation, uint64_t from)
+{
+        Status *status = userdata;
+        CLEANUP(free_text) char *object = text_of_object("certificate", id);
+        char when[TIME_TEXT_MAX], what[TIME_TEXT_MAX + 64];
+        const char *cells[] = { object, what };
+
+        if (!object)
+                return -1;
+        time_format(from, when);
+        (void)snprintf(what, sizeof(what), "generation %" PRIu64 " becomes current at %s",
+                       generation, when);
+        status->n_waiting++;
+        if (json_array_append_new(status->json_waiting,
+                                  json_pack("{s:s, s:I, s:I}", "object", object, "generation",
+                                            (json_int_t)generation, "not-before", (json_int_t)from)))
+                return -1;
+        return table_add(status->waiting, cells);
+}
+
+static int look_at_waiting(Cli *cli, Status *status, const Objects *certificates)
+{
+        int r = 0;
+
+        for (size_t k = 0; k < certificates->n_dicts && r == 0; k++)
+                r = waiting_each(cli, certificates->dicts[k], add_waiting, status);
+        return r;
+}
+
 typedef enum Kind { KIND_SOURCE, KIND_CERTIFICATE, KIND_BACKEND, _KIND_N } Kind;
 
 static const char *const kinds[_KIND_N] = {
@@ -241,10 +280,10 @@ static int show_status(Cli *cli, const Status *status)
 
         if (cli->arguments->json)
                 return show_document(
-                        cli, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O}", "version", status->version,
+                        cli, json_pack("{s:s, s:s, s:I, s:I, s:I, s:O, s:O}", "version", status->version,
                                        "channel", status->channel, "sources", (json_int_t)status->n_sources, "certificates",
                                        (json_int_t)status->n_certificates, "backends",
-                                       (json_int_t)status->n_backends, "attention", status->json));
+                                       (json_int_t)status->n_backends, "attention", status->json, "waiting", status->json_waiting));
         if (!version || !channel)
                 return cli_out_of_memory(cli);
         (void)printf("certbrokerd %s is running.\n\n", version);
@@ -254,6 +293,11 @@ static int show_status(Cli *cli, const Status *status)
                 (void)putchar('\n');
         } else {
                 (void)puts("Nothing needs attention.\n");
+        }
+        if (status->n_waiting > 0) {
+                (void)puts("Waits for its time:");
+                table_print(status->waiting, stdout);
+                (void)putchar('\n');
         }
         (void)printf("Sources %zu, certificates %zu, backends %zu (that you may see).\n",
                      status->n_sources, status->n_certificates, status->n_backends);
@@ -380,15 +424,18 @@ static int verb_status(Cli *cli, const Arguments *arguments)
 {
         CLEANUP(cb_value_freep) cb_value *manager = NULL, *metrics = NULL;
         CLEANUP(everything_deinit) Everything all = { 0 };
-        CLEANUP(table_freep) Table *attention = NULL;
+        CLEANUP(table_freep) Table *attention = NULL, *waiting = NULL;
         CLEANUP(json_freep) json_t *json = json_array();
-        Status status = { .now = (uint64_t)time(NULL), .json = json };
+        CLEANUP(json_freep) json_t *json_waiting = json_array();
+        Status status = { .now = (uint64_t)time(NULL), .json = json, .json_waiting = json_waiting };
         const char *text;
         int r;
 
-        if (!json || table_new(NULL, 2, &attention))
+        if (!json || !json_waiting || table_new(NULL, 2, &attention) ||
+            table_new(NULL, 2, &waiting))
                 return cli_out_of_memory(cli);
         status.attention = attention;
+        status.waiting = waiting;
         r = get_manager(cli, &manager, &status);
         if (r == 0)
                 r = ask_everything(cli, &all);
@@ -398,7 +445,8 @@ static int verb_status(Cli *cli, const Arguments *arguments)
                 return cli_out_of_memory(cli);
         text = cb_value_string(cb_value_at(metrics, 0), "");
         if (look_at_problems(&status, text) || look_at_held_back(&status, text) ||
-            look_at_all(&status, &all) || look_at_limits(&status, text))
+            look_at_all(&status, &all) || look_at_limits(&status, text) ||
+            look_at_waiting(cli, &status, &all.of[KIND_CERTIFICATE]))
                 return cli_out_of_memory(cli);
         r = show_status(cli, &status);
         return r == 0 && arguments_has(arguments, "--check") ? judge(cli, &status) : r;
@@ -418,7 +466,8 @@ const Verb status_verbs[] = {
           "Say how everything is, and what needs attention",
           "Shows whether certbrokerd runs, which sources are not ready, which certificates expire "
           "within\n"
-          "30 days or cannot be used, and for which backends a verification is switched off.",
+          "30 days or cannot be used, and for which backends a verification is switched off; and\n"
+          "which new generations wait for their NotBefore.",
           "certbroker status" },
         { NULL },
 };

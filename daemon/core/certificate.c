@@ -50,6 +50,8 @@ Generation *generation_free(Generation *generation)
         bytes_deinit(&generation->spki);
         bytes_list_deinit(&generation->chain);
         certificate_facts_deinit(&generation->facts);
+        free(generation->warning);
+        free(generation->lost_names);
         free(generation);
         return NULL;
 }
@@ -70,6 +72,8 @@ int generation_copy(const Generation *generation, Generation **ret_copy)
         copy->n_wrong = generation->n_wrong;
         copy->spread_usec = generation->spread_usec;
         if (string_set(&copy->key_uri, generation->key_uri) < 0 ||
+            string_set(&copy->warning, generation->warning) < 0 ||
+            string_set(&copy->lost_names, generation->lost_names) < 0 ||
             bytes_set(&copy->spki, generation->spki.data, generation->spki.n) < 0 ||
             bytes_list_copy(&generation->chain, &copy->chain) < 0 ||
             certificate_facts_copy(&generation->facts, &copy->facts) < 0)
@@ -296,6 +300,101 @@ CertificateState certificate_state(const Certificate *certificate, uint64_t now_
         if (state == CERTIFICATE_ACTIVE && current->trial_usec != 0)
                 state = CERTIFICATE_UNAVAILABLE;
         return state;
+}
+
+bool certificate_generation_waits(const Certificate *certificate, const Generation *generation)
+{
+        return certificate->current != 0 && generation->number > certificate->current &&
+               generation->chain.n > 0 && generation->usable_until_sec == 0 && !generation->retired;
+}
+
+Generation *certificate_due(const Certificate *certificate, uint64_t now_sec)
+{
+        for (size_t i = certificate->n_generations; i-- > 0 && !certificate_is_withheld(certificate);) {
+                Generation *generation = certificate->generations[i];
+
+                if (certificate_generation_waits(certificate, generation) &&
+                    generation_state(generation, now_sec) == CERTIFICATE_ACTIVE)
+                        return generation;
+        }
+        return NULL;
+}
+
+void certificate_make_current(Certificate *certificate, Generation *generation, uint64_t now_sec,
+                              uint64_t grace_sec)
+{
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                Generation *other = certificate->generations[i];
+
+                if (other != generation &&
+                    (other->number == certificate->current ||
+                     (other->number < generation->number &&
+                      certificate_generation_waits(certificate, other))))
+                        other->usable_until_sec = now_sec + grace_sec;
+        }
+        if (generation->number != certificate->current) {
+                certificate->verdict = KEY_USABLE;
+                (void)string_set(&certificate->last_error, NULL);
+        }
+        generation->usable_until_sec = 0;
+        certificate->current = generation->number;
+}
+
+const Generation *certificate_one_before(const Certificate *certificate,
+                                         const Generation *generation)
+{
+        const Generation *before = certificate_find_generation(certificate, 0);
+
+        for (size_t i = 0; i < certificate->n_generations; i++) {
+                const Generation *other = certificate->generations[i];
+
+                if (other->number < generation->number &&
+                    certificate_generation_waits(certificate, other) &&
+                    other->facts.not_before_sec <= generation->facts.not_before_sec)
+                        before = other;
+        }
+        return before == generation ? NULL : before;
+}
+
+Generation *certificate_find_leaf(const Certificate *certificate, const Bytes *leaf)
+{
+        for (size_t i = certificate->n_generations; i-- > 0;) {
+                Generation *generation = certificate->generations[i];
+
+                if (generation->chain.n > 0 && bytes_equal(&generation->chain.items[0], leaf))
+                        return generation;
+        }
+        return NULL;
+}
+
+static int say(char **text, const char *more)
+{
+        return string_format(text, "%s%s%s", string_or_empty(*text), *text ? "; " : "", more);
+}
+
+int certificate_trouble(const Certificate *certificate, char **ret_text)
+{
+        const Generation *current = certificate_find_generation(certificate, 0);
+        CLEANUP(freep) char *text = NULL;
+        int r = 0;
+
+        if (certificate_is_withheld(certificate))
+                return string_set(ret_text, certificate->withheld);
+        if (certificate->last_error)
+                r = say(&text, certificate->last_error);
+        if (r == 0 && current && current->warning)
+                r = say(&text, current->warning);
+        if (r == 0 && current && current->lost_names)
+                r = say(&text, current->lost_names);
+        if (r == 0 && current && current->facts.lacks_client_auth)
+                r = say(&text, "its extended key usage lacks clientAuth, so servers refuse it as a "
+                               "client's certificate: have it issued with clientAuth");
+        if (r == 0 && current && current->facts.lacks_digital_signature)
+                r = say(&text, "its key usage lacks digitalSignature, so it cannot sign a TLS "
+                               "handshake: have it issued with digitalSignature");
+        if (r == 0)
+                *ret_text = TAKE(text);
+        return r;
 }
 
 /* The end of its grace: 0 where it has none, which is so for the current one whatever it says. */

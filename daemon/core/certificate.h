@@ -54,6 +54,8 @@ typedef struct Generation {
         uint64_t usable_until_sec; /* 0: no end of its own */
         bool retired;
         bool extractable; /* its key may be exported */
+        char *warning;    /* what is wrong with its chain, as its source said; NULL: nothing */
+        char *lost_names; /* that the one before had, when its source rotated it; NULL: none */
         /*
          * A signature of its key was wrong: until a trial at this time (monotonic) is passed it is not handed
          * out. 0: it is not suspected. n_wrong: how many were; spread_usec: when other ids with this key
@@ -133,6 +135,29 @@ Generation *certificate_newest_key(const Certificate *certificate);
 bool certificate_is_withheld(const Certificate *certificate);
 /* Disabled before all, which it is too where its current generation is retired; then pending, expired, unavailable (gone, or suspected), active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
+/*
+ * It has a leaf and was never current, and it becomes current when its NotBefore has come, without anybody's doing.
+ * That follows from what is stored of it: it is newer than the current one, has been given no end, and is not retired.
+ */
+bool certificate_generation_waits(const Certificate *certificate, const Generation *generation);
+/*
+ * Of those that wait, the one that is to be current by now: the newest that is valid. NULL: none; nor is there one
+ * while a person has to decide on the certificate.
+ */
+Generation *certificate_due(const Certificate *certificate, uint64_t now_sec);
+/*
+ * The one that has been current, and those that waited and are older, end with their grace. What its source said of the
+ * key was of the other one's.
+ */
+void certificate_make_current(Certificate *certificate, Generation *generation, uint64_t now_sec,
+                              uint64_t grace_sec);
+/* The one that this one is going to follow, which has the names that are expected of it. NULL: it is the first. */
+const Generation *certificate_one_before(const Certificate *certificate,
+                                         const Generation *generation);
+/* The newest with this very leaf. NULL: none. */
+Generation *certificate_find_leaf(const Certificate *certificate, const Bytes *leaf);
+/* Everything that there is to say of it, a sentence after the other, for LastError. *ret_text: owned, or NULL. -ENOMEM. */
+int certificate_trouble(const Certificate *certificate, char **ret_text);
 /*
  * May this generation's key be used for anything, pending and expired ones included? 0, or CB_DISABLED where the
  * certificate is disabled or the generation retired.

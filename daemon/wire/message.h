@@ -28,6 +28,7 @@
 #define WIRE_INPUT_MAX    ALGORITHM_MESSAGE_MAX
 #define WIRE_OUTPUT_MAX   (64 * 1024)
 #define WIRE_MARK_LENGTH  16
+#define WIRE_LEAF         "leaf"
 #define WIRE_OWNER(uid) ((uint64_t)(uid) + 1)
 
 typedef enum WireOperation {
@@ -35,7 +36,8 @@ typedef enum WireOperation {
         WIRE_SIGN,      /* key_uri, algorithm, key_type, input → output (ECDSA in DER) */
         WIRE_DECRYPT,   /* key_uri, algorithm (text in `name`), input → output */
         WIRE_IMPORT,    /* name, generation, extractable, fds {bundle, passphrase}, input = mark → key
-                           facts, chain */
+                           facts, chain; settings = "leaf=SHA-256 in upper-case hex" of those that are there
+                           already: of one of them → chain alone, and nothing is made */
         WIRE_GENERATE,  /* name, generation, key_type, extractable, input = mark → key facts */
         WIRE_LOOKUP,    /* name, uri, key_uri = the key that it was before, certificates → key facts, chain; the
                            key's present state */

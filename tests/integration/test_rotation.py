@@ -1,47 +1,240 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A certificate is rotated ten times under a gateway that works: `backend watch` writes its files and reloads it."""
+"""Which leaf becomes current at a rotation, and when: by its dates, its names and its uses, and where it is there already."""
 
-import shlex
-import subprocess
+import datetime
+import json
 
+import dbus
 import pki
 
-from broker import CLI, PATIENCE, die_with_parent, wait_until
-from gateway import Wrk, backend_server, fingerprint_in, free_port, get, proxy_server
-from test_gateway import files, nginx  # noqa: F401: fixtures
+from broker import PATIENCE, Failure, backend_path, certificate_path, wait_until
+from conftest import Signals
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
+from lifecycle import generate, install, issue, request, retire, set_current
+from test_expiry import HOUR, jumping, now, sign_outcome, state  # noqa: F401
 
-TYPES = ["ec-p256", "rsa-2048"] * 5
+
+def leaf(key, not_before=None, not_after=None, **how):
+    return pki.certificate(key, "client.example", not_before=not_before, not_after=not_after, **how)
 
 
-def test_ten_rotations_under_load(broker, files, nginx):  # noqa: F811
-    """RSA to EC and back: wrk counts no failed request, and each new certificate is soon presented."""
-    backend, port = free_port(), free_port()
-    nginx("backend", backend_server(files, backend), foreign=False).start(backend)
-    cert, _, _ = files.import_client("client", "rsa-2048")
-    broker.create_backend("orders", "client", f"https://localhost:{backend}/")
-    chain, key = files.folder / "watched.crt", files.folder / "watched.key"
-    gateway = nginx("gateway", proxy_server(files, port, backend, chain, key))
-    reload = f"test ! -s {gateway.folder}/pid || {shlex.join(gateway.command('-s', 'reload'))}"
-    watch = subprocess.Popen(
-        [CLI, "backend", "watch", "orders", "--chain", chain, "--key", key, "--exec", reload],
-        env=broker.foreign_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
+def bring(broker, key, *chain, id="client", **how):
+    broker.import_bundle(id, pki.pem(key, *chain), **how)
+
+
+def generations(broker, id="client"):
+    return [(int(g[0]), str(g[1]), int(g[2])) for g in broker.certificate_properties(id)["Generations"]]
+
+
+def outcome(call, *arguments, **how):
     try:
-        wait_until(lambda: chain.exists() and key.exists(), "the files are written")
-        gateway.start(port)
-        with Wrk(broker.folder, port) as load:
-            for generation, key_type in enumerate(TYPES, 2):
-                new = pki.key(key_type, generation)
-                cert = pki.certificate(new, "client.example", issuer=files.ca,
-                                       sans=("localhost", "client.example"))
-                broker.import_bundle("client", pki.p12(new, cert, (files.ca.certificate,)), b"secret", replace=True)
-                wait_until(lambda c=cert: fingerprint_in(get(port)[1]) == pki.thumbprint(c),
-                           f"generation {generation} is presented")
-        assert broker.certificate_properties("client")["Generation"] == 11
-        assert watch.poll() is None
-    finally:
-        watch.terminate()
-        status = watch.wait(10 * PATIENCE)
-    print(f"{load.requests} requests, failed: {load.failures}")
-    assert load.failures == {} and load.requests > 100
-    assert gateway.log().count("reconfiguring") >= 10
-    assert status == 0, watch.stderr.read()
+        call(*arguments, **how)
+    except Failure as failure:
+        return failure.name
+    return "ok"
+
+
+def test_dates(jumping):  # noqa: F811
+    """Expired: refused. Not valid yet: it waits, is seen, survives restarts, and becomes current when the clock says so."""
+    broker = jumping.start()
+    key, other = pki.new_key("ec-p256"), pki.new_key("ec-p256")
+    first, expired = leaf(key), leaf(key, now() - 3 * pki.DAY, now() - pki.DAY)
+    coming = leaf(other, now() + 12 * HOUR)
+    latest = leaf(other, now() + 24 * HOUR)
+    bring(broker, key, first)
+    broker.create_backend("orders", "client")
+    assert outcome(bring, broker, key, expired, replace=True) == "Expired"
+    assert outcome(install, broker, "client", pki.pem(expired)) == "Expired"
+    before = sorted(str(o) for o in broker.token_objects())
+    assert len(generations(broker)) == 1
+
+    bring(broker, other, coming, replace=True)
+    bring(broker, other, coming, replace=True)  # whoever applies it again gets no third one
+    bring(broker, other, latest, replace=True)
+    waits = [(2, pki.thumbprint(coming, "sha256"), 0), (3, pki.thumbprint(latest, "sha256"), 0)]
+    assert len(broker.token_objects()) == 3 * len(before)
+
+    def check_waiting():
+        assert generations(broker)[1:] == waits
+        properties = broker.certificate_properties("client")
+        assert (properties["Generation"], properties["State"], properties["LastError"]) == (1, "active", "")
+        assert broker.backend("orders", "GetCredential")["generation"] == 1
+        assert (sign_outcome(broker, "client"), sign_outcome(broker, "client", 2)) == ("ok", "Pending")
+        assert outcome(set_current, broker, "client", 2) == "Pending"
+        told = broker.certificate("client", "GetChain", "t", dbus.UInt64(2))
+        assert bytes(told[0]) == pki.der(coming)
+        status = broker.cli_json("status")
+        assert status["attention"] == []
+        assert [(w["object"], w["generation"]) for w in status["waiting"]] == \
+            [("certificate/client", 2), ("certificate/client", 3)]
+        shown = broker.cli("certificate", "show", "client").stdout.decode()
+        assert "2 (waits for its NotBefore)" in shown
+        assert f"becomes current by itself at {coming.not_valid_before:%Y-%m-%dT%H:%M:%S}Z" in shown
+
+    check_waiting()
+    broker.restart()
+    check_waiting()
+    watch = Signals(broker)
+    jumping.clock("+13h")
+    broker.manager("Reload")  # the kernel does not know of this clock; of its own it tells the broker
+    watch.wait("Rotated", certificate_path("client"))
+    assert watch.wait("CredentialChanged", backend_path("orders"))[0][3] == (2,)
+    assert (sign_outcome(broker, "client", 1), sign_outcome(broker, "client", 2)) == ("ok", "ok")
+    records = [json.loads(line) for line in (broker.state / "audit.jsonl").read_text().splitlines()]
+    assert [r["generation"] for r in records if r["event"] == "Rotated"] == [2]
+    [_, (_, _, second), (_, _, third)] = generations(broker)
+    assert (second, third) == (0, 0) and generations(broker)[0][2] > 0
+    jumping.clock("+0d")
+    assert broker.certificate_properties("client")["Generation"] == 2  # a clock that goes back takes nothing back
+
+    broker.stop()
+    jumping.clock("+25h")  # what came due while it was away
+    broker.start()
+    wait_until(lambda: broker.certificate_properties("client")["Generation"] == 3, "the third generation")
+    assert sign_outcome(broker, "client", 1) in ("ok", "Expired")
+    assert outcome(bring, broker, key, expired, replace=True, force=True) == "ok"
+    assert state(broker, "client") == "expired"
+
+
+def test_what_ends_the_waiting(broker):
+    """Force, a newer one, Retire; going back does not. What a person wants now is current now, and nothing comes back."""
+    keys = [pki.new_key("ec-p256") for _ in range(3)]
+    later = now() + 365 * pki.DAY
+    end = later + 365 * pki.DAY
+    coming = leaf(keys[1], later, end)
+    for id in "forced", "again", "newer", "retired", "back":
+        bring(broker, keys[0], leaf(keys[0]), id=id)
+    bring(broker, keys[1], coming, id="forced", replace=True, force=True)
+    assert (broker.certificate_properties("forced")["Generation"], state(broker, "forced")) == (2, "pending")
+
+    for id in "again", "newer", "retired", "back":
+        bring(broker, keys[1], coming, id=id, replace=True)
+        assert (broker.certificate_properties(id)["Generation"], state(broker, id)) == (1, "active")
+    bring(broker, keys[1], coming, id="again", replace=True, force=True)
+    assert [g[0] for g in generations(broker, "again")] == [1, 2]
+    assert broker.certificate_properties("again")["Generation"] == 2
+
+    bring(broker, keys[2], leaf(keys[2]), id="newer", replace=True)
+    assert broker.certificate_properties("newer")["Generation"] == 3
+    assert generations(broker, "newer")[1][2] > 0  # with the grace of one that was current
+
+    retire(broker, "retired", 2)
+    assert 0 < generations(broker, "retired")[1][2] <= now().replace(tzinfo=datetime.timezone.utc).timestamp()
+
+    bring(broker, keys[2], leaf(keys[2]), id="back", replace=True, force=True)
+    set_current(broker, "back", 1)
+    assert [g[2] > 0 for g in generations(broker, "back")] == [False, True, True]
+
+
+def test_by_itself(stopped):
+    """With the kernel's clock: two with the same key, of which the later takes the place of the one before."""
+    broker = stopped.start()
+    watch = Signals(broker)
+    generate(broker, "client")
+    ca = pki.Issuer()
+    csr = request(broker, "client")
+    install(broker, "client", pki.pem(issue(csr, ca)))
+    begin = now() + datetime.timedelta(seconds=2 * PATIENCE)
+    install(broker, "client", pki.pem(issue(csr, ca, not_before=begin)))
+    assert broker.certificate_properties("client")["Generation"] == 1
+    watch.wait("Rotated", certificate_path("client"), timeout=20 * PATIENCE)
+    wait_until(lambda: broker.certificate_properties("client")["Generation"] == 2, "the next generation")
+    pki.verify(csr.public_key(), "ecdsa-sha256", broker.sign("client", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m")),
+               b"m")
+
+
+def test_the_same_again(broker):
+    """No generation and no object more; only a chain that is another is taken."""
+    root = pki.Issuer()
+    between = pki.Issuer("Between", parent=root)
+    key = pki.new_key("ec-p256")
+    mine = pki.certificate(key, "client.example", issuer=between)
+    bring(broker, key, mine)
+    assert "Between" in broker.certificate_properties("client")["LastError"]
+    before = sorted(str(o) for o in broker.token_objects())
+    chain = lambda: [bytes(c) for c in broker.get(certificate_path("client"), "Certificate", "Chain")]  # noqa: E731
+
+    bring(broker, key, mine, replace=True)
+    assert outcome(bring, broker, key, mine) == "AlreadyExists"
+    broker.import_bundle("client", pki.p12(key, mine), b"secret", replace=True)
+    assert len(chain()) == 1 and "Between" in broker.certificate_properties("client")["LastError"]
+    bring(broker, key, mine, between.certificate, replace=True)
+    assert chain() == [pki.der(mine), pki.der(between.certificate)]
+    install(broker, "client", pki.pem(mine))  # a part of what is known
+    broker.certificate("client", "Refresh")  # the token has less
+    assert chain() == [pki.der(mine), pki.der(between.certificate)]
+    assert broker.certificate_properties("client")["LastError"] == ""
+    install(broker, "client", pki.pem(mine, between.certificate, root.certificate))
+    assert len(chain()) >= 2
+    assert [g[0] for g in generations(broker)] == [1]
+    assert sorted(str(o) for o in broker.token_objects()) == before
+
+    # What is no longer in force, or is gone, or may be exported, is another matter.
+    bring(broker, key, mine, replace=True, extractable=True)
+    assert [g[0] for g in generations(broker)] == [1, 2]
+    other = pki.new_key("ec-p256")
+    bring(broker, other, leaf(other), replace=True)
+    bring(broker, key, mine, replace=True)
+    assert [g[0] for g in generations(broker)] == [1, 2, 3, 4]
+    broker.restart()  # no note is left of a key that was to be made
+    assert len(broker.token_objects("Private Key")) == 4
+
+
+def test_a_key_that_is_gone_is_imported_again(broker):
+    key = pki.new_key("ec-p256")
+    mine = leaf(key)
+    bring(broker, key, mine)
+    [private] = broker.token_objects("Private Key")
+    broker.pkcs11_tool("--delete-object", "--type", "privkey", "--id", private["ID"])
+    broker.certificate("client", "Refresh")
+    assert state(broker, "client") == "unavailable"
+    bring(broker, key, mine, replace=True)
+    assert (state(broker, "client"), sign_outcome(broker, "client")) == ("active", "ok")
+
+
+def test_uses(broker):
+    """A leaf that no server takes from a client is taken, and that is said as long as it is current."""
+    key = pki.new_key("ec-p256")
+
+    def with_use(extended, signs=True):
+        name = pki.name("client.example")
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()) \
+            .serial_number(x509.random_serial_number()).not_valid_before(pki.NOW - pki.DAY).not_valid_after(
+                pki.NOW + 365 * pki.DAY)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False).add_extension(
+            x509.KeyUsage(signs, False, True, False, False, False, False, False, False), critical=True)
+        return builder.sign(key, pki.HASHES["sha256"]())
+
+    said = lambda: str(broker.certificate_properties("client")["LastError"])  # noqa: E731
+    bring(broker, key, with_use([Eku.SERVER_AUTH, Eku.CLIENT_AUTH]))
+    assert said() == ""
+    bring(broker, key, with_use([Eku.SERVER_AUTH]), replace=True)
+    assert "clientAuth" in said() and "digitalSignature" not in said()
+    broker.certificate("client", "Refresh")
+    broker.restart()
+    assert "clientAuth" in said()
+    assert any("clientAuth" in a["reason"] for a in broker.cli_json("status")["attention"])
+    bring(broker, key, with_use([Eku.CODE_SIGNING], signs=False), replace=True)
+    assert "clientAuth" in said() and "digitalSignature" in said()
+    set_current(broker, "client", 1)
+    assert said() == ""
+    bring(broker, key, with_use([Eku.ANY_EXTENDED_KEY_USAGE]), replace=True)
+    assert said() == ""
+
+
+def test_names(broker, refused):
+    """However many: in another order and case they are the same, and one that is missing is missed."""
+    key = pki.new_key("ec-p256")
+    n = 2000
+    names = [f"h{i}.example" for i in range(n)]
+    bring(broker, key, pki.certificate(key, "client.example", sans=names))
+    assert list(broker.certificate_properties("client")["SubjectAltNames"]) == [f"DNS:{name}" for name in names]
+    bring(broker, key, pki.certificate(key, "client.example", sans=[name.upper() for name in reversed(names)]), replace=True)
+    fewer = pki.certificate(key, "client.example", sans=names[:-1])
+    assert f"DNS:{names[-1].upper()}" in refused("InvalidArgument", bring, broker, key, fewer, replace=True)
+    assert f"DNS:{names[-1].upper()}" in refused("InvalidArgument", install, broker, "client", pki.pem(fewer))
+    bring(broker, key, fewer, replace=True, force=True)
+    assert len(broker.cli_json("certificate", "list")[0]["SubjectAltNames"]) == n - 1
+    broker.restart()
+    assert len(broker.certificate_properties("client")["SubjectAltNames"]) == n - 1

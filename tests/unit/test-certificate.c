@@ -211,6 +211,115 @@ static void next_change_misses_nothing(void **state)
         assert_int_equal(next, 0);
 }
 
+/* One that waits becomes current when its NotBefore has come; the newest of several, and never an older one again. */
+static void what_waits_becomes_current_in_time(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *one = add(certificate, 1, 0, 1000), *two, *three;
+
+        assert_null(certificate_due(certificate, 5)); /* the first does not wait: it is not published */
+        certificate->current = 1;
+        two = add(certificate, 2, 100, 2000);
+        add(certificate, 4, 0, 0); /* without a certificate */
+        assert_true(certificate_generation_waits(certificate, two));
+        assert_false(certificate_generation_waits(certificate, one));
+        assert_false(certificate_generation_waits(certificate,
+                                                  certificate_find_generation(certificate, 4)));
+        assert_null(certificate_due(certificate, 99));
+        assert_ptr_equal(certificate_due(certificate, 100), two);
+        assert_ptr_equal(certificate_due(certificate, 2000), two);
+        assert_null(certificate_due(certificate, 2001)); /* it has expired meanwhile */
+        assert_int_equal(certificate_may_sign(certificate, two, 99), CB_PENDING);
+
+        three = add(certificate, 3, 50, 2000); /* later, and valid sooner */
+        assert_ptr_equal(certificate_due(certificate, 50), three);
+        assert_ptr_equal(certificate_due(certificate, 100), three);
+        three->facts.not_before_sec = 200;
+        assert_ptr_equal(certificate_due(certificate, 100), two);
+        assert_ptr_equal(certificate_due(certificate, 200), three);
+
+        certificate->verdict = KEY_GONE;
+        certificate_make_current(certificate, three, 210, 24);
+        assert_int_equal(certificate->current, 3);
+        assert_int_equal(certificate->verdict, KEY_USABLE);
+        assert_int_equal(one->usable_until_sec, 234);
+        assert_int_equal(two->usable_until_sec, 234); /* it is not waited for any more */
+        assert_int_equal(three->usable_until_sec, 0);
+        assert_null(certificate_due(certificate, 220));
+
+        certificate_make_current(certificate, one, 220, 24); /* back, and it stays so */
+        assert_int_equal(three->usable_until_sec, 244);
+        assert_null(certificate_due(certificate, 230));
+}
+
+static void what_a_person_ended_does_not_become_current(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *one = add(certificate, 1, 0, 1000), *two = add(certificate, 2, 50, 1000);
+        Generation *three = add(certificate, 3, 100, 1000);
+
+        certificate->current = 2;
+        one->usable_until_sec = 60;
+        certificate_make_current(certificate, one, 55, 24);
+        assert_ptr_equal(certificate_due(certificate, 100), three); /* going back does not end it */
+        assert_int_equal(two->usable_until_sec, 79);
+        certificate->enabled = false;
+        assert_ptr_equal(certificate_due(certificate, 100), three);
+        assert_int_equal(string_set(&certificate->withheld, "an older store"), 0);
+        assert_null(certificate_due(certificate, 100));
+        certificate->enabled = true;
+        assert_ptr_equal(certificate_due(certificate, 100), three);
+        three->retired = true;
+        assert_null(certificate_due(certificate, 100));
+}
+
+static void the_one_before(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *one = add(certificate, 1, 0, 1000), *two, *three;
+
+        assert_null(certificate_one_before(certificate, one));
+        certificate->current = 1;
+        two = add(certificate, 2, 100, 1000);
+        three = add(certificate, 3, 200, 1000);
+        assert_ptr_equal(certificate_one_before(certificate, two), one);
+        assert_ptr_equal(certificate_one_before(certificate, three), two);
+        three->facts.not_before_sec = 99; /* by then two waits yet, and is passed over */
+        assert_ptr_equal(certificate_one_before(certificate, three), one);
+}
+
+static void trouble_is_said_while_it_holds(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *one = add(certificate, 1, 0, 1000), *two = add(certificate, 2, 0, 1000);
+        char *text = NULL;
+
+        certificate->current = 1;
+        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_null(text);
+        two->facts.lacks_client_auth = true; /* it is not the current one's */
+        assert_int_equal(string_set(&one->warning, "a gap"), 0);
+        assert_int_equal(string_set(&one->lost_names, "lost"), 0);
+        assert_int_equal(string_set(&certificate->last_error, "away"), 0);
+        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_string_equal(text, "away; a gap; lost");
+        free(text);
+        text = NULL;
+        certificate->current = 2;
+        two->facts.lacks_digital_signature = true;
+        assert_int_equal(string_set(&certificate->last_error, NULL), 0);
+        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_non_null(strstr(text, "lacks clientAuth"));
+        assert_non_null(strstr(text, "; its key usage lacks digitalSignature"));
+        free(text);
+        text = NULL;
+        certificate->enabled = false;
+        assert_int_equal(string_set(&certificate->withheld, "an older store"), 0);
+        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_string_equal(text, "an older store");
+        free(text);
+}
+
 static void copies_are_deep(void **state)
 {
         CLEANUP(certificate_freep) Certificate *certificate = make();
@@ -228,6 +337,8 @@ static void copies_are_deep(void **state)
         certificate->last_refresh_sec = 8;
         assert_int_equal(string_set(&certificate->registered_uri, "pkcs11:"), 0);
         assert_int_equal(string_set(&certificate->last_error, "bad"), 0);
+        assert_int_equal(string_set(&generation->warning, "gap"), 0);
+        assert_int_equal(string_set(&generation->lost_names, "names"), 0);
         assert_int_equal(certificate_copy(certificate, &copy), 0);
         certificate = certificate_free(certificate); /* nothing is shared */
 
@@ -235,6 +346,8 @@ static void copies_are_deep(void **state)
         assert_string_equal(copy->source, "hsm");
         assert_string_equal(copy->registered_uri, "pkcs11:");
         assert_string_equal(copy->last_error, "bad");
+        assert_string_equal(copy->generations[0]->warning, "gap");
+        assert_string_equal(copy->generations[0]->lost_names, "names");
         assert_true(copy->enabled && copy->verdict == KEY_GONE);
         assert_int_equal(copy->next_refresh_sec, 9);
         assert_int_equal(copy->last_refresh_sec, 8);
@@ -264,6 +377,10 @@ int main(void)
                 cmocka_unit_test(older_generations_sign_until_their_end),
                 cmocka_unit_test(what_is_switched_off_never_signs),
                 cmocka_unit_test(next_change_misses_nothing),
+                cmocka_unit_test(what_waits_becomes_current_in_time),
+                cmocka_unit_test(what_a_person_ended_does_not_become_current),
+                cmocka_unit_test(the_one_before),
+                cmocka_unit_test(trouble_is_said_while_it_holds),
                 cmocka_unit_test(copies_are_deep),
         };
 

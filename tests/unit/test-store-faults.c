@@ -98,6 +98,8 @@ static void test_newer_schema(void **state)
 static void test_older_schema(void **state)
 {
         static const char *const undo_2 =
+                "ALTER TABLE generation DROP COLUMN warning;" /* of version 5 */
+                "ALTER TABLE generation DROP COLUMN lost_names;"
                 "ALTER TABLE certificate DROP COLUMN withheld;" /* of version 4 */
                 "ALTER TABLE certificate ADD COLUMN extractable INTEGER NOT NULL DEFAULT 0"
                 " CHECK (extractable IN (0, 1));"

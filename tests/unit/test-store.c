@@ -37,6 +37,8 @@ static void assert_same(const Certificate *a, const Certificate *b)
                 assert_int_equal(x->algorithms, y->algorithms);
                 assert_int_equal(x->retired, y->retired);
                 assert_int_equal(x->extractable, y->extractable);
+                assert_true(string_equal(x->warning, y->warning));
+                assert_true(string_equal(x->lost_names, y->lost_names));
                 assert_true(bytes_equal(&x->spki, &y->spki));
                 assert_true(bytes_list_equal(&x->chain, &y->chain));
         }
@@ -60,6 +62,8 @@ static void test_round_trip(void **state)
 
         assert_int_equal(string_set(&rich->registered_uri, "https://v/certificates/ä"), 0);
         assert_int_equal(string_set(&rich->last_error, "it's \"odd\"; -- \\x"), 0);
+        assert_int_equal(string_set(&rich->generations[1]->warning, "a gap"), 0);
+        assert_int_equal(string_set(&rich->generations[2]->lost_names, "DNS:a"), 0);
         rich->enabled = false;
         rich->verdict = KEY_PENDING;
         rich->next_refresh_sec = UINT64_MAX;

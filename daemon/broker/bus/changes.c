@@ -170,6 +170,11 @@ static void on_exception_ended(void *userdata, const char *name)
         record_own(userdata, "ExceptionEnded", OBJECT_BACKEND, name, &(Asked){ 0 });
 }
 
+static void on_came_due(void *userdata, const char *id, uint64_t generation)
+{
+        record_own(userdata, "Rotated", OBJECT_CERTIFICATE, id, &(Asked){ .generation = generation });
+}
+
 static void on_suspected(void *userdata, const char *id, uint64_t generation, Algorithm algorithm)
 {
         Asked asked = { .generation = generation };
@@ -234,6 +239,7 @@ const ManageEvents changes_of_manage = {
         .credential_changed = on_credential_changed,
         .rotated = on_rotated,
         .exception_ended = on_exception_ended,
+        .came_due = on_came_due,
         .suspected = on_suspected,
         .deletion_ended = on_deletion_ended,
         .expiry_warning = on_expiry_warning,

@@ -65,9 +65,6 @@ GETTER(certificate_self_signed, value_boolean(facts(object)->self_signed))
 GETTER(certificate_extractable, value_boolean(keyed(object) && keyed(object)->extractable))
 GETTER(certificate_last_refresh, value_u64(object->certificate->last_refresh_sec))
 GETTER(certificate_next_refresh, value_u64(object->certificate->next_refresh_sec))
-GETTER(certificate_last_error, value_string(certificate_is_withheld(object->certificate)
-                                                    ? object->certificate->withheld
-                                                    : object->certificate->last_error))
 
 GETTER(backend_name, value_string(object->backend->name))
 GETTER(backend_url, value_string(object->backend->url))
@@ -156,8 +153,8 @@ static int certificate_algorithms(const Object *object, Value *ret_value)
 }
 
 /*
- * When a generation ends: its grace or its NotAfter, whichever
- * is first. 0: the current one, or one that is pending.
+ * When a generation ends: its grace or its NotAfter, whichever is first. 0: the current one, or one that is pending,
+ * without a leaf or before its NotBefore.
  */
 static uint64_t usable_until(const Certificate *certificate, const Generation *generation)
 {
@@ -166,7 +163,8 @@ static uint64_t usable_until(const Certificate *certificate, const Generation *g
         /* Over, at the latest since 1970: never 0, which is no end. */
         if (generation->retired)
                 return MAX(until, UINT64_C(1));
-        if (generation->number == certificate->current || generation->chain.n == 0)
+        if (generation->number == certificate->current || generation->chain.n == 0 ||
+            certificate_generation_waits(certificate, generation))
                 return 0;
         if (until == 0 || generation->facts.not_after_sec < until)
                 until = generation->facts.not_after_sec;
@@ -193,6 +191,16 @@ static int certificate_generations(const Object *object, Value *ret_value)
         }
         *ret_value = value_take_generations(rows, n);
         return 0;
+}
+
+static int certificate_last_error(const Object *object, Value *ret_value)
+{
+        char *text = NULL;
+        int r = certificate_trouble(object->certificate, &text);
+
+        if (r == 0)
+                *ret_value = value_take_string(text);
+        return r;
 }
 
 /* Of the backends that use it, those that the caller may read. */

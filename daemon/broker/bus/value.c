@@ -42,6 +42,11 @@ Value value_u64(uint64_t number)
         return (Value){ .type = VALUE_U64, .number = number };
 }
 
+Value value_take_string(char *string)
+{
+        return (Value){ .type = VALUE_STRING, .string = string, .owned = string };
+}
+
 Value value_strings(char *const *strings)
 {
         return (Value){ .type = VALUE_STRINGS, .strings = strings };

@@ -53,6 +53,7 @@ typedef struct Value {
 } Value;
 
 Value value_string(const char *string);
+Value value_take_string(char *string);
 Value value_path(const char *path);
 Value value_boolean(bool boolean);
 Value value_u64(uint64_t number);

@@ -40,7 +40,6 @@ static int find(const Job *job, Certificate **ret_next, Generation **ret_generat
 static int set_current(Job *job, Certificate *next, Generation *generation, Failure *failure)
 {
         uint64_t now_sec = clock_realtime_sec();
-        Generation *before = certificate_find_generation(next, 0);
 
         if (generation->retired)
                 return certificate_refusal(next, generation, CB_DISABLED, failure);
@@ -55,12 +54,7 @@ static int set_current(Job *job, Certificate *next, Generation *generation, Fail
             generation->facts.not_after_sec < now_sec)
                 return certificate_refusal(next, generation, CB_EXPIRED, failure);
 
-        if (before && before != generation)
-                before->usable_until_sec = now_sec + job->manage->grace_usec / USEC_PER_SEC;
-        generation->usable_until_sec = 0;
-        if (before != generation)
-                next->verdict = KEY_USABLE; /* what was said, was of the other */
-        next->current = generation->number;
+        certificate_make_current(next, generation, now_sec, job->manage->grace_usec / USEC_PER_SEC);
         return 0;
 }
 

@@ -21,6 +21,23 @@ int manage_find_source(Manage *manage, const char *name, Source **ret_source, Fa
         return 0;
 }
 
+/* Its leaf is one of those that the source was told, and no key was made for it. */
+static void take_known(Job *job, const WireReply *reply)
+{
+        Failure failure = { 0 };
+        int r = manage_may_go_on(job->manage, job->caller, &failure);
+
+        if (r == 0)
+                r = known_take(job, reply);
+        if (r == 0)
+                return;
+        if (r == CB_NOT_FOUND)
+                fail(&failure, CB_FAILED,
+                     "certificate '%s' was changed while its bundle was read; import it again",
+                     job->id);
+        job_give_up(job, r, &failure);
+}
+
 static void on_imported(void *userdata, WireReply *reply)
 {
         Job *job = userdata;
@@ -33,6 +50,8 @@ static void on_imported(void *userdata, WireReply *reply)
 
         if (reply->failure.status != 0)
                 job_finish(job, &reply->failure);
+        else if (!reply->key_uri)
+                take_known(job, reply);
         else
                 publish_reply(job->manage, &request, reply, job_on_done, job);
 }
@@ -40,15 +59,19 @@ static void on_imported(void *userdata, WireReply *reply)
 static int submit_import(Job *job, Failure *failure)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        CLEANUP(strv_freep) char **leaves = NULL;
         WireRequest request;
         Source *source = NULL;
         int r;
 
         r = manage_find_source(job->manage, job->source, &source, failure);
+        if (r == 0 && present)
+                r = known_leaves(present, job->extractable, &leaves);
         if (r != 0)
                 return r;
 
         wire_request_init(&request, WIRE_IMPORT);
+        request.settings = leaves;
         request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.name = job->id;

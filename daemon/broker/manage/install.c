@@ -115,43 +115,12 @@ static int prepare(Job *job, const WireReply *reply, Certificate **ret_next,
                 return fail(failure, CB_KEY_MISMATCH,
                             "no certificate among those given is for the key of '%s'", job->id);
 
-        r = string_set(&next->last_error, reply->warning);
+        r = string_set(&generation->warning, reply->warning);
         if (r < 0)
                 return r;
 
         *ret_generation = generation->number;
         *ret_next = TAKE(next);
-        return 0;
-}
-
-/*
- * The leaf that is current, with more of its chain than its source gives (a vault's identity may not read it): no new
- * generation, the chain is completed. CB_NOT_FOUND: it is something else.
- */
-static int complete_chain(Job *job, const WireReply *reply)
-{
-        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
-        CLEANUP(certificate_freep) Certificate *next = NULL;
-        const Generation *current = present ? certificate_find_generation(present, 0) : NULL;
-        BytesList chain = { 0 };
-        Generation *generation;
-        int r;
-
-        if (!current || current->chain.n == 0 || reply->chain.n <= current->chain.n ||
-            !bytes_equal(&current->chain.items[0], &reply->chain.items[0]))
-                return CB_NOT_FOUND;
-
-        r = certificate_copy(present, &next);
-        if (r == 0)
-                r = string_set(&next->last_error, reply->warning);
-        if (r == 0)
-                r = bytes_list_copy(&reply->chain, &chain);
-        if (r < 0)
-                return r;
-        generation = certificate_find_generation(next, 0);
-        bytes_list_deinit(&generation->chain);
-        generation->chain = chain;
-        change_certificate(job->manage, TAKE(next), job_on_done, job);
         return 0;
 }
 
@@ -174,7 +143,7 @@ static void on_read(void *userdata, WireReply *reply)
                 fail(&failure, r, "nothing was installed for certificate '%s': %s", job->id,
                      reply->failure.text);
         else
-                r = complete_chain(job, reply);
+                r = known_take(job, reply);
         if (r == 0)
                 return;
         if (reply->failure.status == 0 && r == CB_NOT_FOUND)

@@ -307,9 +307,9 @@ void intent_end(Job *job, const Failure *failure)
         if (!intent)
                 return;
 
-        if (failure->status == 0 || intent->stored) /* the note went with the commit */
+        if (intent->stored) /* the note went with the commit */
                 intent_remove(intent);
-        else if (!job->asked)
+        else if (failure->status == 0 || !job->asked) /* nothing was made */
                 forget(intent);
         else if (intent_is_open(failure->status))
                 wait_a_little(intent);

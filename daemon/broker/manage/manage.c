@@ -38,6 +38,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
         map_init(&manage->refreshing);
         map_init(&manage->served);
         map_init(&manage->warned);
+        map_init(&manage->due);
         *ret_manage = manage;
         return 0;
 }
@@ -56,6 +57,7 @@ Manage *manage_free(Manage *manage)
         refreshing_deinit(&manage->refreshing);
         served_deinit(&manage->served);
         notice_deinit(&manage->warned);
+        rotations_deinit(&manage->due);
         free(manage->warnings_sec);
         withholding_deinit(&manage->withholding);
         free(manage);

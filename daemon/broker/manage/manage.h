@@ -33,6 +33,8 @@ typedef struct ManageEvents {
         void (*suspected)(void *userdata, const char *id, uint64_t generation, Algorithm algorithm);
         /* A certificate is deleted, as somebody who got no answer, or a failure, had asked for. */
         void (*deletion_ended)(void *userdata, const char *id);
+        /* A generation that waited for its NotBefore is current: nobody asked, the clock did it. */
+        void (*came_due)(void *userdata, const char *id, uint64_t generation);
         /* A validation that was off until now is on again: nobody asked, the clock did it. */
         void (*exception_ended)(void *userdata, const char *name);
         void (*expiry_warning)(void *userdata, const char *id, uint64_t not_after_sec,

@@ -123,6 +123,7 @@ static uint64_t next_of_certificate(Manage *manage, const Certificate *certifica
         uint64_t next = certificate_next_change(certificate, now_sec);
 
         next = sooner(next, expiry_next(manage, certificate, now_sec));
+        next = sooner(next, rotation_next(manage, certificate, now_sec));
         return sooner(next, refresh_next(manage, certificate, now_sec));
 }
 
@@ -208,6 +209,7 @@ void manage_tick(Manage *manage)
         MAP_FOREACH (catalog_backends(manage->catalog), entry)
                 notice_backend(manage, entry->key);
 
+        rotations_due(manage, now_sec);
         backend_end_exceptions(manage, now_sec);
         expiry_check(manage, now_sec);
         refresh_due(manage, now_sec);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Publishing a generation. The invariant: what becomes current has a leaf for its key, has lost no name that
- * its predecessor had (unless forced), and has signed a random value that its leaf verifies. Whatever fails
+ * Publishing a generation. The invariant: what becomes current has a leaf for its key, which is valid, has lost no
+ * name that its predecessor had (unless forced), and has signed a random value that its leaf verifies. Whatever fails
  * before it is in the store, a key that was made for this call is destroyed again before the failure is
  * answered.
  */
@@ -9,10 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
-#include "core/alt-names.h"
 #include "pki/x509.h"
 
 static void publication_free(Publication *publication)
@@ -219,42 +217,6 @@ static int submit_trial(Publication *publication, Failure *failure)
                             failure);
 }
 
-static int note_missing(Certificate *next, const char *missing)
-{
-        CLEANUP(freep) char *text = NULL;
-
-        if (asprintf(&text,
-                     "the source rotated it, and the new one lacks names that the one before has: "
-                     "%s",
-                     missing) < 0)
-                return -ENOMEM;
-        return string_set(&next->last_error, text);
-}
-
-static int check_names(Publication *publication, const PublishRequest *request,
-                       const Generation *before, Failure *failure)
-{
-        CLEANUP(freep) char *missing = NULL;
-        int r;
-
-        if (!before || before->chain.n == 0 || request->force)
-                return 0;
-
-        r = alt_names_missing(before->facts.subject_alt_names,
-                              publication_generation(publication)->facts.subject_alt_names,
-                              &missing);
-        if (r < 0 || !missing)
-                return r;
-
-        if (request->by_source)
-                return note_missing(publication->next, missing);
-
-        return fail(failure, CB_INVALID_ARGUMENT,
-                    "the new generation of certificate '%s' lacks names that the one before has: "
-                    "%s; use force if that is meant",
-                    request->id, missing);
-}
-
 static int generation_from_reply(const WireReply *reply, uint64_t number,
                                  Generation **ret_generation, Failure *failure)
 {
@@ -273,6 +235,8 @@ static int generation_from_reply(const WireReply *reply, uint64_t number,
                 r = bytes_set(&generation->spki, reply->spki.data, reply->spki.n);
         if (r == 0)
                 r = bytes_list_copy(&reply->chain, &generation->chain);
+        if (r == 0)
+                r = string_set(&generation->warning, reply->warning);
         if (r < 0)
                 return r;
 
@@ -315,19 +279,6 @@ static int next_certificate(Manage *manage, const PublishRequest *request, Certi
         return 0;
 }
 
-/* The generation before ends with its grace; what is published is new in every respect. */
-static void make_current(Publication *publication, uint64_t now_sec)
-{
-        Certificate *next = publication->next;
-        Generation *before = certificate_find_generation(next, 0);
-
-        if (before && publication->generation != before->number)
-                before->usable_until_sec = now_sec + publication->manage->grace_usec / USEC_PER_SEC;
-
-        next->current = publication->generation;
-        next->verdict = KEY_USABLE;
-}
-
 /*
  * The pending generation whose certificate this is: it is in the source, but we did not hear that it was installed, or somebody
  * has put it there. NULL: none.
@@ -344,6 +295,7 @@ static Generation *find_pending(const Certificate *certificate, const Generation
 
 static void complete(Generation *pending, Generation *found)
 {
+        pending->warning = TAKE(found->warning);
         pending->chain = found->chain;
         found->chain = (BytesList){ 0 };
         pending->facts = found->facts;
@@ -372,7 +324,7 @@ static int add_reply(Publication *publication, const PublishRequest *request,
         if (pending) {
                 complete(pending, generation);
                 publication->generation = pending->number;
-                return string_set(&publication->next->last_error, reply->warning);
+                return 0;
         }
         r = certificate_add_generation(publication->next, generation);
         if (r < 0)
@@ -380,7 +332,7 @@ static int add_reply(Publication *publication, const PublishRequest *request,
 
         publication->generation = generation->number; /* now it can be found */
         TAKE(generation);
-        return string_set(&publication->next->last_error, reply->warning);
+        return 0;
 }
 
 /* So that abandon() finds the key also where the reply was refused before it became a generation. */
@@ -439,24 +391,23 @@ static int publication_new(Manage *manage, const PublishRequest *request, manage
         return 0;
 }
 
-/* Names, then the trial; the rest follows from its answer. */
+/* Names and dates, then the trial; the rest follows from its answer. */
 static int publish(Publication *publication, const PublishRequest *request, Failure *failure)
 {
-        const Generation *before = certificate_find_generation(publication->next, 0);
+        Generation *generation = publication_generation(publication);
         int r;
 
-        if (publication_generation(publication)->chain.n == 0) {
+        if (generation->chain.n == 0) {
                 store(publication); /* pending: nothing to try yet */
                 return 0;
         }
 
         r = manage_may_go_on(publication->manage, publication->caller, failure);
         if (r == 0)
-                r = check_names(publication, request, before, failure);
+                r = rotation_begin(publication->manage, publication->next, generation, request,
+                                   failure);
         if (r != 0)
                 return r;
-
-        make_current(publication, clock_realtime_sec());
         return submit_trial(publication, failure);
 }
 

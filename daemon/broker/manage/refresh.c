@@ -133,30 +133,25 @@ static Generation *find_by_leaf(const Certificate *certificate, const Bytes *lea
         return NULL;
 }
 
-/* The same leaf: the key is there, and the source may know more of its chain by now. */
+/*
+ * The same leaf: the key is there. Of its chain the source may know more by now, or better; what was given to us and is
+ * not in the source stays, and what the source lacks of that is no fault.
+ */
 static int renew_known(Certificate *next, Generation *known, const WireReply *reply)
 {
         int r = 0;
 
         next->verdict = KEY_USABLE;
-        if (known && reply->chain.n > known->chain.n) {
-                BytesList chain = { 0 };
-
-                r = bytes_list_copy(&reply->chain, &chain);
-                if (r < 0)
-                        return r;
-                bytes_list_deinit(&known->chain);
-                known->chain = chain;
-        }
         if (known) {
                 known->algorithms = reply->algorithms;
                 known->extractable = reply->extractable;
+                r = known_renew_chain(known, reply);
         }
+        if (r < 0)
+                return r;
         if (suspect_is_current(next))
                 return 0; /* that it is there says nothing of what it signs */
-        /* What the source lacks of a chain that was completed here is no fault. */
-        return string_set(&next->last_error,
-                          known && known->chain.n > reply->chain.n ? NULL : reply->warning);
+        return string_set(&next->last_error, known ? NULL : reply->warning);
 }
 
 static void on_found(Job *job, const WireReply *reply)

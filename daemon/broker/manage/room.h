@@ -48,6 +48,8 @@ struct Manage {
         Map states;      /* certificate → CertificateState as last told */
         Map sweeps;      /* source → Sweep */
         Map warned;      /* certificate → Warned: expiry.c */
+        Map due;         /* certificate → Due: rotation.c */
+        uint64_t due_again_sec; /* not before that, for one could not be stored; 0: nothing is wrong */
         uint64_t *warnings_sec;
         size_t n_warnings;
         Map intents;    /* the note's key → Intent: intent.c */
@@ -155,7 +157,7 @@ typedef struct PublishRequest {
         const char *registered_uri; /* as Certificate has it */
         const char *note; /* of the intent of this key (intent.c), kept until `done`; or NULL */
         void *caller;     /* NULL: nobody asked for it */
-        bool force;       /* in spite of missing names */
+        bool force;       /* in spite of missing names, and of its dates */
         bool by_source;   /* the source rotated it: missing names go into LastError */
         bool registers;   /* a key that was there before */
         bool discard;
@@ -169,9 +171,23 @@ typedef struct PublishRequest {
 void publish_reply(Manage *manage, const PublishRequest *request, const WireReply *reply,
                    manage_done done, void *userdata);
 
-/* The same for a certificate that was prepared by the caller (taken): `generation` is to be its current one. */
+/* The same for a certificate that was prepared by the caller (taken): `generation` is the one to be published. */
 void publish_next(Manage *manage, const PublishRequest *request, Certificate *next,
                   uint64_t generation, manage_done done, void *userdata);
+
+/* --- rotation.c: when a generation becomes current --- */
+
+/*
+ * `generation` of `next` has its leaf: it is made current, or it waits. CB_EXPIRED, CB_INVALID_ARGUMENT (it lacks names
+ * of the one before): it is refused.
+ */
+int rotation_begin(const Manage *manage, Certificate *next, Generation *generation,
+                   const PublishRequest *request, Failure *failure);
+/* Makes current what has waited for long enough. */
+void rotations_due(Manage *manage, uint64_t now_sec);
+/* When to call that because of one that is due; 0: none is, and when one will be is certificate_next_change(). */
+uint64_t rotation_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec);
+void rotations_deinit(Map *due);
 
 /* --- trial.c --- */
 
@@ -303,6 +319,20 @@ WireCertificates holding_certificates(const Manage *manage, const Certificate *c
                                       const Generation *generation);
 /* Does another id hold, or claim, a key that would go with this certificate's? */
 bool holding_is_shared(const Manage *manage, const Certificate *certificate);
+
+/* --- known.c: what is imported or installed and is there already --- */
+
+struct Job;
+/* WIRE_IMPORT's settings: the leaves for which the source need not make a key. */
+int known_leaves(const Certificate *certificate, bool extractable, char ***ret_settings);
+/*
+ * The reply's leaf is in force, or waits: the job is answered, with success; of the chain what is new is taken, and
+ * `force` ends the waiting. CB_NOT_FOUND: it is something else.
+ */
+int known_take(struct Job *job, const WireReply *reply);
+
+/* A look-up of that generation: its source may know more of its chain, or better. -ENOMEM. */
+int known_renew_chain(Generation *known, const WireReply *reply);
 
 /* --- job.c: one change of one certificate, from its turn to its answer --- */
 

@@ -44,7 +44,8 @@ int generation_resolve(const Catalog *catalog, const char *id, uint64_t number, 
                 return object_not_found(failure, OBJECT_CERTIFICATE, id);
 
         generation = certificate_find_generation(certificate, number);
-        if (!generation || generation->number != certificate->current)
+        if (!generation || (generation->number != certificate->current &&
+                            !certificate_generation_waits(certificate, generation)))
                 r = certificate_may_sign(certificate, generation, now_sec);
         if (r != 0)
                 return certificate_refusal(certificate, generation, r, failure);

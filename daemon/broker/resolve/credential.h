@@ -17,8 +17,8 @@ typedef struct Credential {
 } Credential;
 
 /*
- * The generation (0: the current one) whose chain may be told: the current one whatever its state, another
- * while it may sign. Borrowed as above.
+ * The generation (0: the current one) whose chain may be told: the current one whatever its state, as one that waits
+ * for its NotBefore; another while it may sign. Borrowed as above.
  */
 int generation_resolve(const Catalog *catalog, const char *id, uint64_t number, uint64_t now_sec,
                        const Generation **ret_generation, Failure *failure);

@@ -80,11 +80,12 @@ static int put_generation_worker(Database *database, const Certificate *certific
         if (r < 0)
                 return fail(failure, r, "no memory to store certificate '%s'", certificate->id);
         r = database_run(database,
-                         database_bind(database, STATEMENT_PUT_GENERATION, "sisssbiii",
+                         database_bind(database, STATEMENT_PUT_GENERATION, "sisssbiiiss",
                                        certificate->id, generation->number, generation->key_uri,
                                        key_type, algorithms, &generation->spki,
                                        generation->usable_until_sec, (uint64_t)generation->retired,
-                                       (uint64_t)generation->extractable),
+                                       (uint64_t)generation->extractable, generation->warning,
+                                       generation->lost_names),
                          failure);
         return r == 0 ? put_chain_worker(database, certificate, generation, failure) : r;
 }

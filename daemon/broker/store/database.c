@@ -104,6 +104,9 @@ static const char *const migrations[] = {
         "ALTER TABLE certificate DROP COLUMN extractable;",
 
         "ALTER TABLE certificate ADD COLUMN withheld TEXT;",
+
+        "ALTER TABLE generation ADD COLUMN warning TEXT;"
+        "ALTER TABLE generation ADD COLUMN lost_names TEXT;",
 };
 
 /* Upserts where a row is referred to: a replaced row would take its dependants along. */
@@ -122,8 +125,8 @@ static const char *const statement_texts[_STATEMENT_N] = {
         [STATEMENT_DELETE_GENERATIONS] = "DELETE FROM generation WHERE certificate = ?1",
         [STATEMENT_PUT_GENERATION] =
                 "INSERT INTO generation (certificate, number, key_uri, key_type, algorithms, spki,"
-                " usable_until, retired, extractable)"
-                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                " usable_until, retired, extractable, warning, lost_names)"
+                " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         [STATEMENT_PUT_CHAIN] = "INSERT INTO chain (certificate, generation, position, der)"
                                 " VALUES (?1, ?2, ?3, ?4)",
         [STATEMENT_PUT_BACKEND] =
@@ -144,7 +147,7 @@ static const char *const statement_texts[_STATEMENT_N] = {
                 " last_error, last_refresh, next_refresh, withheld FROM certificate ORDER BY id",
         [STATEMENT_READ_GENERATIONS] =
                 "SELECT number, key_uri, key_type, algorithms, spki, usable_until, retired,"
-                " extractable FROM generation WHERE certificate = ?1 ORDER BY number",
+                " extractable, warning, lost_names FROM generation WHERE certificate = ?1 ORDER BY number",
         [STATEMENT_READ_CHAIN] = "SELECT der FROM chain WHERE certificate = ?1 AND generation = ?2"
                                  " ORDER BY position",
         [STATEMENT_READ_BACKENDS] = "SELECT name, url, certificate, validate_chain, validate_name, "

@@ -144,6 +144,10 @@ static int read_generation(Store *store, sqlite3_stmt *row, Certificate *certifi
         generation->extractable = column_number(row, 7) != 0;
 
         r = string_set(&generation->key_uri, column_text(row, 1));
+        if (r == 0)
+                r = string_set(&generation->warning, column_text(row, 8));
+        if (r == 0)
+                r = string_set(&generation->lost_names, column_text(row, 9));
         column_bytes(row, 4, &spki, &n_spki);
         if (r == 0)
                 r = bytes_set(&generation->spki, spki, n_spki);

@@ -17,6 +17,7 @@
 #include "source/azure-key-vault/lookup.h"
 #include "source/azure-key-vault/policy.h"
 #include "source/handed.h"
+#include "source/same-leaf.h"
 
 static int read_bundle(Handed *handed, PkiBundle *ret_bundle, Failure *failure)
 {
@@ -134,6 +135,8 @@ int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
         r = object_name_of(request->name, name, failure);
         if (r == 0)
                 r = read_bundle(call->handed, &bundle, failure);
+        if (r == 0 && same_leaf(request->settings, &bundle.chain))
+                return take_chain(&bundle, reply);
         if (r == 0)
                 r = import_check_name(vault, request, name, call->deadline_usec, failure);
         if (r == 0)

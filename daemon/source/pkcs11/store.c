@@ -23,6 +23,7 @@
 #include "source/pkcs11/sign.h"
 #include "source/pkcs11/take-back.h"
 #include "source/pkcs11/template.h"
+#include "source/same-leaf.h"
 
 /* Objects */
 
@@ -173,6 +174,15 @@ static int import_work(Session *session, void *userdata, Failure *failure)
         return r;
 }
 
+static int chain_reply(const Import *import, WireReply *reply)
+{
+        int r = bytes_list_copy(&import->bundle.chain, &reply->chain);
+
+        if (r == 0)
+                reply->warning = chain_warning(&reply->chain, import->bundle.missing);
+        return r;
+}
+
 static int import_reply(Token *token, Import *import, WireReply *reply)
 {
         KeyFacts *facts = &import->facts;
@@ -188,11 +198,7 @@ static int import_reply(Token *token, Import *import, WireReply *reply)
                 r = bytes_set(&facts->spki, import->bundle.spki.data, import->bundle.spki.n);
         if (r == 0)
                 r = key_facts_reply(token, facts, reply);
-        if (r == 0)
-                r = bytes_list_copy(&import->bundle.chain, &reply->chain);
-        if (r == 0)
-                reply->warning = chain_warning(&reply->chain, import->bundle.missing);
-        return r;
+        return r == 0 ? chain_reply(import, reply) : r;
 }
 
 int store_import(Token *token, const DriverCall *call, WireReply *reply)
@@ -208,6 +214,8 @@ int store_import(Token *token, const DriverCall *call, WireReply *reply)
         r = import_read(&import, call->handed, &reply->failure);
         if (r != 0)
                 return r;
+        if (same_leaf(call->request->settings, &import.bundle.chain))
+                return chain_reply(&import, reply);
         r = session_run(token, call->deadline_usec, import_work, &import, &reply->failure);
         if (r == 0)
                 r = import_reply(token, &import, reply);
