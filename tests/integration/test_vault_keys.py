@@ -268,6 +268,18 @@ def test_import_extractable_and_replace(broker):
     broker.check_signature()
     broker.sign("orders", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m"), 1)
 
+    asked = broker.asked("POST", "/certificates/")
+    bundle = pki.p12(other, certificate)
+    broker.import_bundle("orders", bundle, b"secret", source="vault", replace=True)  # it is current already
+    for days, name in ((1, "Pending"), (-300, "Expired")):
+        begin = pki.NOW + days * pki.DAY
+        bundle = pki.p12(other, pki.certificate(other, not_before=begin, not_after=begin + 30 * pki.DAY))
+        with pytest.raises(Failure) as caught:
+            broker.import_bundle("orders", bundle, b"secret", source="vault", replace=True)
+        assert caught.value.name == name
+    assert broker.certificate_properties("orders")["Generation"] == 2
+    assert broker.asked("POST", "/certificates/") == asked
+
 
 def test_import_over_what_is_there(broker):
     """A certificate in the vault gets no new version by accident."""

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from vaulted import *  # noqa: F401,F403
-from vaulted import Failure, certificate_path, still_served, wait_until
+from vaulted import PATIENCE, Failure, certificate_path, still_served, wait_until
 
 
 def test_v17_rotated_between(broker):
@@ -111,6 +111,26 @@ def test_v18_a_new_version_that_is_not_fit_yet(orders, refused):
     orders.vault.change("orders", enabled=True)
     orders.refresh("orders")
     assert orders.key_is("orders", made)
+
+
+def test_v18_a_leaf_that_is_not_valid_yet(orders, refused):
+    """The leaf's dates are not the vault's: where its key signs already it waits, as at any rotation; an expired one is none."""
+    expired = orders.vault.rotate("orders", leaf_not_before=1000, leaf_not_after=2000)
+    orders.vault.change("orders", expired["version"], not_before=None, expires=None)
+    refused("Expired", orders.refresh, "orders")
+    assert orders.certificate_properties("orders")["Generation"] == 1
+    time.sleep(1.1)  # `created` is in seconds
+    begin = int(time.time()) + 2 * PATIENCE
+    made = orders.vault.rotate("orders", leaf_not_before=begin)
+    orders.vault.change("orders", made["version"], not_before=None)
+    orders.refresh("orders")
+    still_served(orders)
+    orders.refresh("orders")
+    assert [(g[0], g[2]) for g in orders.certificate_properties("orders")["Generations"]] == [(1, 0), (2, 0)]
+    assert orders.last_error() == ""
+    wait_until(lambda: orders.certificate_properties("orders")["Generation"] == 2, "its NotBefore", 20 * PATIENCE)
+    assert orders.key_is("orders", made)
+    orders.check_signature()
 
 
 @pytest.mark.parametrize("fault", ["V19.certificate", "V19.key"])

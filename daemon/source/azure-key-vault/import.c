@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "pki/bundle.h"
 #include "pki/private-key.h"
 #include "pki/x509.h"
@@ -121,6 +122,30 @@ static int take_chain(PkiBundle *bundle, WireReply *reply)
         return 0;
 }
 
+/*
+ * A vault gives key and certificate the leaf's dates, and until and after those signs nothing with the key: it would be
+ * there, and could not be tried.
+ */
+static int check_dates(const PkiBundle *bundle, Failure *failure)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts leaf = { 0 };
+        const Bytes *der = &bundle->chain.items[0];
+        uint64_t now_sec = clock_realtime_sec();
+        int r = pki_certificate_facts(der->data, der->n, &leaf, failure);
+
+        if (r != 0)
+                return r;
+        if (leaf.not_before_sec > now_sec)
+                return fail(failure, CB_PENDING,
+                            "the leaf is not valid yet, and until it is a vault does not sign with "
+                            "its key, so that it cannot be tried: import it then");
+        if (leaf.not_after_sec < now_sec)
+                return fail(failure, CB_EXPIRED,
+                            "the leaf has expired, and a vault does not sign with its key: give a "
+                            "valid one");
+        return 0;
+}
+
 int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
 {
         WireRequest *request = call->request;
@@ -137,6 +162,8 @@ int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
                 r = read_bundle(call->handed, &bundle, failure);
         if (r == 0 && same_leaf(request->settings, &bundle.chain))
                 return take_chain(&bundle, reply);
+        if (r == 0)
+                r = check_dates(&bundle, failure);
         if (r == 0)
                 r = import_check_name(vault, request, name, call->deadline_usec, failure);
         if (r == 0)
