@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "reader.h"
 #include "value.h"
@@ -165,7 +164,7 @@ Incoming *incoming_free(Incoming *incoming)
 {
         if (incoming) {
                 for (size_t i = 0; i < incoming->n_fds; i++)
-                        (void)close(incoming->fds[i]);
+                        descriptor_close(&incoming->fds[i]);
                 free(incoming->data);
                 free(incoming);
         }
@@ -323,7 +322,7 @@ static int read_fd(Body *body, cb_value *value)
                 return r;
         if (index >= body->incoming->n_fds)
                 return -EBADMSG;
-        fd = fcntl(body->incoming->fds[index], F_DUPFD_CLOEXEC, 3);
+        fd = fcntl(body->incoming->fds[index].fd, F_DUPFD_CLOEXEC, 3);
         if (fd < 0)
                 return -errno;
         *value = (cb_value){ .type = CB_TYPE_FD, .as.fd = fd };

@@ -4,6 +4,7 @@
 
 #include <certbroker/certbroker.h>
 
+#include "descriptor.h"
 #include "macro.h"
 
 #define INCOMING_SIZE_MAX (32 * 1024 * 1024)
@@ -20,7 +21,7 @@ typedef struct Incoming {
         uint32_t n_fds_told;
         /* into data; "" where the header has none */
         const char *path, *interface, *member, *error_name, *sender, *signature;
-        int fds[INCOMING_FDS_MAX];
+        Descriptor fds[INCOMING_FDS_MAX];
         size_t n_fds;
 } Incoming;
 

@@ -95,9 +95,9 @@ static int take_message(Link *link, size_t size, Incoming **ret_message)
         if (message->n_fds_told > stream->n_fds)
                 return -EBADMSG;
         message->n_fds = message->n_fds_told;
-        memcpy(message->fds, stream->fds, message->n_fds * sizeof(int));
+        memcpy(message->fds, stream->fds, message->n_fds * sizeof(*stream->fds));
         stream->n_fds -= message->n_fds;
-        memmove(stream->fds, stream->fds + message->n_fds, stream->n_fds * sizeof(int));
+        memmove(stream->fds, stream->fds + message->n_fds, stream->n_fds * sizeof(*stream->fds));
         *ret_message = TAKE(message);
         return 0;
 }
@@ -345,7 +345,7 @@ static int check_peer(Link *link, const Wanted *wanted, const Address *address, 
         struct ucred peer;
         socklen_t n_peer = sizeof(peer);
 
-        if (getsockopt(link->stream.fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer) < 0)
+        if (getsockopt(link->stream.socket.fd, SOL_SOCKET, SO_PEERCRED, &peer, &n_peer) < 0)
                 return error_set(error, -errno, "Whose the server at %s is cannot be told: %s",
                                  address->text, strerror(errno));
         link->own_uid = geteuid();
@@ -364,7 +364,7 @@ static int reach(Link *link, const Address *address, uint64_t deadline)
                 fork_hold();
                 r = stream_open(&link->stream, address);
                 if (r == 0)
-                        link->fd_register.opened(link->fd_register.context, link->stream.fd);
+                        link->fd_register.opened(link->fd_register.context, &link->stream.socket);
                 fork_release();
                 if (r != -EAGAIN || link_now() >= deadline)
                         return r;
@@ -381,7 +381,7 @@ static int link_open(const Address *address, const Wanted *wanted, const LinkReg
         link = calloc(1, sizeof(*link));
         if (!link)
                 return error_set(error, -ENOMEM, "Out of memory.");
-        link->stream.fd = -1;
+        link->stream.socket = DESCRIPTOR_NONE;
         link->fd_register = *fd_register;
 
         r = reach(link, address, deadline);
@@ -434,8 +434,8 @@ Link *link_free(Link *link)
                 return NULL;
         /* Struck off first: a number that is closed may belong to another file at once. */
         fork_hold();
-        if (link->stream.fd >= 0)
-                link->fd_register.closing(link->fd_register.context, link->stream.fd);
+        if (link->stream.socket.fd >= 0)
+                link->fd_register.closing(link->fd_register.context, &link->stream.socket);
         stream_deinit(&link->stream);
         fork_release();
         free(link->broker);

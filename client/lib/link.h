@@ -9,6 +9,7 @@
 
 #include <certbroker/certbroker.h>
 
+#include "descriptor.h"
 #include "incoming.h"
 #include "macro.h"
 #include "message.h"
@@ -25,10 +26,10 @@ static inline uint64_t earlier(uint64_t a, uint64_t b)
 
 typedef struct Link Link;
 
-/* Called with the fd of a connection when it has been made, and before it goes away. */
+/* Called with the socket of a connection when it has been made, and before it goes away. */
 typedef struct LinkRegister {
-        void (*opened)(void *context, int fd);
-        void (*closing)(void *context, int fd);
+        void (*opened)(void *context, const Descriptor *socket);
+        void (*closing)(void *context, const Descriptor *socket);
         void *context;
 } LinkRegister;
 

@@ -13,7 +13,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define IDLE_MAX      32
@@ -79,34 +78,34 @@ pid_t pool_pid(const Pool *pool)
 
 /* ------------------------------------------------------------------ descriptors */
 
-static void on_opened(void *context, int fd)
+static void on_opened(void *context, const Descriptor *socket)
 {
         Pool *pool = context;
-        struct stat st;
 
-        if (fstat(fd, &st) < 0)
-                return;
         for (size_t i = 0; i < OPEN_MAX; i++) {
                 OpenFd *place = &pool->open[i];
                 int free_place = -1;
 
                 if (!atomic_compare_exchange_strong(&place->fd, &free_place, -2))
                         continue;
-                place->device = st.st_dev;
-                place->inode = st.st_ino;
-                atomic_store(&place->fd, fd);
+                place->device = socket->device;
+                place->inode = socket->inode;
+                atomic_store(&place->fd, socket->fd);
                 return;
         }
 }
 
-static void on_closing(void *context, int fd)
+/* By number and inode: what the program has closed, and a socket of ours since, may have one number. */
+static void on_closing(void *context, const Descriptor *socket)
 {
         Pool *pool = context;
 
         for (size_t i = 0; i < OPEN_MAX; i++) {
-                int expected = fd;
+                OpenFd *place = &pool->open[i];
+                int expected = socket->fd;
 
-                if (atomic_compare_exchange_strong(&pool->open[i].fd, &expected, -1))
+                if (atomic_load(&place->fd) == expected && place->inode == socket->inode &&
+                    atomic_compare_exchange_strong(&place->fd, &expected, -1))
                         return;
         }
 }
@@ -119,12 +118,11 @@ LinkRegister pool_register(Pool *pool)
 void pool_abandon(Pool *pool)
 {
         for (size_t i = 0; i < OPEN_MAX; i++) {
-                int fd = atomic_exchange(&pool->open[i].fd, -1);
-                struct stat st;
+                OpenFd *place = &pool->open[i];
+                Descriptor descriptor = { atomic_exchange(&place->fd, -1), place->device,
+                                          place->inode };
 
-                if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == pool->open[i].device &&
-                    st.st_ino == pool->open[i].inode)
-                        (void)close(fd);
+                descriptor_close(&descriptor);
         }
         pool->next_abandoned = atomic_load(&abandoned);
         while (!atomic_compare_exchange_weak(&abandoned, &pool->next_abandoned, pool))

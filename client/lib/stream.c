@@ -3,7 +3,8 @@
  * Bytes and descriptors over a unix socket. Nothing here blocks but ppoll(2), which ends at the
  * deadline, however many signals come. It connects without blocking too: connect(2) on a blocking
  * socket waits without end for a server that is stopped and whose queue is full, and a gateway's
- * event loop with it. SIGPIPE is never raised.
+ * event loop with it. SIGPIPE is never raised. Nothing is read, written or closed that is no longer
+ * ours (descriptor.c).
  */
 #include "stream.h"
 
@@ -28,28 +29,38 @@ int stream_open(Stream *stream, const Address *address)
                 (void)close(fd);
                 return r;
         }
-        *stream = (Stream){ .fd = fd };
-        return 0;
+        *stream = (Stream){ .socket = DESCRIPTOR_NONE };
+        return descriptor_init(&stream->socket, fd);
 }
 
 void stream_deinit(Stream *stream)
 {
         for (size_t i = 0; i < stream->n_fds; i++)
-                (void)close(stream->fds[i]);
-        if (stream->fd >= 0)
-                (void)close(stream->fd);
+                descriptor_close(&stream->fds[i]);
+        descriptor_close(&stream->socket);
         free(stream->data);
-        *stream = (Stream){ .fd = -1 };
+        *stream = (Stream){ .socket = DESCRIPTOR_NONE };
 }
 
-static int wait_for(const Stream *stream, short events, uint64_t deadline)
+/* To be asked before each use of the number. */
+static bool has_ended(Stream *stream)
+{
+        if (!stream->ended)
+                stream->ended = !descriptor_is_ours(&stream->socket);
+        return stream->ended;
+}
+
+static int wait_for(Stream *stream, short events, uint64_t deadline)
 {
         uint64_t now = link_now(), left = deadline > now ? deadline - now : 0;
         struct timespec timeout = { .tv_sec = (time_t)(left / USEC_PER_SEC),
                                     .tv_nsec = (long)(left % USEC_PER_SEC) * 1000 };
-        struct pollfd p = { .fd = stream->fd, .events = events };
-        int n = ppoll(&p, 1, deadline == UINT64_MAX ? NULL : &timeout, NULL);
+        struct pollfd p = { .fd = stream->socket.fd, .events = events };
+        int n;
 
+        if (has_ended(stream))
+                return -ENOTCONN;
+        n = ppoll(&p, 1, deadline == UINT64_MAX ? NULL : &timeout, NULL);
         if (n < 0)
                 return -errno;
         return n == 0 ? -ETIMEDOUT : 0;
@@ -85,10 +96,10 @@ static void keep_fds(Stream *stream, struct msghdr *message)
                         int fd;
 
                         memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-                        if (stream->n_fds < STREAM_FDS_MAX)
-                                stream->fds[stream->n_fds++] = fd;
-                        else
+                        if (stream->n_fds == STREAM_FDS_MAX)
                                 (void)close(fd);
+                        else if (descriptor_init(&stream->fds[stream->n_fds], fd) == 0)
+                                stream->n_fds++;
                 }
         }
 }
@@ -112,8 +123,10 @@ static int read_some(Stream *stream, size_t most)
         r = reserve(stream, n_read);
         if (r)
                 return r;
+        if (has_ended(stream))
+                return -ENOTCONN;
         part = (struct iovec){ stream->data + stream->n, n_read };
-        n = recvmsg(stream->fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+        n = recvmsg(stream->socket.fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
         if (n < 0 && (errno == ECONNRESET || errno == EPIPE))
                 n = 0;
         if (n < 0)
@@ -131,8 +144,6 @@ int stream_receive(Stream *stream, size_t most, uint64_t deadline)
 {
         int r;
 
-        if (stream->ended)
-                return -ENOTCONN;
         for (;;) {
                 r = read_some(stream, most);
                 if (r != -EAGAIN)
@@ -172,7 +183,9 @@ static ssize_t write_some(Stream *stream, const uint8_t *data, size_t n, const i
                 c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
                 memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
         }
-        written = sendmsg(stream->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (has_ended(stream))
+                return -ENOTCONN;
+        written = sendmsg(stream->socket.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         return written < 0 ? -errno : written;
 }
 

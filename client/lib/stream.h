@@ -7,15 +7,16 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "descriptor.h"
 
 #define STREAM_FDS_MAX 32
 
 typedef struct Stream {
-        int fd; /* -1: none */
-        bool ended;
+        Descriptor socket;
+        bool ended; /* or no longer ours: the program has closed it */
         uint8_t *data; /* what came and was not taken, n bytes */
         size_t n, n_room;
-        int fds[STREAM_FDS_MAX];
+        Descriptor fds[STREAM_FDS_MAX];
         size_t n_fds;
 } Stream;
 
@@ -23,7 +24,7 @@ typedef struct Stream {
 int stream_open(Stream *stream, const Address *address);
 void stream_deinit(Stream *stream);
 
-/* Sends all of it; what comes in meanwhile is kept. -ETIMEDOUT, -EPIPE. */
+/* Sends all of it; what comes in meanwhile is kept. -ETIMEDOUT, -EPIPE, -ENOTCONN. */
 int stream_send(Stream *stream, const void *data, size_t n, const int *fds, size_t n_fds,
                 uint64_t deadline);
 /*

@@ -26,6 +26,10 @@
  * a socket at that moment, for no more than these system calls. The library registers nothing for
  * exit, has no destructors, starts no thread, and changes no signal's disposition.
  *
+ * Descriptors. A program may close those of the library, as daemons do that close all they do not
+ * know, and open its own under their numbers: each is looked at before it is used or closed, and the
+ * next call connects anew. Only not by another thread in the midst of a call: no lock is on a number.
+ *
  * Times are microseconds (usec) for waits, Unix time in seconds for dates. Text is UTF-8 without
  * NUL; whatever else is given as text is CB_INVALID_ARGUMENT.
  */

@@ -89,10 +89,10 @@ static const char *start_server(void)
         return address;
 }
 
-static void ignore(void *context, int fd)
+static void ignore(void *context, const Descriptor *socket)
 {
         (void)context;
-        (void)fd;
+        (void)socket;
 }
 
 static void use(Link *link)

@@ -73,8 +73,7 @@ static void add_fds(Incoming *message)
         while (message->n_fds < message->n_fds_told) {
                 int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-                FUZZ_CHECK(fd >= 0);
-                message->fds[message->n_fds++] = fd;
+                FUZZ_CHECK(descriptor_init(&message->fds[message->n_fds++], fd) == 0);
         }
 }
 

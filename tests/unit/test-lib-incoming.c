@@ -240,7 +240,7 @@ static void test_descriptors(void **state)
 
         assert_int_equal(pipe(ends), 0);
         assert_int_equal(incoming_new(copy_of(b.data, b.n), b.n, &incoming), 0);
-        incoming->fds[incoming->n_fds++] = ends[0];
+        assert_int_equal(descriptor_init(&incoming->fds[incoming->n_fds++], ends[0]), 0);
         assert_int_equal(incoming_body(incoming, &value), 0);
         one = cb_value_at(value, 0)->as.fd;
         two = cb_value_at(value, 1)->as.fd;

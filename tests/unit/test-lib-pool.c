@@ -38,6 +38,24 @@ static int open_pair(int pair[2])
         return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair);
 }
 
+/* Notes a socket in the pool. */
+static Descriptor opened(Pool *pool, int fd)
+{
+        LinkRegister fd_register = pool_register(pool);
+        Descriptor descriptor;
+
+        assert_int_equal(descriptor_init(&descriptor, fd), 0);
+        fd_register.opened(fd_register.context, &descriptor);
+        return descriptor;
+}
+
+static void closing(Pool *pool, const Descriptor *descriptor)
+{
+        LinkRegister fd_register = pool_register(pool);
+
+        fd_register.closing(fd_register.context, descriptor);
+}
+
 static bool is_open(int fd)
 {
         return fcntl(fd, F_GETFD) >= 0;
@@ -45,17 +63,16 @@ static bool is_open(int fd)
 
 static void test_abandon_closes(void **state)
 {
-        LinkRegister fd_register;
         int pair[2], other[2];
+        Descriptor struck;
         Pool *pool;
 
         assert_int_equal(pool_new(&pool), 0);
-        fd_register = pool_register(pool);
         assert_int_equal(open_pair(pair), 0);
         assert_int_equal(open_pair(other), 0);
-        fd_register.opened(fd_register.context, pair[0]);
-        fd_register.opened(fd_register.context, other[0]);
-        fd_register.closing(fd_register.context, other[0]);
+        (void)opened(pool, pair[0]);
+        struck = opened(pool, other[0]);
+        closing(pool, &struck);
 
         pool_abandon(pool);
         assert_false(is_open(pair[0]));
@@ -67,14 +84,12 @@ static void test_abandon_closes(void **state)
 
 static void test_number_of_another(void **state)
 {
-        LinkRegister fd_register;
         int pair[2], file;
         Pool *pool;
 
         assert_int_equal(pool_new(&pool), 0);
-        fd_register = pool_register(pool);
         assert_int_equal(open_pair(pair), 0);
-        fd_register.opened(fd_register.context, pair[0]);
+        (void)opened(pool, pair[0]);
         /* a program that closes all that it has inherited, and then opens its own */
         close(pair[0]);
         file = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -86,6 +101,29 @@ static void test_number_of_another(void **state)
         close(pair[1]);
         if (file != pair[0])
                 close(file);
+}
+
+/* The program has closed a number, and a connection since has got it: only the older one is struck off. */
+static void test_number_twice(void **state)
+{
+        Descriptor first, second;
+        int pair[2], other[2];
+        Pool *pool;
+
+        assert_int_equal(pool_new(&pool), 0);
+        assert_int_equal(open_pair(pair), 0);
+        assert_int_equal(open_pair(other), 0);
+        first = opened(pool, pair[0]);
+        assert_int_equal(dup2(other[0], pair[0]), pair[0]);
+        second = opened(pool, pair[0]);
+        assert_int_equal(first.fd, second.fd);
+        closing(pool, &first);
+
+        pool_abandon(pool);
+        assert_false(is_open(pair[0]));
+        close(pair[1]);
+        close(other[0]);
+        close(other[1]);
 }
 
 /* A server that hangs up on everybody, in a process of its own: its sockets are not counted. */
@@ -210,6 +248,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_abandon_closes),
                 cmocka_unit_test(test_number_of_another),
+                cmocka_unit_test(test_number_twice),
                 cmocka_unit_test(test_fork_while_connecting),
                 cmocka_unit_test(test_channel),
         };
