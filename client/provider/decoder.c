@@ -5,6 +5,10 @@
  * OpenSSL shows every PEM file and every DER blob of the program to these decoders. What is not ours
  * is left alone, which in this interface is: return 1 and call nobody. So another key's PEM is read
  * up to its BEGIN line and other DER up to its first five bytes; no private key is ever copied here.
+ *
+ * Of a file with several blocks libcrypto shows one after the other only as long as there is no older
+ * error in the program's queue. So who wants a private key gets ours also from behind certificates and parameters; who takes
+ * anything gets what stands first.
  */
 #include "operations.h"
 
@@ -16,9 +20,11 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <openssl/pem.h>
 #include <string.h>
 
 #include "key.h"
+#include "macro.h"
 #include "provider.h"
 #include "reference.h"
 
@@ -40,19 +46,44 @@ static void decoder_free_context(void *context)
 {
 }
 
-/* Reads on to the first BEGIN line; whether it is ours. */
-static bool pem_find(BIO *bio)
+/* What may stand before a key in its file and is none: RFC 7468's labels, and OpenSSL's own. */
+static const char *const keyless[] = {
+        PEM_STRING_X509,     PEM_STRING_X509_OLD, PEM_STRING_X509_TRUSTED, PEM_STRING_X509_REQ,
+        PEM_STRING_X509_CRL, PEM_STRING_PUBLIC,   PEM_STRING_X509_REQ_OLD, PEM_STRING_RSA_PUBLIC,
+        PEM_STRING_PKCS7,    PEM_STRING_CMS,      PEM_STRING_PKCS7_SIGNED, PEM_STRING_ECPARAMETERS,
+        PEM_STRING_DHPARAMS, PEM_STRING_DHXPARAMS, PEM_STRING_DSAPARAMS,   PEM_STRING_PARAMETERS,
+        "ATTRIBUTE CERTIFICATE",
+};
+
+static bool label_is(const char *label, const char *wanted)
 {
-        static const char begin[] = "-----BEGIN ", ours[] = REFERENCE_LABEL "-----";
+        size_t n = strlen(wanted);
+
+        return strncmp(label, wanted, n) == 0 && strncmp(label + n, "-----", 5) == 0;
+}
+
+static bool label_is_keyless(const char *label)
+{
+        for (size_t i = 0; i < ELEMENTSOF(keyless); i++)
+                if (label_is(label, keyless[i]))
+                        return true;
+        return false;
+}
+
+/* Reads on to the first BEGIN line, over keyless blocks where a private key is wanted; whether it is ours. */
+static bool pem_find(BIO *bio, bool over_keyless)
+{
+        static const char begin[] = "-----BEGIN ";
         bool at_line_start = true, found = false;
         char line[256];
         int n;
 
         while (!found && (n = BIO_gets(bio, line, sizeof(line))) > 0) {
-                found = at_line_start && strncmp(line, begin, strlen(begin)) == 0;
+                found = at_line_start && strncmp(line, begin, strlen(begin)) == 0 &&
+                        !(over_keyless && label_is_keyless(line + strlen(begin)));
                 at_line_start = line[n - 1] == '\n';
         }
-        found = found && strncmp(line + strlen(begin), ours, strlen(ours)) == 0;
+        found = found && label_is(line + strlen(begin), REFERENCE_LABEL);
 
         /* After a block that no decoder knows, what is skipped may be the rest of that block. */
         OPENSSL_cleanse(line, sizeof(line));
@@ -109,7 +140,7 @@ static int decoder_decode_pem(void *context, OSSL_CORE_BIO *in, int selection,
         size_t n_der;
         int r;
 
-        if (!bio || !pem_find(bio))
+        if (!bio || !pem_find(bio, selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY))
                 return 1;
 
         der = malloc(REFERENCE_MAX);

@@ -143,34 +143,50 @@ static EVP_PKEY *parse(const char *pem)
         return key;
 }
 
+#define BLOCK(label) "-----BEGIN " label "-----\nMAA=\n-----END " label "-----\n"
+
+/*
+ * The first key counts, whatever stands before it. With an older error in its queue libcrypto shows a
+ * decoder nothing behind the first block.
+ */
 void files_may_hold_more(void **state)
 {
         char *reference = slurp(file("ec", ".key")), *chain = slurp(file("ec", ".crt"));
         char *plain = slurp(file("rsa", ".private"));
-        const char *const mixes[][3] = {
-                { chain, reference, "" },
-                { reference, chain, "" },
-                { "some text\n\n", reference, chain },
-                { chain, "text\n", reference },
-                { reference, plain, "" },
+        const struct {
+                const char *parts[3], *provider;
+        } mixes[] = {
+                { { chain, reference, "" }, "certbroker" },
+                { { reference, chain, "" }, "certbroker" },
+                { { "some text\n\n", reference, chain }, "certbroker" },
+                { { chain, "text\n", reference }, "certbroker" },
+                { { reference, plain, "" }, "certbroker" },
+                { { BLOCK("EC PARAMETERS"), chain, reference }, "certbroker" },
+                { { BLOCK("DH PARAMETERS"), BLOCK("X509 CRL"), reference }, "certbroker" },
+                { { BLOCK("TRUSTED CERTIFICATE"), BLOCK("PKCS7"), reference }, "certbroker" },
+                { { BLOCK("PUBLIC KEY"), BLOCK("CERTIFICATE REQUEST"), reference }, "certbroker" },
+                { { plain, reference, "" }, "default" },
+                { { chain, plain, reference }, "default" },
+                { { plain, chain, reference }, "default" },
         };
         char all[65536];
-        EVP_PKEY *key;
 
-        for (size_t i = 0; i < N(mixes); i++) {
-                snprintf(all, sizeof(all), "%s%s%s", mixes[i][0], mixes[i][1], mixes[i][2]);
+        for (size_t i = 0; i < 2 * N(mixes); i++) {
+                const char *const *parts = mixes[i / 2].parts;
+                EVP_PKEY *key;
+
+                snprintf(all, sizeof(all), "%s%s%s", parts[0], parts[1], parts[2]);
+                ERR_clear_error();
+                if (i % 2)
+                        ERR_raise_data(ERR_LIB_USER, 1, "older than this file");
                 key = parse(all);
                 MUST(key);
-                assert_string_equal(provider_of(key), "certbroker");
+                /* What only the older reader of PEM finds has no provider. */
+                assert_string_equal(EVP_PKEY_get0_provider(key) ? provider_of(key) : "default",
+                                    mixes[i / 2].provider);
                 EVP_PKEY_free(key);
         }
-
-        /* The first key counts: here that is one of the default provider's. */
-        snprintf(all, sizeof(all), "%s%s", plain, reference);
-        key = parse(all);
-        MUST(key);
-        assert_string_equal(provider_of(key), "default");
-        EVP_PKEY_free(key);
+        ERR_clear_error();
 
         free(reference);
         free(chain);
