@@ -7,8 +7,8 @@
  * up to its BEGIN line and other DER up to its first five bytes; no private key is ever copied here.
  *
  * Of a file with several blocks libcrypto shows one after the other only as long as there is no older
- * error in the program's queue. So who wants a private key gets ours also from behind certificates and parameters; who takes
- * anything gets what stands first.
+ * error in the program's queue. So who wants a private key gets ours also from behind certificates and
+ * parameters; who takes anything gets what stands first.
  */
 #include "operations.h"
 
@@ -236,6 +236,19 @@ static int decoder_decode_der(Provider *provider, KeyType type, OSSL_CORE_BIO *i
         return decoder_give(type, &key, callback, argument);
 }
 
+/*
+ * Asked for where libcrypto has not got our keys' functions (others.c), for a provider of others, to
+ * which they cannot go. Without this function OpenSSL 3.0 crashes there.
+ */
+static int decoder_export(void *provider, const void *reference, size_t n_reference,
+                          OSSL_CALLBACK *callback, void *argument)
+{
+        RAISE(provider, REASON_TOO_EARLY,
+              "this program has an OpenSSL of its own, in which another provider's keys have to be "
+              "used before the first of certbrokerd's is read");
+        return 0;
+}
+
 static int decoder_does_private(void *provider, int selection)
 {
         return selection == 0 || (selection & OSSL_KEYMGMT_SELECT_PRIVATE_KEY);
@@ -253,6 +266,7 @@ static int decoder_does_private(void *provider, int selection)
                 FUNCTION(FREECTX, decoder_free_context),                                           \
                 FUNCTION(DOES_SELECTION, decoder_does_private),                                    \
                 FUNCTION(DECODE, decoder_decode_##name),                                           \
+                FUNCTION(EXPORT_OBJECT, decoder_export),                                           \
                 { 0, NULL },                                                                       \
         }
 

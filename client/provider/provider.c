@@ -9,11 +9,10 @@
  * into code that is gone.
  *
  * Keys that are not ours stay with the program's other providers, whatever the order in which they
- * are listed: see provider_let_others_first().
+ * are listed: see others.c.
  */
 #include "provider.h"
 
-#include <dlfcn.h>
 #include <openssl/bio.h>
 #include <openssl/core_dispatch.h>
 #include <openssl/core_names.h>
@@ -30,24 +29,22 @@
 #include "build-config.h"
 #include "macro.h"
 #include "operations.h"
+#include "others.h"
 
 typedef struct Core {
         OSSL_FUNC_core_new_error_fn *new_error;
         OSSL_FUNC_core_set_error_debug_fn *set_error_debug;
         OSSL_FUNC_core_vset_error_fn *vset_error;
         OSSL_FUNC_core_get_params_fn *get_params;
-        OSSL_FUNC_core_get_libctx_fn *get_libctx;
 } Core;
 
 struct Provider {
         const OSSL_CORE_HANDLE *handle;
         Core core;
-        OSSL_LIB_CTX *libctx;  /* a child of the program's */
-        OSSL_LIB_CTX *program; /* the program's own; NULL is the default one */
-        bool may_call_program;
+        Others *others;
+        OSSL_LIB_CTX *libctx;
         Broker *broker;
         _Atomic(EVP_MD *) digests[_DIGEST_ID_N];
-        atomic_uint asked; /* a bit for each operation that the others were asked for */
 };
 
 /* The type wants its texts writable. */
@@ -96,6 +93,7 @@ static const OSSL_ITEM reasons[] = {
         REASON(REASON_STATE, "operation not initialized"),
         REASON(REASON_DENIED_SIGN, "access denied by certbrokerd (TLS 1.2, like all but TLS 1.3, "
                                    "needs the operation use)"),
+        REASON(REASON_TOO_EARLY, "key read too early"),
         { 0, NULL },
 };
 
@@ -143,82 +141,32 @@ const EVP_MD *provider_md(Provider *provider, const Digest *digest)
         return seen;
 }
 
-/* ------------------------------------------------------------------ not to come first */
+/* ------------------------------------------------------------------ operations */
 
-static __thread bool asking_others;
-
-/*
- * Where a program fetches "EC" without saying whose, libcrypto takes the first implementation that it
- * has heard of, and it hears of them in the order of its list of providers: which OpenSSL 3.0 sorts by name,
- * so that certbroker comes before default, as soon as the program loads or looks for any further
- * provider. Ours can neither make keys nor take in private ones: ECDHE would end. So before
- * answering the first query of an operation we have the core ask everybody else, and answer the
- * queries of that round with nothing, uncached. The core holds no lock while it queries.
- */
-static void provider_let_others_first(Provider *provider, int operation)
-{
-        EVP_KEYMGMT *keymgmt = NULL;
-        EVP_SIGNATURE *signature = NULL;
-
-        if (!provider->may_call_program || atomic_load(&provider->asked) & (1u << operation))
-                return;
-
-        asking_others = true;
-        ERR_set_mark();
-        if (operation == OSSL_OP_KEYMGMT)
-                keymgmt = EVP_KEYMGMT_fetch(provider->program, "RSA", NULL);
-        else
-                signature = EVP_SIGNATURE_fetch(provider->program, "RSA", NULL);
-        EVP_KEYMGMT_free(keymgmt);
-        EVP_SIGNATURE_free(signature);
-        ERR_pop_to_mark();
-        asking_others = false;
-
-        atomic_fetch_or(&provider->asked, 1u << operation);
-}
+static const struct {
+        int operation;
+        const OSSL_ALGORITHM *(*algorithms)(void);
+        bool after_others;
+} operations[] = {
+        { OSSL_OP_KEYMGMT, keymgmt_algorithms, true },
+        { OSSL_OP_SIGNATURE, signature_algorithms, true },
+        { OSSL_OP_DECODER, decoder_algorithms, false },
+        { OSSL_OP_STORE, store_algorithms, false },
+};
 
 static const OSSL_ALGORITHM *provider_query(void *context, int operation, int *no_cache)
 {
         Provider *provider = context;
 
         *no_cache = 0;
-        if (asking_others) {
+        for (size_t i = 0; i < ELEMENTSOF(operations); i++) {
+                if (operations[i].operation != operation)
+                        continue;
+                if (!operations[i].after_others || others_were_asked(provider->others, operation))
+                        return operations[i].algorithms();
                 *no_cache = 1;
-                return NULL;
         }
-
-        switch (operation) {
-        case OSSL_OP_KEYMGMT:
-                provider_let_others_first(provider, operation);
-                return keymgmt_algorithms();
-        case OSSL_OP_SIGNATURE:
-                provider_let_others_first(provider, operation);
-                return signature_algorithms();
-        case OSSL_OP_DECODER:
-                return decoder_algorithms();
-        case OSSL_OP_STORE:
-                return store_algorithms();
-        default:
-                return NULL;
-        }
-}
-
-/*
- * The program's library context, if it may be called: a program that has libcrypto linked in shares
- * none with the libcrypto that this module is linked to.
- */
-static void provider_find_program(Provider *provider)
-{
-        Dl_info theirs, ours;
-
-        if (!provider->core.get_libctx ||
-            !dladdr((void *)(uintptr_t)provider->core.new_error, &theirs) ||
-            !dladdr((void *)(uintptr_t)EVP_KEYMGMT_fetch, &ours) ||
-            theirs.dli_fbase != ours.dli_fbase)
-                return;
-
-        provider->program = (OSSL_LIB_CTX *)provider->core.get_libctx(provider->handle);
-        provider->may_call_program = true;
+        return NULL;
 }
 
 /* ------------------------------------------------------------------ coming and going */
@@ -263,6 +211,7 @@ static void provider_free(void *context)
                 EVP_MD_free(atomic_load(&provider->digests[i]));
         OSSL_LIB_CTX_free(provider->libctx);
         broker_free(provider->broker);
+        others_free(provider->others);
         free(provider);
 }
 
@@ -279,7 +228,6 @@ static const struct {
         { OSSL_FUNC_CORE_SET_ERROR_DEBUG, offsetof(Core, set_error_debug) },
         { OSSL_FUNC_CORE_VSET_ERROR, offsetof(Core, vset_error) },
         { OSSL_FUNC_CORE_GET_PARAMS, offsetof(Core, get_params) },
-        { OSSL_FUNC_CORE_GET_LIBCTX, offsetof(Core, get_libctx) },
 };
 
 static bool core_find(const OSSL_DISPATCH *in, Core *core)
@@ -305,6 +253,18 @@ static const char *provider_bus(const Provider *provider)
         return provider->core.get_params(provider->handle, params) && bus && *bus ? bus : NULL;
 }
 
+/*
+ * For the public halves and for hashing, by the program's other providers: a child of its own context. Of
+ * an OpenSSL that is not ours that cannot be, for what the two versions know of each other's keys
+ * differs: there it is our libcrypto's own default provider.
+ */
+static OSSL_LIB_CTX *provider_new_libctx(const Provider *provider, const OSSL_DISPATCH *in)
+{
+        return others_are_of_our_libcrypto(provider->others)
+                       ? OSSL_LIB_CTX_new_child(provider->handle, in)
+                       : OSSL_LIB_CTX_new_from_dispatch(provider->handle, in);
+}
+
 static const OSSL_DISPATCH provider_functions[] = {
         { OSSL_FUNC_PROVIDER_TEARDOWN, (void (*)(void))provider_free },
         { OSSL_FUNC_PROVIDER_GETTABLE_PARAMS, (void (*)(void))provider_gettable_params },
@@ -325,8 +285,8 @@ int OSSL_provider_init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *in,
                 return 0;
 
         provider->handle = handle;
-        provider_find_program(provider);
-        provider->libctx = OSSL_LIB_CTX_new_child(handle, in);
+        provider->others = others_new(handle, in);
+        provider->libctx = provider->others ? provider_new_libctx(provider, in) : NULL;
         if (!provider->libctx || broker_new(provider_bus(provider), &provider->broker) != 0) {
                 RAISE(provider, REASON_SYSTEM, "no memory for the provider");
                 return 0;

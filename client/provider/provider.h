@@ -31,6 +31,7 @@ enum Reason {
         REASON_ROOM,
         REASON_STATE,
         REASON_DENIED_SIGN,
+        REASON_TOO_EARLY,
 };
 
 /* The library context for the public halves and for hashing; it has the program's other providers. */

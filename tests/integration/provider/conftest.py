@@ -19,6 +19,7 @@ sys.path.insert(0, str(HERE.parent))
 from broker import BUILD, PATIENCE, PYTHON, SANITIZED, Broker, die_with_parent, wait_until  # noqa: E402
 
 PROGRAM = BUILD / "tests/integration/provider/test-provider"
+PYPI = BUILD.parent / "build-pypi"  # see .ci/install-pypi
 
 
 class Fake:
@@ -184,4 +185,4 @@ def demanding(fake):
         server.close()
 
 
-__all__ = ["BUILD", "PATIENCE", "PROGRAM", "SANITIZED", "client_context", "free_port", "get", "wait_until"]
+__all__ = ["BUILD", "PATIENCE", "PROGRAM", "PYPI", "PYTHON", "SANITIZED", "client_context", "free_port", "get", "wait_until"]

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "test-provider.h"
@@ -236,6 +237,55 @@ void other_keys_are_left_alone(void **state)
         OSSL_PROVIDER_unload(base);
 }
 
+static pthread_barrier_t barrier;
+
+static void *make_a_key(void *libctx)
+{
+        pthread_barrier_wait(&barrier);
+        return EVP_PKEY_Q_keygen(libctx, NULL, "EC", "P-256");
+}
+
+/* The first that ask for a key's functions do so all together. */
+void threads_begin_at_once(void **state)
+{
+        for (unsigned i = 0; i < 25; i++) {
+                OSSL_LIB_CTX *libctx = OSSL_LIB_CTX_new();
+                OSSL_PROVIDER *first = OSSL_PROVIDER_load(libctx, "certbroker");
+                OSSL_PROVIDER *second = OSSL_PROVIDER_load(libctx, "default");
+                pthread_t threads[4];
+                void *made;
+
+                MUST(first && second);
+                assert_int_equal(pthread_barrier_init(&barrier, NULL, N(threads)), 0);
+                for (size_t j = 0; j < N(threads); j++)
+                        assert_int_equal(
+                                pthread_create(&threads[j], NULL, make_a_key, libctx), 0);
+                for (size_t j = 0; j < N(threads); j++) {
+                        pthread_join(threads[j], &made);
+                        assert_non_null(made);
+                        assert_string_equal(provider_of(made), "default");
+                        EVP_PKEY_free(made);
+                }
+                pthread_barrier_destroy(&barrier);
+                OSSL_PROVIDER_unload(second);
+                OSSL_PROVIDER_unload(first);
+                OSSL_LIB_CTX_free(libctx);
+        }
+}
+
+/*
+ * A program with an OpenSSL of its own, where default is not asked before us, cannot have our key before it
+ * has used others: it is told so, and its own keys are no worse for it.
+ */
+static void too_early(OSSL_LIB_CTX *libctx)
+{
+#ifdef OWN_OPENSSL
+        assert_null(load_in(libctx, file("rsa", ".key")));
+        assert_non_null(strstr(ERR_reason_error_string(ERR_peek_error()), "too early"));
+        ERR_clear_error();
+#endif
+}
+
 void order_of_providers_does_not_matter(void **state)
 {
         for (unsigned key_first = 0; key_first < 2; key_first++) {
@@ -247,6 +297,8 @@ void order_of_providers_does_not_matter(void **state)
                 MUST(first && second);
                 if (!key_first)
                         others_stay_where_they_are(libctx);
+                else
+                        too_early(libctx);
                 key = load_in(libctx, file("rsa", ".key"));
                 MUST(key);
                 assert_string_equal(provider_of(key), "certbroker");

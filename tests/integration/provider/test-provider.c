@@ -197,8 +197,9 @@ static const struct CMUnitTest cases[] = {
         CASE(other_digests_are_refused),    CASE(the_handle_verifies),
         CASE(nobody_there_fails_fast),      CASE(workers_sign_with_the_masters_key),
         CASE(workers_exit_cleanly),         CASE(threads_share_a_key),
-        CASE(forks_while_threads_sign),     CASE(contexts_come_and_go),
-        CASE(other_keys_are_left_alone),    CASE(order_of_providers_does_not_matter),
+        CASE(forks_while_threads_sign),     CASE(the_programs_descriptors_are_left_alone),
+        CASE(contexts_come_and_go),         CASE(other_keys_are_left_alone),
+        CASE(threads_begin_at_once),        CASE(order_of_providers_does_not_matter),
         CASE(store_gives_what_is_expected), CASE(store_key_signs),
         CASE(store_refuses_bad_uris),       CASE(tls_with_keys_on_both_sides),
 };

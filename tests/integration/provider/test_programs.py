@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import PATIENCE, client_context, free_port, get, wait_until
+from conftest import BUILD, PATIENCE, PYPI, PYTHON, client_context, free_port, get, wait_until
 
 ASYMMETRIC = ["rsa", "ec", "ec384", "ec521"]
 
@@ -118,13 +118,19 @@ def test_bus_of_the_configuration_wins(fake):
     fake.openssl("dgst", "-sha256", "-sign", "ec.key", "-out", "signature", "message", environment=environment)
 
 
+def installed_configuration(fake):
+    """The file that is installed, with the module from the build tree."""
+    ours = (BUILD / "client/provider/openssl.cnf").read_text().splitlines()
+    ours = [f"module = {BUILD}/client/provider/certbroker.so" if line.startswith("module") else line for line in ours]
+    path = pathlib.Path(fake.path("ours.cnf"))
+    path.write_text("\n".join(ours) + "\n")
+    return path
+
+
 def test_installed_configuration_adds_to_openssls_own(fake):
     """The file that is installed, at the end of a configuration that names other things."""
     conf = pathlib.Path(fake.path("whole.cnf"))
-    from conftest import BUILD
-    ours = (BUILD / "client/provider/openssl.cnf").read_text().splitlines()
-    ours = [f"module = {BUILD}/client/provider/certbroker.so" if line.startswith("module") else line for line in ours]
-    pathlib.Path(fake.path("ours.cnf")).write_text("\n".join(ours) + "\n")
+    installed_configuration(fake)
     conf.write_text("openssl_conf = openssl_init\n[openssl_init]\nssl_conf = ssl_sect\n[ssl_sect]\n"
                     "system_default = system_default_sect\n[system_default_sect]\nMinProtocol = TLSv1.2\n"
                     f"[last]\nx = y\n.include {fake.path('ours.cnf')}\n")
@@ -133,6 +139,50 @@ def test_installed_configuration_adds_to_openssls_own(fake):
     assert "certbroker" in listed
     assert "OpenSSL Default Provider" in listed
     fake.openssl("dgst", "-sha256", "-sign", "ec.key", "-out", "signature", "message", environment=environment)
+
+
+# What node does as it starts: it has libcrypto follow openssl.cnf under another name than other programs.
+AS_NODE = """
+import ctypes
+c = ctypes.CDLL("libcrypto.so.3")
+c.OPENSSL_INIT_new.restype = ctypes.c_void_p
+settings = ctypes.c_void_p(c.OPENSSL_INIT_new())
+assert c.OPENSSL_INIT_set_config_appname(settings, b"nodejs_conf") == 1
+assert c.OPENSSL_init_crypto(ctypes.c_uint64(0x40), settings) == 1
+print(c.OSSL_PROVIDER_available(None, b"certbroker"), c.OSSL_PROVIDER_available(None, b"default"))
+"""
+
+
+def test_installed_configuration_is_nodes_too(fake):
+    environment = fake.environment(OPENSSL_CONF=installed_configuration(fake))
+    assert fake.run(PYTHON, "-c", AS_NODE, environment=environment).stdout == "1 1\n"
+
+
+# The wheel of PyPI has an OpenSSL of its own, of another version, and loads `legacy` into it.
+KEYS_OF_ITS_OWN = """
+import ssl, sys
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.backends.openssl import backend
+assert sys.argv[1] in sys.modules["cryptography"].__file__
+assert backend.openssl_version_text() != ssl.OPENSSL_VERSION
+key = rsa.generate_private_key(65537, 2048)
+key.public_key().verify(key.sign(b"token", padding.PKCS1v15(), hashes.SHA256()), b"token", padding.PKCS1v15(), hashes.SHA256())
+key = serialization.load_pem_private_key(open("ec.private", "rb").read(), None)
+for key in (key, ec.generate_private_key(ec.SECP384R1())):
+    key.public_key().verify(key.sign(b"token", ec.ECDSA(hashes.SHA256())), b"token", ec.ECDSA(hashes.SHA256()))
+ed25519.Ed25519PrivateKey.generate().sign(b"token")
+ec.generate_private_key(ec.SECP256R1()).exchange(ec.ECDH(), ec.generate_private_key(ec.SECP256R1()).public_key())
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("rsa.crt", "rsa.key")
+"""
+
+
+def test_python_with_a_wheel_of_its_own_openssl(fake):
+    """Both in one process: the wheel's keys, and our key by the system's OpenSSL."""
+    for conf in (installed_configuration(fake), fake.path("openssl.cnf")):
+        environment = fake.environment(OPENSSL_CONF=conf, PYTHONPATH=PYPI)
+        fake.run(PYTHON, "-B", "-c", KEYS_OF_ITS_OWN, PYPI, environment=environment)
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
