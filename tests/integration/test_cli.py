@@ -14,6 +14,7 @@ import pki
 import pytest
 
 from broker import CLI, ME, certificate_path
+from cryptography.hazmat.primitives import serialization
 
 
 @pytest.fixture
@@ -117,6 +118,15 @@ def test_a_passphrase_asked_for_on_the_terminal(files):
     status, said = ask(b"secret\n")
     assert status == 0, said
     assert b"secret" not in said and b"client imported: generation 1, active." in said
+    # in PEM too, wherever what is encrypted stands
+    key, cert = pki.key("ec-p256"), pki.certificate(pki.key("ec-p256"))
+    encrypted = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                  serialization.BestAvailableEncryption(b"secret"))
+    for bundle in (pki.der_to_pem(pki.p12(key, cert), "PKCS12"), pki.pem(cert) * 200 + encrypted):
+        run(files, "certificate", "delete", "client", "--destroy-key")
+        files.bundle.write_bytes(bundle)
+        status, said = ask(b"secret\n")
+        assert status == 0 and b"client imported" in said, said
 
 
 def test_list_and_show(imported):

@@ -230,12 +230,49 @@ static void many_strangers(void **state)
         sk_X509_pop_free(others, X509_free);
 }
 
+static Bytes p12_of_parts(size_t n)
+{
+        STACK_OF(PKCS12_SAFEBAG) *bags = sk_PKCS12_SAFEBAG_new_null();
+        STACK_OF(PKCS7) *safes = sk_PKCS7_new_null();
+        PKCS12 *p12;
+
+        for (size_t i = 0; i < n; i++)
+                sk_PKCS7_push(safes, PKCS12_pack_p7data(bags));
+        p12 = PKCS12_add_safes_ex(safes, 0, pki_context(), NULL);
+        sk_PKCS12_SAFEBAG_free(bags);
+        sk_PKCS7_pop_free(safes, PKCS7_free);
+        return der_of_p12(p12);
+}
+
+/* The same one each time, or each time another. */
+static Bytes keys_pem(size_t n, bool same)
+{
+        BIO *bio = BIO_new(BIO_s_mem());
+
+        for (size_t i = 0; i < n; i++) {
+                EVP_PKEY *key = same ? pki.key : issue_p256();
+
+                assert_true(PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL));
+                if (!same)
+                        EVP_PKEY_free(key);
+        }
+        return issue_take_bio(bio);
+}
+
 static void more_than_the_most(void **state)
 {
         CLEANUP(bytes_deinit) Bytes strangers = strangers_pem(PKI_CERTIFICATES_MAX + 1);
+        CLEANUP(bytes_deinit) Bytes parts = p12_of_parts(129);
+        CLEANUP(bytes_deinit) Bytes most_keys = with_leaf(keys_pem(64, true));
+        CLEANUP(bytes_deinit) Bytes same_keys = keys_pem(65, true);
+        CLEANUP(bytes_deinit) Bytes other_keys = keys_pem(9, false);
 
         taken_certificates(&strangers, 0, CB_BAD_BUNDLE, "the file holds more than 1024");
         taken_bundle(&strangers, NULL, CB_BAD_BUNDLE, "the bundle holds more than 1024", NULL);
+        taken_bundle(&parts, NULL, CB_BAD_BUNDLE, "more than 128 parts", NULL);
+        taken_whole(&most_keys, NULL, 1);
+        taken_bundle(&same_keys, NULL, CB_BAD_BUNDLE, "more than 64 private keys", NULL);
+        taken_bundle(&other_keys, NULL, CB_BAD_BUNDLE, "more than 8 keys", NULL);
 }
 
 static void one_that_cannot_be_read_is_numbered(void **state)
