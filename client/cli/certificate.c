@@ -179,8 +179,8 @@ static bool may_be_encrypted(int fd)
         if (fstat(fd, &st) < 0 || st.st_size == 0)
                 return false;
         n = (size_t)st.st_size;
-        data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd,
-                    0); /* the copy's own pages, no other one */
+        /* The copy's own pages, and no other copy. */
+        data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
         if (!data || data == MAP_FAILED)
                 return true;
         encrypted = !holds(data, n, "-----BEGIN ") || holds(data, n, "ENCRYPTED") ||

@@ -28,13 +28,13 @@ typedef struct Work {
 } Work;
 
 typedef struct Parts {
-        EVP_PKEY *
-                keys[PARTS_KEYS_MAX]; /* each of a type of ours, and another than those before it */
+        /* Each of a type of ours, and another than those before it. */
+        EVP_PKEY *keys[PARTS_KEYS_MAX];
         size_t n_keys;
         size_t n_found; /* keys of any type, each as often as it is there */
-        char unsupported
-                [KEY_DESCRIPTION_MAX]; /* what a key of another type is; "": there is none */
-        const char *remedy;            /* for that one */
+        /* What a key of another type is, and the remedy; "": there is none. */
+        char unsupported[KEY_DESCRIPTION_MAX];
+        const char *remedy;
         BytesList certificates;
         Work work;
 } Parts;
