@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "core/certificate.h"
+#include "pki/chain.h"
 #include "pki/key.h"
 #include "pki/parts.h"
 #include "pki/pem.h"
@@ -27,7 +28,7 @@ void pki_bundle_deinit(PkiBundle *bundle)
         EVP_PKEY_free(bundle->key);
         bytes_deinit(&bundle->spki);
         bytes_list_deinit(&bundle->chain);
-        free(bundle->missing);
+        free(bundle->fault);
         *bundle = (PkiBundle){ 0 };
 }
 
@@ -72,14 +73,15 @@ static int check_parts(const Parts *parts, Secret *data, Failure *failure)
 }
 
 /* Key and chain of one key; takes a reference to the key. CB_KEY_MISMATCH: it has no leaf. */
-static int bundle_for_key(const Parts *parts, EVP_PKEY *key, PkiBundle *bundle, Failure *failure)
+static int bundle_for_key(Parts *parts, EVP_PKEY *key, uint64_t now_sec, PkiBundle *bundle,
+                          Failure *failure)
 {
         int r = key_spki(key, &bundle->spki);
 
         if (r)
                 return fail(failure, r, "the bundle's public key cannot be written");
-        r = pki_chain_sort(&parts->certificates, &bundle->spki, &bundle->chain, &bundle->missing,
-                           failure);
+        r = chain_sort_within(&parts->work, &parts->certificates, &bundle->spki, now_sec,
+                              &bundle->chain, &bundle->fault, failure);
         if (r)
                 return r;
         EVP_PKEY_up_ref(key);
@@ -89,14 +91,14 @@ static int bundle_for_key(const Parts *parts, EVP_PKEY *key, PkiBundle *bundle, 
 }
 
 /* The one key that has a leaf. */
-static int choose(const Parts *parts, PkiBundle *ret_bundle, Failure *failure)
+static int choose(Parts *parts, uint64_t now_sec, PkiBundle *ret_bundle, Failure *failure)
 {
         CLEANUP(pki_bundle_deinit) PkiBundle chosen = { 0 };
 
         for (size_t i = 0; i < parts->n_keys; i++) {
                 CLEANUP(pki_bundle_deinit) PkiBundle one = { 0 };
                 Failure why = { 0 };
-                int r = bundle_for_key(parts, parts->keys[i], &one, &why);
+                int r = bundle_for_key(parts, parts->keys[i], now_sec, &one, &why);
 
                 if (r == CB_KEY_MISMATCH && parts->n_keys > 1)
                         continue;
@@ -182,7 +184,8 @@ static int check_leaf(const PkiBundle *bundle, Failure *failure)
                                      failure);
 }
 
-static int parse_bundle(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure)
+static int parse_bundle(Secret *data, Secret *passphrase, uint64_t now_sec, PkiBundle *ret_bundle,
+                        Failure *failure)
 {
         CLEANUP(parts_deinit) Parts parts = { 0 };
         CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
@@ -192,7 +195,7 @@ static int parse_bundle(Secret *data, Secret *passphrase, PkiBundle *ret_bundle,
         if (r == 0)
                 r = check_parts(&parts, data, failure);
         if (r == 0)
-                r = choose(&parts, &bundle, failure);
+                r = choose(&parts, now_sec, &bundle, failure);
         if (r == 0)
                 r = check_leaf(&bundle, failure);
         if (r == 0)
@@ -204,10 +207,11 @@ static int parse_bundle(Secret *data, Secret *passphrase, PkiBundle *ret_bundle,
         return 0;
 }
 
-int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure)
+int pki_bundle_parse(Secret *data, Secret *passphrase, uint64_t now_sec, PkiBundle *ret_bundle,
+                     Failure *failure)
 {
         unsigned n_before = pki_memory_failures();
-        int r = parse_bundle(data, passphrase, ret_bundle, failure);
+        int r = parse_bundle(data, passphrase, now_sec, ret_bundle, failure);
 
         return pki_memory_outcome(n_before, r, failure);
 }

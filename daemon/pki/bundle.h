@@ -19,7 +19,7 @@ typedef struct PkiBundle {
         KeyType key_type;
         Bytes spki;      /* of the key */
         BytesList chain; /* sorted, leaf first, the leaf is the key's */
-        char *missing;   /* subject of an issuer that is not in it; NULL: complete */
+        char *fault;     /* what is wrong with it, as pki_chain_sort() says it; NULL: nothing */
 } PkiBundle;
 
 /*
@@ -29,7 +29,8 @@ typedef struct PkiBundle {
  * leaf), CB_KEY_MISMATCH, CB_NOT_SUPPORTED (key of no type of ours), CB_INVALID_ARGUMENT (the
  * passphrase is too long).
  */
-int pki_bundle_parse(Secret *data, Secret *passphrase, PkiBundle *ret_bundle, Failure *failure);
+int pki_bundle_parse(Secret *data, Secret *passphrase, uint64_t now_sec, PkiBundle *ret_bundle,
+                     Failure *failure);
 void pki_bundle_deinit(PkiBundle *bundle);
 
 /*

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/bytes.h"
 #include "pki/context.h"
@@ -20,5 +21,5 @@ void x509_freep(X509 **place);
 /* RFC 4514, valid UTF-8 on one line, at most PKI_NAME_MAX bytes. NULL: no memory. Owned. */
 char *x509_name_text(const X509_NAME *name);
 
-/* By name, and by signature with the issuer's key. */
-bool x509_is_issued_by(X509 *subject, X509 *issuer);
+/* Seconds since 1970; where they cannot be read, 0 and 0: never. */
+void x509_validity(X509 *x, uint64_t *ret_not_before_sec, uint64_t *ret_not_after_sec);

@@ -1,54 +1,106 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Puts certificates into the order of a chain. Invariant: in what is handed out each certificate
- * was really signed by the next one's key, the first is the key's own, and none is there twice.
- * Vaults and people deliver them in any order, with strangers between. It judges neither validity
- * nor trust.
+ * A chain out of whatever lies beside a leaf: people, tokens and vaults deliver certificates in any
+ * order, with strangers and with those of last year between them. Invariant: in what is handed out
+ * each certificate was really signed by the next one's key, the first is the key's own, and none is
+ * there twice; and it follows from the certificates and the time alone. It judges no trust; what
+ * does not lead to a root, or has expired, is handed out as far as it goes, and told.
  */
+#include <errno.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/strings.h"
 #include "pki/certificate.h"
 #include "pki/certificates.h"
+#include "pki/chain.h"
 #include "pki/context.h"
-#include "pki/x509.h"
-
-#define CANDIDATES_MAX PKI_CERTIFICATES_MAX
-
-typedef struct Candidates {
-        const BytesList *list;
-        X509 *items[CANDIDATES_MAX];
-        bool used[CANDIDATES_MAX]; /* in the chain, or the same as an earlier one */
-        size_t n;
-} Candidates;
+#include "pki/parts.h"
 
 static void candidates_deinit(Candidates *c)
 {
-        for (size_t i = 0; i < c->n; i++)
-                X509_free(c->items[i]);
+        for (size_t i = 0; i < c->n; i++) {
+                X509_free(c->items[i].x);
+                free(c->items[i].issuers.items);
+        }
+        free(c->items);
+}
+
+static Validity validity_of(uint64_t not_before_sec, uint64_t not_after_sec, uint64_t now_sec)
+{
+        return now_sec > not_after_sec    ? VALID_ONCE
+               : now_sec < not_before_sec ? VALID_LATER
+                                          : VALID_NOW;
+}
+
+static int compare(uint64_t a, uint64_t b)
+{
+        return a == b ? 0 : a < b ? -1 : 1;
+}
+
+static int compare_bytes(const Bytes *a, const Bytes *b)
+{
+        return compare(a->n, b->n) ?: memcmp(a->data, b->data, a->n);
+}
+
+/* What is better is tried first: valid, a root, renewed. */
+static int candidate_compare(const void *one, const void *other)
+{
+        const Candidate *a = one, *b = other;
+
+        return compare(a->validity, b->validity) ?:
+               compare(b->own_name, a->own_name) ?:
+               compare(b->not_before_sec, a->not_before_sec) ?:
+               compare(b->not_after_sec, a->not_after_sec) ?: compare_bytes(a->der, b->der);
+}
+
+static void sort_candidates(Candidates *c)
+{
+        size_t n = 0;
+
+        qsort(c->items, c->n, sizeof(*c->items), candidate_compare);
+        for (size_t i = 0; i < c->n; i++) {
+                if (n > 0 && bytes_equal(c->items[n - 1].der, c->items[i].der))
+                        X509_free(c->items[i].x);
+                else
+                        c->items[n++] = c->items[i];
+        }
+        c->n = n;
 }
 
 static int candidates_fill(Candidates *c, const BytesList *list, Failure *failure)
 {
         if (list->n == 0)
                 return fail(failure, CB_BAD_BUNDLE, "there is no certificate");
-        if (list->n > CANDIDATES_MAX)
+        if (list->n > PKI_CERTIFICATES_MAX)
                 return fail(failure, CB_BAD_BUNDLE,
                             "there are more than %d certificates: leave out "
                             "what is no part of the chain",
-                            CANDIDATES_MAX);
-        c->list = list;
+                            PKI_CERTIFICATES_MAX);
+        c->items = calloc(list->n, sizeof(*c->items));
+        if (!c->items)
+                return fail(failure, -ENOMEM, "cannot sort a chain: %s", strerror(ENOMEM));
         for (size_t i = 0; i < list->n; i++) {
-                c->items[i] = x509_from_der(list->items[i].data, list->items[i].n);
-                if (!c->items[i])
+                Candidate *one = &c->items[i];
+
+                one->der = &list->items[i];
+                one->x = x509_from_der(one->der->data, one->der->n);
+                if (!one->x)
                         return fail(failure, CB_BAD_BUNDLE, "certificate %zu is not in DER", i + 1);
                 c->n++;
-                for (size_t k = 0; k < i && !c->used[i]; k++)
-                        c->used[i] = bytes_equal(&list->items[i], &list->items[k]);
+                x509_validity(one->x, &one->not_before_sec, &one->not_after_sec);
+                one->validity = validity_of(one->not_before_sec, one->not_after_sec, c->now_sec);
+                one->own_name = X509_NAME_cmp(X509_get_subject_name(one->x),
+                                              X509_get_issuer_name(one->x)) == 0;
         }
+        sort_candidates(c);
         return 0;
 }
 
@@ -63,139 +115,240 @@ static bool is_for_key(X509 *x, const Bytes *spki)
         return yes;
 }
 
-static bool issued_another(const Candidates *c, size_t issuer)
+/* Of two certificates for one key. */
+static bool goes_before(uint64_t not_before_sec, uint64_t not_after_sec,
+                        uint64_t other_not_before_sec, uint64_t other_not_after_sec,
+                        uint64_t now_sec)
 {
-        for (size_t i = 0; i < c->n; i++)
-                if (i != issuer && !c->used[i] && x509_is_issued_by(c->items[i], c->items[issuer]))
-                        return true;
-        return false;
+        Validity one = validity_of(not_before_sec, not_after_sec, now_sec);
+        Validity other = validity_of(other_not_before_sec, other_not_after_sec, now_sec);
+
+        if (one != other)
+                return one < other;
+        if (one == VALID_LATER && not_before_sec != other_not_before_sec)
+                return not_before_sec < other_not_before_sec;
+        if (one == VALID_NOW && not_before_sec != other_not_before_sec)
+                return not_before_sec > other_not_before_sec;
+        return not_after_sec > other_not_after_sec;
 }
 
-/* The newest of those for the key: a renewed certificate beside the one before it. */
-static int find_leaf_of_key(const Candidates *c, const Bytes *spki, size_t *ret_leaf,
-                            Failure *failure)
+bool pki_leaf_goes_before(const CertificateFacts *one, const CertificateFacts *other,
+                          uint64_t now_sec)
 {
-        size_t leaf = SIZE_MAX;
+        return goes_before(one->not_before_sec, one->not_after_sec, other->not_before_sec,
+                           other->not_after_sec, now_sec);
+}
 
-        for (size_t i = 0; i < c->n; i++)
-                if (!c->used[i] && is_for_key(c->items[i], spki) &&
-                    (leaf == SIZE_MAX ||
-                     ASN1_TIME_compare(X509_get0_notBefore(c->items[i]),
-                                       X509_get0_notBefore(c->items[leaf])) > 0))
-                        leaf = i;
-        if (leaf == SIZE_MAX)
+static int find_leaf(const Candidates *c, const Bytes *spki, size_t *ret_leaf, Failure *failure)
+{
+        const Candidate *leaf = NULL;
+
+        for (size_t i = 0; i < c->n; i++) {
+                const Candidate *one = &c->items[i];
+
+                if (is_for_key(one->x, spki) &&
+                    (!leaf || goes_before(one->not_before_sec, one->not_after_sec,
+                                          leaf->not_before_sec, leaf->not_after_sec, c->now_sec)))
+                        leaf = one;
+        }
+        if (!leaf)
                 return fail(failure, CB_KEY_MISMATCH,
                             "none of the %zu certificates is for the key: "
                             "use the certificate that was issued for it",
                             c->n);
-        *ret_leaf = leaf;
+        *ret_leaf = (size_t)(leaf - c->items);
         return 0;
 }
 
-static int find_last_issued(const Candidates *c, size_t *ret_leaf, Failure *failure)
-{
-        size_t leaf = SIZE_MAX;
+/* What is wrong with it */
 
-        for (size_t i = 0; i < c->n; i++) {
-                if (c->used[i] || issued_another(c, i))
-                        continue;
-                if (leaf != SIZE_MAX)
-                        return fail(failure, CB_BAD_BUNDLE,
-                                    "several of the certificates could be "
-                                    "the leaf: leave one chain only");
-                leaf = i;
-        }
-        if (leaf == SIZE_MAX)
-                return fail(failure, CB_BAD_BUNDLE,
-                            "none of the certificates is a leaf: each has "
-                            "issued another one");
-        *ret_leaf = leaf;
+PRINTF(2, 3)
+static int format(char **ret_text, const char *how, ...)
+{
+        char *text = NULL;
+        va_list args;
+        int n;
+
+        va_start(args, how);
+        n = vasprintf(&text, how, args);
+        va_end(args);
+        if (n < 0)
+                return -ENOMEM;
+        *ret_text = text;
         return 0;
+}
+
+static bool is_on(const Way *way, size_t candidate)
+{
+        for (size_t i = 0; i < way->n; i++)
+                if (way->items[i] == candidate)
+                        return true;
+        return false;
+}
+
+static bool has_issued_any(const Candidates *c, const Candidate *issuer)
+{
+        for (size_t i = 0; i < c->n; i++)
+                if (&c->items[i] != issuer && candidate_may_issue(issuer, &c->items[i]))
+                        return true;
+        return false;
 }
 
 /*
- * SIZE_MAX: none. A cross-signed CA goes before its self-signed twin: whoever trusts the twin stops
- * there, and whoever trusts the other root can go on.
+ * Is something missing in the middle? An authority to which nothing leads up was meant to be in the
+ * chain. That a root is not there is as it should be; neither is what it has issued beside the
+ * chain's own a sign of a gap.
  */
-static size_t find_issuer(const Candidates *c, X509 *subject)
+static bool shows_gap(const Candidates *c, const Way *way, const Candidate *last)
 {
-        size_t issuer = SIZE_MAX;
-
         for (size_t i = 0; i < c->n; i++) {
-                if (c->used[i] || !x509_is_issued_by(subject, c->items[i]))
+                const Candidate *one = &c->items[i];
+
+                if (!is_on(way, i) && X509_check_ca(one->x) > 0 &&
+                    X509_NAME_cmp(X509_get_issuer_name(one->x), X509_get_issuer_name(last->x)) !=
+                            0 &&
+                    !has_issued_any(c, one))
+                        return true;
+        }
+        return false;
+}
+
+static int missing_text(const Candidates *c, const Way *way, char **ret_text)
+{
+        const Candidate *last = &c->items[way->items[way->n - 1]];
+        CLEANUP(freep) char *name = NULL;
+
+        if (last->self_signed || (way->n > 1 && !shows_gap(c, way, last)))
+                return 0;
+        name = x509_name_text(X509_get_issuer_name(last->x));
+        return name ? format(ret_text,
+                             "the chain is incomplete: the certificate of '%s' is missing", name)
+                    : -ENOMEM;
+}
+
+/* The leaf's own is told by the certificate's state. */
+static const Candidate *find_not_valid(const Candidates *c, const Way *way, size_t *ret_n)
+{
+        const Candidate *first = NULL;
+
+        for (size_t i = 1; i < way->n; i++) {
+                const Candidate *one = &c->items[way->items[i]];
+
+                if (one->validity == VALID_NOW)
                         continue;
-                if (!x509_is_issued_by(c->items[i], c->items[i]))
-                        return i;
-                if (issuer == SIZE_MAX)
-                        issuer = i;
+                first = first ?: one;
+                ++*ret_n;
         }
-        return issuer;
+        return first;
 }
 
-static int build(Candidates *c, size_t leaf, BytesList *chain, Failure *failure)
+static void date_text(uint64_t sec, char text[static 32])
 {
-        size_t n_bytes = 0;
+        time_t time = (time_t)MIN(sec, UINT64_C(253402300799)); /* of the year 9999 */
+        struct tm tm = { 0 };
 
-        for (size_t at = leaf; at != SIZE_MAX;) {
-                const Bytes *der = &c->list->items[at];
-                int r;
-
-                n_bytes += der->n;
-                if (chain->n == PKI_CHAIN_MAX || n_bytes > PKI_CHAIN_BYTES_MAX)
-                        return fail(failure, CB_BAD_BUNDLE,
-                                    "the chain is longer than %d "
-                                    "certificates or %d bytes",
-                                    PKI_CHAIN_MAX, PKI_CHAIN_BYTES_MAX);
-                r = bytes_list_append(chain, der->data, der->n);
-                if (r < 0)
-                        return fail(failure, r, "cannot keep a chain: %s", strerror(-r));
-                c->used[at] = true;
-                if (x509_is_issued_by(c->items[at], c->items[at]))
-                        break;
-                at = find_issuer(c, c->items[at]);
-        }
-        return 0;
+        gmtime_r(&time, &tm);
+        strftime(text, 32, "%Y-%m-%d", &tm);
 }
 
-static int sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
-                char **ret_missing, Failure *failure)
+static int not_valid_text(const Candidates *c, const Way *way, char **ret_text)
 {
-        CLEANUP(candidates_deinit) Candidates c = { 0 };
-        CLEANUP(bytes_list_deinit) BytesList chain = { 0 };
-        CLEANUP(freep) char *missing = NULL;
-        unsigned n_before = pki_memory_failures();
-        size_t leaf = 0;
+        CLEANUP(freep) char *name = NULL;
+        char date[32], all[64] = "";
+        size_t n = 0;
+        const Candidate *one = find_not_valid(c, way, &n);
+        bool later;
+
+        if (!one)
+                return 0;
+        later = one->validity == VALID_LATER;
+        date_text(later ? one->not_before_sec : one->not_after_sec, date);
+        if (n > 1)
+                snprintf(all, sizeof(all), " (members that are not valid now: %zu)", n);
+        name = x509_name_text(X509_get_subject_name(one->x));
+        return name ? format(ret_text, "the certificate of '%s' in the chain %s %s%s", name,
+                             later ? "is not valid before" : "expired on", date, all)
+                    : -ENOMEM;
+}
+
+static int fault_of(const Candidates *c, const Way *way, char **ret_fault)
+{
+        CLEANUP(freep) char *missing = NULL, *not_valid = NULL;
         int r;
 
-        r = candidates_fill(&c, certificates, failure);
+        r = missing_text(c, way, &missing);
         if (r == 0)
-                r = spki ? find_leaf_of_key(&c, spki, &leaf, failure)
-                         : find_last_issued(&c, &leaf, failure);
-        if (r == 0)
-                r = build(&c, leaf, &chain, failure);
-        if (r)
+                r = not_valid_text(c, way, &not_valid);
+        if (r < 0)
                 return r;
-
-        if (chain.n == 1 && !x509_is_issued_by(c.items[leaf], c.items[leaf])) {
-                missing = x509_name_text(X509_get_issuer_name(c.items[leaf]));
-                if (!missing)
-                        return fail(failure, -ENOMEM, "cannot keep a chain: %s", strerror(ENOMEM));
-        }
-        /* An issuer that could not be tried is none: a chain without it is not the one. */
-        if (pki_memory_failures() != n_before)
-                return fail(failure, -ENOMEM, "cannot sort a chain: %s", strerror(ENOMEM));
-        *ret_chain = chain;
-        chain = (BytesList){ 0 };
-        if (ret_missing)
-                *ret_missing = TAKE(missing);
+        if (missing && not_valid)
+                return format(ret_fault, "%s; %s", missing, not_valid);
+        *ret_fault = missing ? TAKE(missing) : TAKE(not_valid);
         return 0;
 }
 
-int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
-                   char **ret_missing, Failure *failure)
+int pki_chain_warning(const char *fault, const char *remedy, char **ret_warning)
 {
-        unsigned n_before = pki_memory_failures();
-        int r = sort(certificates, spki, ret_chain, ret_missing, failure);
+        CLEANUP(freep) char *text = NULL;
+        int r;
 
-        return pki_memory_outcome(n_before, r, failure);
+        if (!remedy)
+                remedy = "import or install it again with a valid certificate of that name in the "
+                         "file";
+        r = fault ? format(&text, "%s; %s", fault, remedy) : 0;
+        if (r == 0)
+                *ret_warning = TAKE(text);
+        return r;
+}
+
+/* All */
+
+static int sort(Candidates *c, const BytesList *certificates, const Bytes *spki, BytesList *chain,
+                char **fault, Failure *failure)
+{
+        size_t leaf = 0;
+        Way way = { 0 };
+        int r;
+
+        r = candidates_fill(c, certificates, failure);
+        if (r == 0)
+                r = find_leaf(c, spki, &leaf, failure);
+        if (r == 0)
+                r = way_find(c, leaf, &way, failure);
+        for (size_t i = 0; i < way.n && r == 0; i++)
+                r = bytes_list_append(chain, c->items[way.items[i]].der->data,
+                                      c->items[way.items[i]].der->n);
+        if (r == 0)
+                r = fault_of(c, &way, fault);
+        return r < 0 ? fail(failure, r, "cannot sort a chain: %s", strerror(-r)) : r;
+}
+
+int chain_sort_within(Work *work, const BytesList *certificates, const Bytes *spki,
+                      uint64_t now_sec, BytesList *ret_chain, char **ret_fault, Failure *failure)
+{
+        CLEANUP(candidates_deinit) Candidates c = { .now_sec = now_sec, .work = work };
+        CLEANUP(bytes_list_deinit) BytesList chain = { 0 };
+        CLEANUP(freep) char *fault = NULL;
+        unsigned n_before = pki_memory_failures();
+        int r;
+
+        r = sort(&c, certificates, spki, &chain, &fault, failure);
+        /* An issuer that could not be tried is none: a chain without it is not the one. */
+        if (r == 0 && pki_memory_failures() != n_before)
+                r = fail(failure, -ENOMEM, "cannot sort a chain: %s", strerror(ENOMEM));
+        if (r)
+                return pki_memory_outcome(n_before, r, failure);
+        *ret_chain = chain;
+        chain = (BytesList){ 0 };
+        if (ret_fault)
+                *ret_fault = TAKE(fault);
+        return 0;
+}
+
+int pki_chain_sort(const BytesList *certificates, const Bytes *spki, uint64_t now_sec,
+                   BytesList *ret_chain, char **ret_fault, Failure *failure)
+{
+        Work work = { 0 };
+
+        return chain_sort_within(&work, certificates, spki, now_sec, ret_chain, ret_fault, failure);
 }

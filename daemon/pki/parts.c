@@ -24,6 +24,11 @@
 #define WORK_MAX       (3 * ITERATIONS_MAX)
 /* N * r * p, each of which takes no longer than an iteration; the usual are 2^17 to 2^20. */
 #define SCRYPT_WORK_MAX (1 << 22)
+/*
+ * An ordinary file has a dozen. With the worst of keys (RSA of 3072 bits with an exponent as long)
+ * one takes as long as 12,000 iterations, so that they are half of the work above.
+ */
+#define VERIFICATIONS_MAX 256
 /* RSA 4096 takes 2400 bytes; what is longer has exponents that keep a signature going for ever. */
 #define PRIVATE_KEY_MAX 8192
 #define KEYS_FOUND_MAX  64
@@ -270,6 +275,15 @@ int work_add(Work *work, uint64_t cost, Failure *failure)
                             "%d times: write it with fewer iterations, or fewer parts",
                             WORK_MAX);
         work->n_iterations += cost;
+        return 0;
+}
+
+int work_add_verification(Work *work, Failure *failure)
+{
+        if (++work->n_verifications > VERIFICATIONS_MAX)
+                return fail(failure, CB_BAD_BUNDLE,
+                            "the certificates could make so many chains that they are not all tried: "
+                            "leave out what is no part of the chain");
         return 0;
 }
 

@@ -25,6 +25,7 @@ typedef struct X509_sig_st X509_SIG;
  */
 typedef struct Work {
         uint64_t n_iterations; /* or what is worth as much */
+        uint64_t n_verifications;
 } Work;
 
 typedef struct Parts {
@@ -95,6 +96,8 @@ int pkcs8_read(Parts *parts, const uint8_t *der, size_t n, Failure *failure);
 /* CB_BAD_PASSPHRASE without a sentence: not by any of them, see libcrypto's queue. */
 int pkcs8_decrypt(Parts *parts, const X509_SIG *sig, Passphrases *passphrases, Failure *failure);
 
+/* One signature of a certificate, with any key. */
+int work_add_verification(Work *work, Failure *failure);
 /* Empties libcrypto's queue: did it say that it lacks an algorithm? */
 bool errors_say_unsupported(void);
 

@@ -66,14 +66,13 @@ X509 *x509_from_der(const void *der, size_t n)
         return TAKE(x);
 }
 
-bool x509_is_issued_by(X509 *subject, X509 *issuer)
+static bool is_self_signed(X509 *x)
 {
-        EVP_PKEY *key = X509_get0_pubkey(issuer);
+        EVP_PKEY *key = X509_get0_pubkey(x);
         bool yes;
 
-        yes = key &&
-              X509_NAME_cmp(X509_get_issuer_name(subject), X509_get_subject_name(issuer)) == 0 &&
-              X509_verify(subject, key) == 1;
+        yes = key && X509_NAME_cmp(X509_get_issuer_name(x), X509_get_subject_name(x)) == 0 &&
+              X509_verify(x, key) == 1;
         ERR_clear_error();
         return yes;
 }
@@ -170,6 +169,17 @@ static int time_sec(const ASN1_TIME *time, uint64_t *ret_sec)
         sec = timegm(&tm);
         *ret_sec = sec > 0 ? (uint64_t)sec : 0;
         return 0;
+}
+
+void x509_validity(X509 *x, uint64_t *ret_not_before_sec, uint64_t *ret_not_after_sec)
+{
+        uint64_t from, until;
+        bool readable = time_sec(X509_get0_notBefore(x), &from) == 0 &&
+                        time_sec(X509_get0_notAfter(x), &until) == 0;
+
+        *ret_not_before_sec = readable ? from : 0;
+        *ret_not_after_sec = readable ? until : 0;
+        ERR_clear_error();
 }
 
 /* What the standard names with text, and the word that we put ahead of it. */
@@ -403,7 +413,7 @@ static int fill_facts(X509 *x, const void *der, size_t n, const Bytes *known_spk
         if (time_sec(X509_get0_notBefore(x), &facts->not_before_sec) < 0 ||
             time_sec(X509_get0_notAfter(x), &facts->not_after_sec) < 0)
                 return CB_BAD_BUNDLE;
-        facts->self_signed = x509_is_issued_by(x, x);
+        facts->self_signed = is_self_signed(x);
         facts->lacks_client_auth = lacks_client_auth(x);
         facts->lacks_digital_signature = lacks_digital_signature(x);
         r = certificate_spki(x, known_spki, &facts->spki);

@@ -22,16 +22,30 @@ int pki_certificate_facts_of(const void *der, size_t n, const Bytes *spki,
                              CertificateFacts *ret_facts, Failure *failure);
 
 /*
- * Puts the leaf (the one for this SubjectPublicKeyInfo; spki NULL: the one that issued none of the
- * others) first and each issuer after its subject; drops what is no part of the chain, and
- * duplicates. CB_KEY_MISMATCH: no leaf for the key. CB_BAD_BUNDLE: no certificate, one that is
- * none, too many, or no single leaf. *ret_missing is NULL, or the owned name of an issuer that
- * should be there: the leaf is neither self-signed nor has its issuer beside it. (That the issuer
- * of a CA certificate is not there is as it should be: it is taken for the root, which verifiers
- * have.)
+ * A chain for this SubjectPublicKeyInfo out of what is there: the leaf (the one of several is that
+ * of pki_leaf_goes_before()) first, and each issuer after its subject, as a verifier would go whose
+ * clock has now_sec. Strangers, duplicates and what has a better twin are left out; the order of
+ * `certificates` decides nothing. CB_KEY_MISMATCH: no leaf for the key. CB_BAD_BUNDLE: no
+ * certificate, one that is none, too many, or too much to try. *ret_fault is NULL, or owned: what
+ * is wrong with the chain, for its user. The leaf is neither self-signed nor has its issuer beside
+ * it; something is missing in the middle, as what lies unused shows; a member beside the leaf is
+ * not valid at that time. (That the root is not there is as it should be: verifiers have it.)
  */
-int pki_chain_sort(const BytesList *certificates, const Bytes *spki, BytesList *ret_chain,
-                   char **ret_missing, Failure *failure);
+int pki_chain_sort(const BytesList *certificates, const Bytes *spki, uint64_t now_sec,
+                   BytesList *ret_chain, char **ret_fault, Failure *failure);
+
+/*
+ * That fault as a warning, with what to do about it; remedy NULL: what helps where files are given.
+ * *ret_warning is NULL where nothing is wrong. 0 or -ENOMEM.
+ */
+int pki_chain_warning(const char *fault, const char *remedy, char **ret_warning);
+
+/*
+ * Of two certificates for one key, which is taken? A valid one, the one issued last; then one that
+ * is not yet valid, the one that will be first; then one that has expired, the one that did last.
+ */
+bool pki_leaf_goes_before(const CertificateFacts *one, const CertificateFacts *other,
+                          uint64_t now_sec);
 
 /*
  * PEM (any number, anything between, PKCS#7 too) or DER (one, or PKCS#7) certificates, in the order in

@@ -5,10 +5,7 @@
  */
 #include "source/read-chain.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "base/clock.h"
 #include "base/secret.h"
 #include "pki/x509.h"
 
@@ -16,7 +13,7 @@ int read_chain(void *instance, const DriverCall *call, WireReply *reply)
 {
         CLEANUP(secret_freep) Secret *data = NULL;
         CLEANUP(bytes_list_deinit) BytesList certificates = { 0 };
-        CLEANUP(freep) char *missing = NULL;
+        CLEANUP(freep) char *fault = NULL;
         int r;
 
         (void)instance;
@@ -25,11 +22,7 @@ int read_chain(void *instance, const DriverCall *call, WireReply *reply)
                 r = pki_certificates_parse(secret_data(data), secret_length(data), &certificates,
                                            &reply->failure);
         if (r == 0)
-                r = pki_chain_sort(&certificates, &call->request->input, &reply->chain, &missing,
-                                   &reply->failure);
-        if (r == 0 && missing &&
-            asprintf(&reply->warning, "the chain is incomplete: the certificate of %s is missing",
-                     missing) < 0)
-                r = -ENOMEM;
-        return r;
+                r = pki_chain_sort(&certificates, &call->request->input, clock_realtime_sec(),
+                                   &reply->chain, &fault, &reply->failure);
+        return r == 0 ? pki_chain_warning(fault, NULL, &reply->warning) : r;
 }

@@ -9,6 +9,8 @@
 
 #include "pki/bundle.h"
 
+#define NOW_SEC 1800000000
+
 static Secret *secret_of(const void *data, size_t n)
 {
         Secret *secret = NULL;
@@ -29,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         Failure failure = { 0 };
 
         FUZZ_CHECK(pki_init() == 0);
-        if (pki_bundle_parse(bundle, passphrase, &parsed, &failure) == 0)
+        if (pki_bundle_parse(bundle, passphrase, NOW_SEC, &parsed, &failure) == 0)
                 FUZZ_CHECK(parsed.key && parsed.chain.n > 0 && parsed.spki.n > 0);
         else
                 FUZZ_CHECK(failure.text[0] && !parsed.key);

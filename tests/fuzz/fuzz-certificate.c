@@ -13,6 +13,8 @@
 #include "pki/signature.h"
 #include "pki/x509.h"
 
+#define NOW_SEC 1800000000
+
 static void check_text(const char *text)
 {
         FUZZ_CHECK(text && utf8_is_valid(text, strlen(text)));
@@ -43,17 +45,19 @@ static void try_chain(const uint8_t *data, size_t n)
 {
         CLEANUP(bytes_list_deinit) BytesList list = { 0 };
         CLEANUP(bytes_list_deinit) BytesList chain = { 0 };
-        CLEANUP(freep) char *missing = NULL;
+        CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
+        CLEANUP(freep) char *fault = NULL;
         Failure failure = { 0 };
 
         if (pki_certificates_parse(data, n, &list, &failure) != 0 ||
-            pki_chain_sort(&list, NULL, &chain, &missing, &failure) != 0) {
+            pki_certificate_facts(list.items[0].data, list.items[0].n, &facts, &failure) != 0 ||
+            pki_chain_sort(&list, &facts.spki, NOW_SEC, &chain, &fault, &failure) != 0) {
                 check_text(failure.text);
                 return;
         }
         FUZZ_CHECK(chain.n >= 1 && chain.n <= list.n);
-        if (missing)
-                check_text(missing);
+        if (fault)
+                check_text(fault);
 }
 
 static void try_key(const uint8_t *data, size_t n)

@@ -139,7 +139,7 @@ static int read_bundle(Secret *data, Secret *passphrase, json_t *answer, Failure
         CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
         CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
         const Bytes *leaf;
-        int r = pki_bundle_parse(data, passphrase, &bundle, failure);
+        int r = pki_bundle_parse(data, passphrase, WHEN, &bundle, failure);
 
         if (r)
                 return r;
@@ -158,14 +158,13 @@ static int read_chain(Secret *data, const char *anchor_file, json_t *answer, Fai
         CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
         CLEANUP(secret_freep) Secret *anchor = read_file(anchor_file);
         Bytes root = { secret_data(anchor), secret_length(anchor) };
-        CLEANUP(freep) char *missing = NULL;
         int r;
 
         r = pki_certificates_parse(secret_data(data), secret_length(data), &all, failure);
         if (r == 0)
                 r = pki_certificate_facts(all.items[0].data, all.items[0].n, &facts, failure);
         if (r == 0)
-                r = pki_chain_sort(&all, &facts.spki, &chain, &missing, failure);
+                r = pki_chain_sort(&all, &facts.spki, WHEN, &chain, NULL, failure);
         if (r)
                 return r;
         json_object_set_new(answer, "chain", digests_of(&chain));

@@ -88,11 +88,14 @@ typedef struct Issue {
         EVP_PKEY *key;
         X509 *issuer; /* NULL: self-signed */
         EVP_PKEY *issuer_key;
-        const char *alt_names; /* "DNS:a,IP:192.0.2.1" */
-        X509_NAME *subject;    /* instead of name */
-        int64_t not_before;    /* 0: now */
+        const char *alt_names;              /* "DNS:a,IP:192.0.2.1" */
+        X509_NAME *subject;                 /* instead of name */
+        int64_t not_before;                 /* 0: now */
+        int64_t not_after;                  /* 0: a day later */
+        const char *basic;                  /* basicConstraints: "CA:TRUE,pathlen:0"; NULL: none */
+        const char *key_id, *issuer_key_id; /* NULL: none */
         const char *extended_key_usage, *key_usage; /* "clientAuth", "digitalSignature"; NULL: none */
-        bool no_digest;        /* signed with Ed25519 */
+        bool no_digest;                     /* signed with Ed25519 */
 } Issue;
 
 static UNUSED void issue_add_extension(X509 *x, int nid, const char *value)
@@ -101,6 +104,27 @@ static UNUSED void issue_add_extension(X509 *x, int nid, const char *value)
 
         assert_always(!value || (e && X509_add_ext(x, e, -1)));
         X509_EXTENSION_free(e);
+}
+
+static UNUSED void issue_add_key_ids(X509 *x, const Issue *issue)
+{
+        ASN1_OCTET_STRING *own = ASN1_OCTET_STRING_new();
+        AUTHORITY_KEYID *authority = AUTHORITY_KEYID_new();
+
+        assert_always(own && authority);
+        if (issue->key_id)
+                assert_always(
+                        ASN1_OCTET_STRING_set(own, (const unsigned char *)issue->key_id, -1) &&
+                        X509_add1_ext_i2d(x, NID_subject_key_identifier, own, 0, 0) == 1);
+        if (issue->issuer_key_id) {
+                authority->keyid = ASN1_OCTET_STRING_new();
+                assert_always(
+                        ASN1_OCTET_STRING_set(authority->keyid,
+                                              (const unsigned char *)issue->issuer_key_id, -1) &&
+                        X509_add1_ext_i2d(x, NID_authority_key_identifier, authority, 0, 0) == 1);
+        }
+        ASN1_OCTET_STRING_free(own);
+        AUTHORITY_KEYID_free(authority);
 }
 
 static UNUSED X509 *issue_certificate(const Issue *issue)
@@ -123,11 +147,14 @@ static UNUSED X509 *issue_certificate(const Issue *issue)
                                               : issue->subject ? issue->subject
                                                                : name) &&
                       ASN1_TIME_set(X509_getm_notBefore(x), from) &&
-                      ASN1_TIME_set(X509_getm_notAfter(x), from + 86400) &&
+                      ASN1_TIME_set(X509_getm_notAfter(x),
+                                    issue->not_after ? (time_t)issue->not_after : from + 86400) &&
                       X509_set_pubkey(x, issue->key));
         issue_add_extension(x, NID_subject_alt_name, issue->alt_names);
         issue_add_extension(x, NID_ext_key_usage, issue->extended_key_usage);
         issue_add_extension(x, NID_key_usage, issue->key_usage);
+        issue_add_extension(x, NID_basic_constraints, issue->basic);
+        issue_add_key_ids(x, issue);
         assert_always(X509_sign(x, signer, issue->no_digest ? NULL : sha256) > 0);
         X509_NAME_free(name);
         EVP_MD_free(sha256);

@@ -36,7 +36,7 @@ static UNUSED void taken_bundle(const Bytes *data, const char *passphrase, int s
         Secret *p = passphrase ? taken_secret(passphrase, strlen(passphrase)) : NULL;
         CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
         Failure failure = { 0 };
-        int r = pki_bundle_parse(d, p, &bundle, &failure);
+        int r = pki_bundle_parse(d, p, (uint64_t)time(NULL), &bundle, &failure);
 
         taken_check(&failure, r, status, words);
         if (!ret_bundle)

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "issue.h"
 #include "pki/bundle.h"
@@ -45,7 +46,9 @@ static void expect(const Bytes *data, const char *text)
         assert_int_equal(secret_new(7, &passphrase), 0);
         memcpy(secret_data(passphrase), "correct", 7);
         secret_set_length(passphrase, 7);
-        assert_int_equal(pki_bundle_parse(secret, passphrase, &bundle, &failure), CB_BAD_BUNDLE);
+        assert_int_equal(
+                pki_bundle_parse(secret, passphrase, (uint64_t)time(NULL), &bundle, &failure),
+                CB_BAD_BUNDLE);
         if (!strstr(failure.text, text))
                 print_error("'%s' and not '%s'\n", failure.text, text);
         assert_non_null(strstr(failure.text, text));
@@ -254,7 +257,8 @@ static void endless_key_of_another_kind(void **state)
         assert_int_equal(secret_new(data.n, &secret), 0);
         memcpy(secret_data(secret), data.data, data.n);
         secret_set_length(secret, data.n);
-        assert_int_equal(pki_bundle_parse(secret, NULL, &bundle, &failure), CB_NOT_SUPPORTED);
+        assert_int_equal(pki_bundle_parse(secret, NULL, (uint64_t)time(NULL), &bundle, &failure),
+                         CB_NOT_SUPPORTED);
         secret_free(secret);
         bytes_deinit(&data);
         for (size_t i = 0; i < ELEMENTSOF(labels); i++) {

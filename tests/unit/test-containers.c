@@ -542,7 +542,7 @@ static void passphrases_that_are_files(void **state)
                 PkiBundle bundle = { 0 };
                 Failure failure = { 0 };
 
-                taken_check(&failure, pki_bundle_parse(d, p, &bundle, &failure), CB_BAD_PASSPHRASE,
+                taken_check(&failure, pki_bundle_parse(d, p, (uint64_t)time(NULL), &bundle, &failure), CB_BAD_PASSPHRASE,
                             rows[i].words);
         }
         memset(room, 'x', sizeof(room) - 1);

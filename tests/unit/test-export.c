@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "issue.h"
 #include "pki/bundle.h"
@@ -103,7 +104,7 @@ static int read_back(const Made *made, Secret *file, const char *passphrase)
         CLEANUP(secret_freep) Secret *secret = secret_of(passphrase, strlen(passphrase));
         CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
         Failure failure = { 0 };
-        int r = pki_bundle_parse(file, secret, &bundle, &failure);
+        int r = pki_bundle_parse(file, secret, (uint64_t)time(NULL), &bundle, &failure);
 
         if (r != 0)
                 return r;

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <time.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -118,7 +119,7 @@ static void primes_are_in_locked_memory_alone(void **state)
         secret_set_length(secret, data.n);
         explicit_bzero(data.data, data.n);
         bytes_deinit(&data);
-        assert_int_equal(pki_bundle_parse(secret, NULL, &bundle, &failure), 0);
+        assert_int_equal(pki_bundle_parse(secret, NULL, (uint64_t)time(NULL), &bundle, &failure), 0);
         secret_free(secret);
         assert_non_null(sign_often(bundle.key));
         assert_int_equal(pthread_create(&thread, NULL, sign_often, bundle.key), 0);

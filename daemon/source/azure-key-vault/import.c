@@ -31,7 +31,7 @@ static int read_bundle(Handed *handed, PkiBundle *ret_bundle, Failure *failure)
         if (r != 0)
                 return r;
         secret_chomp(passphrase);
-        return pki_bundle_parse(data, passphrase, ret_bundle, failure);
+        return pki_bundle_parse(data, passphrase, clock_realtime_sec(), ret_bundle, failure);
 }
 
 static int check_free(Vault *vault, const char *name, uint64_t deadline_usec, Failure *failure)
@@ -113,13 +113,7 @@ static int take_chain(PkiBundle *bundle, WireReply *reply)
         bundle->chain = (BytesList){ 0 };
         free(reply->warning);
         reply->warning = NULL;
-        if (bundle->missing &&
-            asprintf(&reply->warning, "the chain is incomplete: the certificate of %s is missing",
-                     bundle->missing) < 0) {
-                reply->warning = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+        return pki_chain_warning(bundle->fault, NULL, &reply->warning);
 }
 
 /*

@@ -150,7 +150,7 @@ int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *s
         body = http_answer_body(&answer, &n);
         r = secret_answer_parse(body, n, &secret, failure);
         if (r == 0)
-                r = pki_bundle_parse(secret.value, NULL, &bundle, failure);
+                r = pki_bundle_parse(secret.value, NULL, clock_realtime_sec(), &bundle, failure);
         if (r == CB_BAD_BUNDLE)
                 return fail(failure, CB_NOT_SUPPORTED,
                             "the key of %s/%s cannot be had, so that it cannot sign locally: is it "

@@ -35,7 +35,7 @@ typedef struct Newest {
 typedef struct Found {
         const CertificateAnswer *certificate;
         Identifier key;
-        char *key_uri, *missing;
+        char *key_uri, *fault;
         CertificateFacts facts;
         KeyKnown known;
         BytesList chain;
@@ -45,7 +45,7 @@ typedef struct Found {
 static void found_deinit(Found *found)
 {
         free(found->key_uri);
-        free(found->missing);
+        free(found->fault);
         certificate_facts_deinit(&found->facts);
         key_known_deinit(&found->known);
         bytes_list_deinit(&found->chain);
@@ -373,8 +373,8 @@ static int sort_chain(Found *found, const BytesList *more, Failure *failure)
         int r;
 
         r = collect(found, more, &all);
-        return r == 0 ? pki_chain_sort(&all, &found->facts.spki, &found->chain, &found->missing,
-                                       failure)
+        return r == 0 ? pki_chain_sort(&all, &found->facts.spki, clock_realtime_sec(),
+                                       &found->chain, &found->fault, failure)
                       : r;
 }
 
@@ -391,7 +391,7 @@ static int read_bundle(Vault *vault, Secret *value, Found *found, BytesList *ret
                 return fail(failure, -ENOMEM,
                             "no memory can be locked for private keys; raise "
                             "the limit (LimitMEMLOCK)");
-        r = pki_bundle_parse(value, NULL, &bundle, failure);
+        r = pki_bundle_parse(value, NULL, clock_realtime_sec(), &bundle, failure);
         if (r == CB_BAD_BUNDLE)
                 return fail(failure, CB_NOT_SUPPORTED,
                             "the key of %s cannot be had, so that it cannot sign locally: is it "
@@ -445,18 +445,13 @@ static int take_secret(Vault *vault, uint64_t deadline_usec, Found *found, Failu
 
 static int note_warning(const Found *found, WireReply *reply)
 {
-        if (!found->missing)
-                return 0;
-        if (asprintf(&reply->warning, "the chain is incomplete: the certificate of %s is missing%s",
-                     found->missing,
-                     found->no_secret ? "; the vault has chains in secrets, which this source's "
-                                        "identity may not read (secrets/get, role Key Vault "
-                                        "Secrets User)"
-                                      : "") < 0) {
-                reply->warning = NULL;
-                return -ENOMEM;
-        }
-        return 0;
+        return pki_chain_warning(found->fault,
+                                 found->no_secret
+                                         ? "the vault has chains in secrets, which this source's "
+                                           "identity may not read (secrets/get, role Key Vault "
+                                           "Secrets User)"
+                                         : NULL,
+                                 &reply->warning);
 }
 
 static int answer_found(Vault *vault, Found *found, WireReply *reply)

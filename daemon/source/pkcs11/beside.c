@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 #include "pki/signature.h"
 #include "pki/token-object.h"
@@ -158,13 +159,21 @@ static void leaf_deinit(Leaf *leaf)
         bytes_deinit(&leaf->id);
 }
 
-/* The newest of those that are for the key. */
-static int find_leaf(Session *session, const KeyFacts *facts, const Asker *asker, Leaf *ret_leaf,
+static int note_leaf(Session *session, CK_OBJECT_HANDLE object, const Bytes *der, Leaf *leaf,
                      Failure *failure)
 {
+        int r = bytes_set(&leaf->der, der->data, der->n);
+
+        return r == 0 ? object_read(session, object, CKA_ID, &leaf->id, failure) : r;
+}
+
+/* Of those that are for the key, the one that pki_chain_sort() would take. *ret_others: what else lies with the key's id. */
+static int find_leaf(Session *session, const KeyFacts *facts, const Asker *asker, Leaf *ret_leaf,
+                     ObjectList *ret_others, Failure *failure)
+{
         CLEANUP(object_list_deinit) ObjectList list = { 0 };
-        uint64_t newest_sec = 0;
-        bool foreign = false;
+        CLEANUP(certificate_facts_deinit) CertificateFacts best = { 0 };
+        uint64_t now_sec = clock_realtime_sec();
         int r;
 
         r = find_leaves(session, facts, asker, &list, failure);
@@ -176,17 +185,20 @@ static int find_leaf(Session *session, const KeyFacts *facts, const Asker *asker
                 if (r != 0 || certificate.spki.n == 0)
                         continue;
                 if (!bytes_equal(&certificate.spki, &facts->spki)) {
-                        foreign = true;
+                        ObjectList one = { &list.handles[i], 1, false };
+
+                        r = object_list_append(ret_others, &one);
                         continue;
                 }
-                if (ret_leaf->der.n > 0 && certificate.not_before_sec < newest_sec)
+                if (ret_leaf->der.n > 0 && !pki_leaf_goes_before(&certificate, &best, now_sec))
                         continue;
-                newest_sec = certificate.not_before_sec;
-                r = bytes_set(&ret_leaf->der, der.data, der.n);
-                if (r == 0)
-                        r = object_read(session, list.handles[i], CKA_ID, &ret_leaf->id, failure);
+                r = note_leaf(session, list.handles[i], &der, ret_leaf, failure);
+                certificate_facts_deinit(&best);
+                best = certificate;
+                certificate = (CertificateFacts){ 0 };
         }
-        if (r == 0 && ret_leaf->der.n == 0 && foreign && asker->wanted != WIRE_CERTIFICATES_OWN)
+        if (r == 0 && ret_leaf->der.n == 0 && ret_others->n > 0 &&
+            asker->wanted != WIRE_CERTIFICATES_OWN)
                 return fail(
                         failure, CB_KEY_MISMATCH,
                         "the certificate beside the key is of another key; replace it, or delete "
@@ -236,18 +248,6 @@ static int add_to_pool(Session *session, const ObjectList *list, BytesList *pool
         return r;
 }
 
-static bool pool_has_subject(const BytesList *pool, const Bytes *subject)
-{
-        for (size_t i = 0; i < pool->n; i++) {
-                CLEANUP(pki_certificate_names_deinit) PkiCertificateNames names = { 0 };
-
-                if (pki_certificate_names(&pool->items[i], &names, NULL) == 0 &&
-                    bytes_equal(&names.subject, subject))
-                        return true;
-        }
-        return false;
-}
-
 /* What another id's manager has brought does not become part of this one's chain. */
 static int is_not_anothers(Session *session, CK_OBJECT_HANDLE object, const void *userdata,
                            bool *ret_keep, Failure *failure)
@@ -263,9 +263,13 @@ static int is_not_anothers(Session *session, CK_OBJECT_HANDLE object, const void
         return r;
 }
 
-/* Issuers that the token's owner has put there for all: by subject, so that not every certificate is read. */
+/*
+ * Issuers that the token's owner has put there for all: by subject, so that not every certificate is read. Also of
+ * those whose issuer is there, which may have expired and lie there renewed.
+ */
 static int add_issuers(Session *session, const char *name, BytesList *pool, Failure *failure)
 {
+        CLEANUP(bytes_list_deinit) BytesList looked_for = { 0 };
         Bytes label = label_of(string_or_empty(name));
         CK_OBJECT_CLASS class = CKO_CERTIFICATE;
         int r = 0;
@@ -276,26 +280,30 @@ static int add_issuers(Session *session, const char *name, BytesList *pool, Fail
                 CK_ATTRIBUTE filter[2] = { { CKA_CLASS, &class, sizeof(class) } };
 
                 r = pki_certificate_names(&pool->items[i], &names, failure);
-                if (r != 0 || pool_has_subject(pool, &names.issuer))
+                if (r != 0 || bytes_equal(&names.subject, &names.issuer) ||
+                    list_has(&looked_for, &names.issuer))
                         continue;
                 filter[1] = (CK_ATTRIBUTE){ CKA_SUBJECT, names.issuer.data, names.issuer.n };
                 r = objects_find_kept(session, filter, 2, ISSUER_MAX, is_not_anothers, &label,
                                       &found, failure);
                 if (r == 0)
                         r = add_to_pool(session, &found, pool, failure);
+                if (r == 0)
+                        r = bytes_list_append(&looked_for, names.issuer.data, names.issuer.n);
         }
         return r;
 }
 
 int key_chain(Session *session, const KeyFacts *facts, const Asker *asker, BytesList *ret_chain,
-              char **ret_missing, Failure *failure)
+              char **ret_fault, Failure *failure)
 {
         CLEANUP(leaf_deinit) Leaf leaf = { 0 };
         CLEANUP(bytes_list_deinit) BytesList pool = { 0 };
         CLEANUP(object_list_deinit) ObjectList own = { 0 };
+        CLEANUP(object_list_deinit) ObjectList others = { 0 };
         int r;
 
-        r = find_leaf(session, facts, asker, &leaf, failure);
+        r = find_leaf(session, facts, asker, &leaf, &others, failure);
         if (r != 0 || leaf.der.n == 0)
                 return r;
         r = bytes_list_append(&pool, leaf.der.data, leaf.der.n);
@@ -304,27 +312,12 @@ int key_chain(Session *session, const KeyFacts *facts, const Asker *asker, Bytes
         if (r == 0)
                 r = add_to_pool(session, &own, &pool, failure);
         if (r == 0)
+                r = add_to_pool(session, &others, &pool, failure);
+        if (r == 0)
                 r = add_issuers(session, asker->name, &pool, failure);
         if (r != 0)
                 return r;
-        return pki_chain_sort(&pool, &facts->spki, ret_chain, ret_missing, failure);
-}
-
-char *chain_warning(const BytesList *chain, const char *missing)
-{
-        char *text = NULL;
-
-        if (chain->n == 0)
-                return strdup("there is no certificate for this key in the source yet");
-        if (!missing)
-                return NULL;
-        if (asprintf(&text,
-                     "the chain is not complete: it lacks the certificate of '%s'; peers that do "
-                     "not "
-                     "have it will refuse this one",
-                     missing) < 0)
-                return NULL;
-        return text;
+        return pki_chain_sort(&pool, &facts->spki, clock_realtime_sec(), ret_chain, ret_fault, failure);
 }
 
 /* What belongs to the key */

@@ -31,13 +31,11 @@ typedef struct Asker {
 bool key_is_made_for(const KeyFacts *facts, const Asker *asker);
 
 /*
- * The chain of the key: its leaf (the newest where there are several) and what issued it, in order. None: empty.
- * CB_KEY_MISMATCH: certificates with the key's id, and none is for the key. *ret_missing: as pki_chain_sort().
+ * The chain of the key, as pki_chain_sort() makes it of what lies beside it. None: empty.
+ * CB_KEY_MISMATCH: certificates with the key's id, and none is for the key. *ret_fault: as there.
  */
 int key_chain(Session *session, const KeyFacts *facts, const Asker *asker, BytesList *ret_chain,
-              char **ret_missing, Failure *failure);
-char *chain_warning(const BytesList *chain,
-                    const char *missing); /* NULL: nothing to warn of. Owned */
+              char **ret_fault, Failure *failure);
 
 /* All certificates and public keys that are this key's alone. */
 int key_certificates(Session *session, const KeyFacts *facts, WireCertificates whose,

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/strings.h"
+#include "pki/x509.h"
 #include "source/pkcs11/beside.h"
 #include "source/pkcs11/decrypt.h"
 #include "source/pkcs11/export.h"
@@ -103,14 +104,14 @@ typedef struct Lookup {
         const WireRequest *request;
         KeyFacts facts;
         BytesList chain;
-        char *missing;
+        char *fault; /* of the chain */
 } Lookup;
 
 static void lookup_deinit(Lookup *lookup)
 {
         key_facts_deinit(&lookup->facts);
         bytes_list_deinit(&lookup->chain);
-        freep(&lookup->missing);
+        freep(&lookup->fault);
 }
 
 /* A URI that has come to fit several keys, for names are anybody's to give, still means the one that it meant. */
@@ -175,7 +176,7 @@ static int lookup_work(Session *session, void *userdata, Failure *failure)
         if (r == 0)
                 r = check_key(session, lookup, failure);
         if (r == 0)
-                r = key_chain(session, &lookup->facts, &asker, &lookup->chain, &lookup->missing,
+                r = key_chain(session, &lookup->facts, &asker, &lookup->chain, &lookup->fault,
                               failure);
         return r;
 }
@@ -193,8 +194,16 @@ static int p11_lookup(void *instance, const DriverCall *call, WireReply *reply)
         if (r != 0)
                 return r;
         /* That nothing was installed for it yet is no fault: it has what it was registered with. */
-        if (lookup.chain.n > 0 || call->request->certificates != WIRE_CERTIFICATES_OWN)
-                reply->warning = chain_warning(&lookup.chain, lookup.missing);
+        if (lookup.chain.n > 0)
+                r = pki_chain_warning(lookup.fault,
+                                      "put a valid certificate of that name beside the key in the "
+                                      "token, or install it",
+                                      &reply->warning);
+        else if (call->request->certificates != WIRE_CERTIFICATES_OWN)
+                r = string_set(&reply->warning,
+                               "there is no certificate for this key in the source yet");
+        if (r != 0)
+                return r;
         reply->chain = lookup.chain;
         lookup.chain = (BytesList){ 0 };
         return 0;

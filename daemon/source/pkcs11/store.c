@@ -112,7 +112,7 @@ static int import_read(Import *import, Handed *handed, Failure *failure)
         if (secret_length(data) == 0)
                 return fail(failure, CB_BAD_BUNDLE,
                             "the bundle is empty: give PKCS#12, or PEM with key and chain");
-        r = pki_bundle_parse(data, passphrase, &import->bundle, failure);
+        r = pki_bundle_parse(data, passphrase, clock_realtime_sec(), &import->bundle, failure);
         if (r == 0)
                 r = pki_public_parts(&import->bundle.spki, &import->public, failure);
         if (r == 0)
@@ -178,9 +178,7 @@ static int chain_reply(const Import *import, WireReply *reply)
 {
         int r = bytes_list_copy(&import->bundle.chain, &reply->chain);
 
-        if (r == 0)
-                reply->warning = chain_warning(&reply->chain, import->bundle.missing);
-        return r;
+        return r == 0 ? pki_chain_warning(import->bundle.fault, NULL, &reply->warning) : r;
 }
 
 static int import_reply(Token *token, Import *import, WireReply *reply)
