@@ -2,7 +2,7 @@
 /*
  * The challenge of a vault, which would choose for whom a token is asked, and how long it asks to be left alone. Holds:
  * one that is believed without a configured resource names a resource over https that the vault's host belongs to, and a
- * configured tenant is its own; and nobody is made to wait for more than five minutes.
+ * configured tenant is its own; only an object goes on to the authority as claims; and nobody is made to wait for more than five minutes.
  */
 #include "fuzz-text.h"
 
@@ -45,7 +45,7 @@ static void try_retry_after(const char *value)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
         CLEANUP(challenge_deinit) Challenge challenge = { 0 };
-        CLEANUP(freep) char *header = fuzz_string(data, n);
+        CLEANUP(freep) char *header = fuzz_string(data, n), *claims = NULL;
         Failure failure = { 0 };
         int r = challenge_parse(header, &challenge, &failure);
 
@@ -54,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         if (r != 0)
                 return 0;
         FUZZ_CHECK(!challenge.resource || *challenge.resource);
+        FUZZ_CHECK(challenge_claims(&challenge, &claims) == 0 && (!claims || *claims == '{'));
         verify(&challenge, NULL, NULL);
         verify(&challenge, NULL, TENANT);
         verify(&challenge, "https://vault.azure.net", TENANT);

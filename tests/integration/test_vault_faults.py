@@ -18,7 +18,8 @@ V10  it forbids                                                       test_v10_*
 V11  it has it not, or it was deleted softly                          test_v11_*; deleted: test_vault_lookup.py
 V12  it is busy with the object                                       test_v12_busy
 V13  it asks to be left alone                                         test_v13_*; a second vault: test_vault_hosts.py
-V14  it fails                                                         test_v14_*
+V14  it fails                                                         test_v14_*; one object alone, and what is behind its
+                                                                      door: test_vault_objects.py
 V15  it sends us elsewhere                                            test_v15_*
 V16  it does not speak HTTP                                           test_v16_nonsense_of_http
 V17  a rotation between two requests                                  test_vault_versions.py
@@ -405,63 +406,6 @@ def test_v14_fails_for_long(orders, refused):
     still_served(orders)
     orders.vault.clear_faults()
     recovers(orders)
-
-
-def test_v14_one_object_fails(orders, refused):
-    """It alone is refused, and asked seldom; what else there is in the vault is served as ever."""
-    orders.add("bad")
-    number = orders.vault.fault("V14.500", match="^POST /keys/bad/", times=100000)
-    for _ in range(20):
-        assert "/keys/bad/" in refused("SourceUnavailable", orders.try_sign, "bad")
-        orders.check_signature()
-        assert orders.vault_state() == ("ready", orders.vault_state()[1])
-    assert 3 <= orders.vault.hits(number) <= 8  # where that took so long that it was tried anew
-    assert orders.log_text().count("nothing else is put off by that") == 1
-    orders.vault.clear_faults()
-    wait_until(lambda: signs(orders, "bad"), "it is tried again", 10)
-
-
-def signs(broker, id):
-    try:
-        broker.check_signature(id)
-    except Failure:
-        return False
-    return True
-
-
-def test_v14_several_objects_fail(orders, refused):
-    """Though the vault answers, it signs with none: that is said, and it is not asked by all of them at once."""
-    ids = [f"bad-{i}" for i in range(6)]
-    for id in ids:
-        orders.add(id)
-    number = orders.vault.fault("V14.503", match="^POST /keys", times=100000)
-    for id in ids * 3:
-        refused("SourceUnavailable", orders.try_sign, id)
-    wait_until(lambda: orders.vault_state()[0] == "degraded", "it is said")
-    assert "several keys" in orders.vault_state()[1]
-    assert orders.vault.hits(number) <= 15
-    orders.vault.clear_faults()
-    wait_until(lambda: signs(orders, "orders"), "it is tried again", 10)
-    wait_until(lambda: orders.vault_state()[0] == "ready", "one signature, and it is well")
-
-
-def test_v14_fails_behind_its_door(orders, refused):
-    """Who has no token is told so as ever: that says nothing. It is left alone for as long as it says."""
-    orders.vault.fault("V14.behind", times=100000)
-    refused("SourceUnavailable", orders.try_sign)
-    wait_until(lambda: orders.vault_state()[0] == "unavailable", "it is known")
-    for _ in range(20):
-        refused("SourceUnavailable", orders.try_sign)
-    assert orders.asked("POST", "/keys/") == 1 and len(orders.vault.requests("vault")) <= 3
-    assert "next try in at most" in orders.vault_state()[1]
-    assert still_served(orders)["stale"]
-    with pytest.raises(Failure):
-        orders.source_call("vault", "Refresh")  # somebody asks: so does it, once
-    assert len(orders.vault.requests("vault")) <= 4
-    orders.vault.clear_faults()
-    orders.source_call("vault", "Refresh")
-    orders.check_signature()
-    assert orders.log_text().count("is unavailable") <= 2  # and when it was asked
 
 
 def test_v3_a_ca_file_that_is_corrected(vaulted):

@@ -138,7 +138,7 @@ static void test_one_object_fails(void **state)
         assert_in_range(n_probes, 2, 6);
 }
 
-/* None of several keys signs, though the vault answers: one request at a time, until one is signed. */
+/* None of several keys signs, though the vault answers: one is tried at a time, until one is signed with. */
 static void test_several_objects_fail(void **state)
 {
         uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
@@ -147,25 +147,50 @@ static void test_several_objects_fail(void **state)
         (void)state;
         gate_init(&gate);
         for (uint64_t object = 1; object <= GATE_ILL_MAX; object++) {
-                assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_OPEN);
+                assert_true(gate_may_try(&gate, now_usec, &wait_usec));
                 doubt(&gate, GATE_SIGNS, object, true, now_usec);
                 doubt(&gate, GATE_SIGNS, object, false, now_usec);
                 if (gate_probe(&gate, now_usec))
                         note_probe(&gate, GATE_ANSWERED, true, UINT64_MAX, now_usec);
         }
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_ILL);
+        assert_false(gate_may_try(&gate, now_usec, &wait_usec));
         assert_true(wait_usec <= 4 * USEC_PER_SEC);
-        assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec), GATE_OPEN);
-        now_usec += 4 * USEC_PER_SEC;
+        /* what did not fail passes as ever */
         assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_OPEN);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_ILL);
+        now_usec += 4 * USEC_PER_SEC;
+        assert_true(gate_may_try(&gate, now_usec, &wait_usec));
+        assert_false(gate_may_try(&gate, now_usec, &wait_usec));
         note(&gate, GATE_SIGNS, GATE_FAILED, 30 * USEC_PER_SEC, now_usec);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_ILL);
+        assert_false(gate_may_try(&gate, now_usec, &wait_usec));
         assert_int_equal(wait_usec, 30 * USEC_PER_SEC);
         note(&gate, GATE_MANAGES, GATE_ANSWERED, UINT64_MAX, now_usec);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_ILL);
+        assert_false(gate_may_try(&gate, now_usec, &wait_usec));
         note(&gate, GATE_SIGNS, GATE_ANSWERED, UINT64_MAX, now_usec);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_OPEN);
+        assert_true(gate_may_try(&gate, now_usec, &wait_usec));
+        /* that the same fail on is no news: one that signs is not forgotten over them */
+        for (uint64_t object = 1; object <= GATE_ILL_MAX; object++)
+                doubt(&gate, GATE_SIGNS, object, false, now_usec);
+        assert_true(gate_may_try(&gate, now_usec, &wait_usec));
+}
+
+/* It was away, and is back: nothing is left of what failed meanwhile. */
+static void test_several_failed_with_the_vault(void **state)
+{
+        uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
+        Gate gate;
+
+        (void)state;
+        gate_init(&gate);
+        for (uint64_t object = 1; object <= GATE_ILL_MAX; object++)
+                doubt(&gate, GATE_SIGNS, object, true, now_usec);
+        assert_true(gate_probe(&gate, now_usec));
+        note_probe(&gate, GATE_FAILED, true, UINT64_MAX, now_usec);
+        assert_int_equal(gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec), GATE_CLOSED);
+        now_usec += 4 * USEC_PER_SEC;
+        assert_true(gate_probe(&gate, now_usec));
+        note_probe(&gate, GATE_ANSWERED, true, UINT64_MAX, now_usec);
+        assert_int_equal(gate.n_ill, 0);
+        assert_true(gate_may_try(&gate, now_usec, &wait_usec));
 }
 
 /* Somebody has mended it, and says so: no back-off goes on, not even that of TLS. */
@@ -377,6 +402,7 @@ int main(void)
                 cmocka_unit_test(test_failing_behind_the_door),
                 cmocka_unit_test(test_one_object_fails),
                 cmocka_unit_test(test_several_objects_fail),
+                cmocka_unit_test(test_several_failed_with_the_vault),
                 cmocka_unit_test(test_hurry),
                 cmocka_unit_test(test_throttled),
                 cmocka_unit_test(test_budget_of_management),

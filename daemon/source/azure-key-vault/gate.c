@@ -64,23 +64,33 @@ GateAnswer gate_enter(Gate *gate, GateUse use, unsigned cost, uint64_t now_usec,
                 *ret_wait_usec = until_usec - now_usec;
                 return GATE_ASKED;
         }
-        if (use == GATE_SIGNS && gate->n_ill >= GATE_ILL_MAX && gate->try_usec > now_usec) {
-                *ret_wait_usec = gate->try_usec - now_usec;
-                return GATE_ILL;
-        }
         fill(gate, now_usec);
         if (gate->milli_units < needed) {
                 *ret_wait_usec = (needed - gate->milli_units) * USEC_PER_MSEC / GATE_UNITS_PER_SEC;
                 return GATE_SPENT;
         }
         gate->milli_units -= wanted;
-        if (use == GATE_SIGNS && gate->n_ill >= GATE_ILL_MAX)
-                gate->try_usec = now_usec + PROBE_USEC; /* until it is known what becomes of this */
         return GATE_OPEN;
+}
+
+bool gate_may_try(Gate *gate, uint64_t now_usec, uint64_t *ret_wait_usec)
+{
+        if (gate->n_ill < GATE_ILL_MAX)
+                return true;
+        if (gate->try_usec > now_usec) {
+                *ret_wait_usec = gate->try_usec - now_usec;
+                return false;
+        }
+        gate->try_usec = now_usec + PROBE_USEC; /* until it is known what becomes of this one */
+        return true;
 }
 
 static void open_gate(Gate *gate)
 {
+        if (gate->closed) { /* that was the vault's trouble, and not theirs */
+                gate->n_ill = 0;
+                backoff_reset(&gate->trying);
+        }
         gate->closed = gate->probing = gate->doubted = gate->failing = false;
         gate->n_failures = 0;
         backoff_reset(&gate->away);
@@ -230,7 +240,7 @@ void gate_doubt(Gate *gate, const GateNote *note, uint64_t object, bool first)
 {
         uint64_t gap_usec = first ? gate->away.max_usec : SURE_USEC;
 
-        if (note->use == GATE_SIGNS)
+        if (note->use == GATE_SIGNS && first)
                 note_ill(gate, note, object);
         if (gate->closed || gate->doubted || gate->probing)
                 return;

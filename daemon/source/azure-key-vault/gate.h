@@ -28,7 +28,6 @@ typedef enum GateAnswer {
         GATE_SPENT,  /* the budget is used up */
         GATE_ASKED,  /* the vault has asked to wait */
         GATE_CLOSED, /* the vault is away: only a probe goes there */
-        GATE_ILL,    /* it answers, but signs with none of several keys: one request at a time */
         _GATE_ANSWER_N
 } GateAnswer;
 
@@ -70,9 +69,9 @@ typedef struct Gate {
         uint64_t probe_usec;  /* when the next probe may go */
         uint64_t probed_usec; /* when the last one went */
         Backoff away, insecure;
-        uint64_t ill[GATE_ILL_MAX]; /* hashes of objects that were not signed with, since one was */
+        uint64_t ill[GATE_ILL_MAX]; /* hashes of objects that began to fail since one was signed with */
         unsigned n_ill;
-        uint64_t try_usec; /* with so many of them: when the next request may go */
+        uint64_t try_usec; /* with so many of them: when the next may be tried */
         Backoff trying;
 } Gate;
 
@@ -80,6 +79,11 @@ void gate_init(Gate *gate);
 /* cost: units. *ret_wait_usec: after how long to come back, where it is not open. */
 GateAnswer gate_enter(Gate *gate, GateUse use, unsigned cost, uint64_t now_usec,
                       uint64_t *ret_wait_usec);
+/*
+ * May it be tried whether an object that failed signs again? Where the vault signs with none of several, one
+ * at a time; what did not fail is not asked for.
+ */
+bool gate_may_try(Gate *gate, uint64_t now_usec, uint64_t *ret_wait_usec);
 void gate_note(Gate *gate, const GateNote *note);
 /* Requests for this object fail, `first`: since now. Is it alone in that? A probe is to tell. */
 void gate_doubt(Gate *gate, const GateNote *note, uint64_t object, bool first);

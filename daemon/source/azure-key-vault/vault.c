@@ -194,11 +194,6 @@ static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_us
         case GATE_CLOSED:
                 r = refuse_closed(vault, wait_usec, failure);
                 break;
-        case GATE_ILL:
-                r = fail(failure, CB_SOURCE_UNAVAILABLE,
-                         "the vault signs with none of several keys: %s; it is tried again in %llu s",
-                         vault->gate_text, (unsigned long long)(wait_usec / USEC_PER_SEC + 1));
-                break;
         case _GATE_ANSWER_N:
                 r = CB_FAILED;
                 break;
@@ -356,14 +351,20 @@ static int on_401(Vault *vault, Attempts *attempts, const HttpAnswer *answer, co
 static int enter_object(Vault *vault, Attempts *attempts, bool *ret_again, uint64_t *ret_wait_usec,
                         Failure *failure)
 {
+        uint64_t now_usec = clock_monotonic_usec();
         int r;
 
         if (attempts->entered)
                 return 0;
         pthread_mutex_lock(&vault->lock);
         attempts->trial = objects_put_off(&vault->objects, attempts->key);
-        r = objects_enter(&vault->objects, attempts->key, clock_monotonic_usec(), ret_wait_usec,
-                          failure);
+        r = objects_enter(&vault->objects, attempts->key, now_usec, ret_wait_usec, failure);
+        if (r == 0 && attempts->trial && attempts->call->signs &&
+            !gate_may_try(&vault->gate, now_usec, ret_wait_usec))
+                r = fail(failure, CB_SOURCE_UNAVAILABLE,
+                         "%s: the vault signs with none of several keys; it is tried again in %llu s",
+                         attempts->call->uri,
+                         (unsigned long long)(*ret_wait_usec / USEC_PER_SEC + 1));
         pthread_mutex_unlock(&vault->lock);
         attempts->entered = r == 0;
         *ret_again = false;
