@@ -103,9 +103,9 @@ def tried(read, passphrases=(None,)):
         try:
             return read(passphrase), passphrase, None
         except Exception as error:
-            # That there is one, or that it is wrong, tells less than what else is said.
-            if why is None or "assw" in why:
-                why = f"{type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}"
+        if "assword" not in why:  # another one would not help
+            break
     return None, None, why
 
 
