@@ -78,12 +78,26 @@ void key_describe(const EVP_PKEY *key, char ret_text[KEY_DESCRIPTION_MAX])
         ERR_clear_error();
 }
 
-int fail_key_type(const EVP_PKEY *key, const char *what, Failure *failure)
+void key_kind_describe(const ASN1_OBJECT *kind, char ret_text[KEY_DESCRIPTION_MAX])
+{
+        int nid = OBJ_obj2nid(kind);
+
+        if (nid != NID_undef)
+                snprintf(ret_text, KEY_DESCRIPTION_MAX, "%s", OBJ_nid2sn(nid));
+        else if (OBJ_obj2txt(ret_text, KEY_DESCRIPTION_MAX, kind, 1) <= 0)
+                snprintf(ret_text, KEY_DESCRIPTION_MAX, "of an unknown type");
+}
+
+int fail_key_type(const EVP_PKEY *key, const X509_PUBKEY *encoded, const char *what,
+                  Failure *failure)
 {
         char text[KEY_DESCRIPTION_MAX] = "of an unknown type";
+        ASN1_OBJECT *kind = NULL;
 
         if (key)
                 key_describe(key, text);
+        else if (X509_PUBKEY_get0_param(&kind, NULL, NULL, NULL, encoded) == 1)
+                key_kind_describe(kind, text);
         return fail(failure, CB_NOT_SUPPORTED, "%s is %s, which is not supported: use %s", what,
                     text, PKI_KEY_TYPES);
 }

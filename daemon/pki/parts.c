@@ -130,11 +130,8 @@ static bool is_known_kind(const PKCS8_PRIV_KEY_INFO *pkcs8, char ret_kind[KEY_DE
 
         if (!PKCS8_pkey_get0(&oid, NULL, NULL, NULL, pkcs8))
                 return true;
+        key_kind_describe(oid, ret_kind);
         nid = OBJ_obj2nid(oid);
-        if (nid != NID_undef)
-                snprintf(ret_kind, KEY_DESCRIPTION_MAX, "%s", OBJ_nid2sn(nid));
-        else if (OBJ_obj2txt(ret_kind, KEY_DESCRIPTION_MAX, oid, 1) <= 0)
-                snprintf(ret_kind, KEY_DESCRIPTION_MAX, "of an unknown type");
         return nid == NID_rsaEncryption || nid == NID_X9_62_id_ecPublicKey || nid == NID_ED25519;
 }
 

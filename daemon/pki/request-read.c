@@ -36,7 +36,7 @@ static int read_public_key(const Bytes *der, Bytes *ret_spki, Failure *failure)
                             "own key");
         }
         if (key_type_of(key) == KEY_TYPE_NONE)
-                return fail_key_type(key, "the request's key", failure);
+                return fail_key_type(key, NULL, "the request's key", failure);
         r = key_spki(key, ret_spki);
         return r == 0 ? 0 : fail(failure, r, "the request's public key cannot be written");
 }

@@ -139,7 +139,7 @@ static int read_key_type(const Bytes *spki, KeyType *ret_type, Failure *failure)
                 return fail(failure, CB_BAD_BUNDLE, "what was given is no public key in DER");
         type = key_type_of(key);
         if (type == KEY_TYPE_NONE)
-                return fail_key_type(key, "the key", failure);
+                return fail_key_type(key, NULL, "the key", failure);
         *ret_type = type;
         return 0;
 }

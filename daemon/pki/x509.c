@@ -23,7 +23,8 @@
 #include "pki/certificate.h"
 #include "pki/context.h"
 
-#define SERIAL_MAX 64 /* bytes; RFC 5280 allows 20 */
+#define SERIAL_MAX     64 /* bytes; RFC 5280 allows 20 */
+#define SHORT_NAME_MAX 128
 
 static void bio_freep(BIO **place)
 {
@@ -90,15 +91,15 @@ static int print_name(BIO *bio, const X509_NAME *name, unsigned long flags, char
         return 0;
 }
 
-/* At most PKI_NAME_MAX bytes, not cut within a character or an escape. */
-static char *cut_name(const char *text, size_t n)
+/* At most so many bytes, not cut within a character or an escape. */
+static char *cut_name(const char *text, size_t n, size_t max)
 {
         static const char ellipsis[] = "…";
         char *cut;
 
-        if (n <= PKI_NAME_MAX)
+        if (n <= max)
                 return strndup(n > 0 ? text : "", n);
-        n = PKI_NAME_MAX - (sizeof(ellipsis) - 1);
+        n = max - (sizeof(ellipsis) - 1);
         while (n > 0 && ((uint8_t)text[n] & 0xc0) == 0x80)
                 n--;
         for (size_t back = 1; back <= 2 && back < n; back++)
@@ -129,7 +130,15 @@ char *x509_name_text(const X509_NAME *name)
         ERR_clear_error();
         if (r < 0 || !utf8_is_valid(text, n))
                 return strdup("");
-        return cut_name(text, n);
+        return cut_name(text, n, PKI_NAME_MAX);
+}
+
+/* For a sentence. NULL: no memory. Owned. */
+static char *short_subject(X509 *x)
+{
+        CLEANUP(freep) char *text = x509_name_text(X509_get_subject_name(x));
+
+        return text ? cut_name(text, strlen(text), SHORT_NAME_MAX) : NULL;
 }
 
 char *pki_name_of(const void *der, size_t n)
@@ -425,7 +434,7 @@ static int fill_facts(X509 *x, const void *der, size_t n, const Bytes *known_spk
 static int refuse_facts(X509 *x, Failure *failure)
 {
         const ASN1_INTEGER *serial = X509_get0_serialNumber(x);
-        CLEANUP(freep) char *subject = x509_name_text(X509_get_subject_name(x));
+        CLEANUP(freep) char *subject = short_subject(x);
         CLEANUP(freep) char *number = serial_text(serial);
         bool named = subject && *subject;
         int n = ASN1_STRING_length(serial);
@@ -433,16 +442,28 @@ static int refuse_facts(X509 *x, Failure *failure)
 
         if (n > SERIAL_MAX)
                 return fail(failure, CB_BAD_BUNDLE,
-                            "certificate \"%.128s\" has a serial number of %d bytes; at most %d are "
+                            "certificate \"%s\" has a serial number of %d bytes; at most %d are "
                             "taken, and RFC 5280 allows 20",
                             string_or_empty(subject), n, SERIAL_MAX);
-        return fail(failure, CB_BAD_BUNDLE, "certificate %s\"%.128s\" cannot be read: its %s",
+        return fail(failure, CB_BAD_BUNDLE, "certificate %s\"%s\" cannot be read: its %s",
                     named ? "" : "with the serial number ",
                     string_or_empty(named ? subject : number),
                     time_sec(X509_get0_notBefore(x), &ignored) < 0 ||
                                     time_sec(X509_get0_notAfter(x), &ignored) < 0
                             ? "validity is not a time"
                             : "subject alternative names are not encoded as such");
+}
+
+static int refuse_key_type(X509 *x, Failure *failure)
+{
+        CLEANUP(freep) char *subject = short_subject(x);
+        char what[SHORT_NAME_MAX + 64];
+        int r;
+
+        snprintf(what, sizeof(what), "the key of certificate \"%s\"", string_or_empty(subject));
+        r = fail_key_type(X509_get0_pubkey(x), X509_get_X509_PUBKEY(x), what, failure);
+        ERR_clear_error();
+        return r;
 }
 
 static int read_facts_of(const void *der, size_t n, const Bytes *spki, CertificateFacts *ret_facts,
@@ -457,15 +478,8 @@ static int read_facts_of(const void *der, size_t n, const Bytes *spki, Certifica
                 return fail(failure, CB_BAD_BUNDLE, "what was given is not one certificate in DER");
         key = X509_get0_pubkey(x);
         facts.key_type = key ? key_type_of(key) : KEY_TYPE_NONE;
-        if (facts.key_type == KEY_TYPE_NONE) {
-                CLEANUP(freep) char *name = x509_name_text(X509_get_subject_name(x));
-                char what[256];
-
-                ERR_clear_error();
-                snprintf(what, sizeof(what), "the key of certificate \"%.128s\"",
-                         string_or_empty(name));
-                return fail_key_type(key, what, failure);
-        }
+        if (facts.key_type == KEY_TYPE_NONE)
+                return refuse_key_type(x, failure);
         r = fill_facts(x, der, n, spki, &facts);
         ERR_clear_error();
         if (r == CB_BAD_BUNDLE)

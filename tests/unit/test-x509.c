@@ -294,6 +294,33 @@ static void name_is_bounded(void **state)
         assert_string_equal(escaped + strlen(escaped) - 6, "\\01…");
 }
 
+/* Named in a sentence: by its kind, and by as much of its subject as there is room for. */
+static void key_of_another_kind(void **state)
+{
+        static const uint8_t ec[] = { 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01 };
+        X509_NAME *name = X509_NAME_new();
+        CertificateFacts f = { 0 };
+        Failure failure = { 0 };
+        char text[2 * 64 + 1] = "";
+        uint8_t *at;
+        X509 *x;
+
+        for (size_t i = 0; i < 64; i++)
+                strcat(text, "я");
+        assert_true(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+                                               (const unsigned char *)text, -1, -1, 0));
+        x = issue_certificate(&(Issue){ .key = pki.key, .subject = name });
+        CLEANUP(bytes_deinit) Bytes der = issue_der(x);
+        at = memmem(der.data, der.n, ec, sizeof(ec));
+        assert_non_null(at);
+        at[sizeof(ec) - 1] = 0x7f;
+        assert_int_equal(pki_certificate_facts(der.data, der.n, &f, &failure), CB_NOT_SUPPORTED);
+        assert_non_null(strstr(failure.text, "яя…\" is 1.2.840.10045.2.127, which is not supported"));
+        assert_int_equal(ERR_peek_error(), 0);
+        X509_free(x);
+        X509_NAME_free(name);
+}
+
 static void empty_subject(void **state)
 {
         CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
@@ -500,6 +527,7 @@ int main(void)
                 cmocka_unit_test(names_that_are_no_text),
                 cmocka_unit_test(name_that_lies_about_its_type),
                 cmocka_unit_test(name_is_bounded),
+                cmocka_unit_test(key_of_another_kind),
                 cmocka_unit_test(empty_subject),
                 cmocka_unit_test(odd_serial_numbers_and_versions),
                 cmocka_unit_test(odd_alternative_names),
