@@ -11,7 +11,6 @@ import pki
 import pytest
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from test_export import export, exporter  # noqa: F401  (a fixture)
 
 DATA = pathlib.Path(__file__).resolve().parents[1] / "unit/data"

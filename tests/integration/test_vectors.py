@@ -65,9 +65,9 @@ class Differences:
 
 
 def compare_facts(name, judged, ours, differences):
-    """Of one certificate; says whether pki could read it."""
+    """Of one certificate."""
     if ours.get("status") == "not-supported" and str(judged["key_type"]) not in OURS:
-        differences.count("certificate refused by both: its key is of no type of ours")
+        differences.count("certificate refused: its key is of no type of ours")
         return
     if "status" in ours:
         differences.note(name, "certificate refused", judged, ours["text"])
@@ -126,7 +126,7 @@ def compare_bundles(pairs, differences):
         elif not taken and judged["key_type"] not in OURS and "/OpenSSH/" not in name:
             assert ours["status"] == "not-supported", f"{name}: {ours['text']}"
             assert f"private key is {called(judged['key_type'])}" in ours["text"], name
-            differences.count("refused by both: key of no type of ours")
+            differences.count("refused: a key of no type of ours")
         elif not taken:
             differences.note(name, "refused", judged["key_type"], ours["text"])
         else:
@@ -232,7 +232,7 @@ def test_chains_verify(tmp_path):
     differences = Differences()
     for judged, ours in verdicts(tmp_path / "made", "chains"):
         if ours["status"] == "not-supported":
-            differences.count("key of no type of ours")
+            differences.count("refused: a key of no type of ours")
             continue
         assert ours["status"] == "ok", ours["text"]
         assert ours["chain"][0] == judged["leaf"]
