@@ -64,14 +64,22 @@ def text_of(name):
     return name.rfc4514_string(TYPES)
 
 
+def other_text(name):
+    """The value is DER: of a short text, two bytes before it."""
+    kind, value = name.type_id.dotted_string, name.value
+    return f"otherName:{kind}:" + (value[2:].decode() if value[0] in (0x0c, 0x13, 0x16) else f"#{value.hex()}")
+
+
 def alt_names(certificate):
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    kinds = ((x509.DNSName, "DNS:", str), (x509.UniformResourceIdentifier, "URI:", str), (x509.RFC822Name, "email:", str),
-             (x509.IPAddress, "IP:", str), (x509.DirectoryName, "DirName:", text_of))
-    return [prefix + text(name.value) for name in names for kind, prefix, text in kinds if isinstance(name, kind)]
+    texts = {x509.DNSName: lambda name: f"DNS:{name.value}", x509.UniformResourceIdentifier: lambda name: f"URI:{name.value}",
+             x509.RFC822Name: lambda name: f"email:{name.value}", x509.IPAddress: lambda name: f"IP:{name.value}",
+             x509.DirectoryName: lambda name: f"DirName:{text_of(name.value)}", x509.OtherName: other_text,
+             x509.RegisteredID: lambda name: f"RID:{name.value.dotted_string}"}
+    return [texts[type(name)](name) for name in names]
 
 
 def serial_text(number):
