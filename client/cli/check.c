@@ -427,6 +427,24 @@ static int tcp_connect(Cli *cli, Check *c)
         return 0;
 }
 
+/* It was our certificate, maybe: what is known to be wrong with that is said behind what was seen. */
+static int add_trouble(Cli *cli, const Check *c, int r)
+{
+        CLEANUP(cb_value_freep) cb_value *reply = NULL;
+        const cb_error seen = cli->error;
+        const cb_value *properties;
+        const char *trouble = "";
+
+        if (!c->asked)
+                return r;
+        if (ask_properties(cli, "certificate", c->credential->id, &reply, &properties) == 0)
+                trouble = cb_value_string(cb_value_get(properties, "LastError"), "");
+        cli->error = seen;
+        return *trouble ? cli_fail(cli, r, "%s. Of our certificate %s is known: %s", seen.text,
+                                   c->credential->id, trouble)
+                        : r;
+}
+
 static int handshake(Cli *cli, Check *c)
 {
         if (!is_address(c->host) && !SSL_set_tlsext_host_name(c->ssl, c->host))
@@ -440,8 +458,10 @@ static int handshake(Cli *cli, Check *c)
         if (errno == EAGAIN)
                 return cli_fail(cli, CB_FAILED, "%s gave no answer within %d s.", c->host,
                                 CONNECT_SECONDS);
-        return cli_fail(cli, CB_FAILED, "The TLS handshake with %s failed%s: %s", c->host,
-                        c->asked ? ", after it had asked for a certificate" : "", openssl_reason());
+        return add_trouble(cli, c,
+                           cli_fail(cli, CB_FAILED, "The TLS handshake with %s failed%s: %s", c->host,
+                                    c->asked ? ", after it had asked for a certificate" : "",
+                                    openssl_reason()));
 }
 
 /* In TLS 1.3 the backend's verdict on our certificate comes only after the handshake. */
@@ -464,10 +484,12 @@ static int request(Cli *cli, Check *c)
         n = SSL_read(c->ssl, c->answer, sizeof(c->answer) - 1);
         error = n > 0 ? SSL_ERROR_NONE : SSL_get_error(c->ssl, n);
         if (error == SSL_ERROR_SSL || error == SSL_ERROR_SYSCALL)
-                return cli_fail(cli, CB_FAILED, "%s broke the connection off%s: %s", c->host,
-                                c->asked ? " after our certificate was presented" : "",
-                                ERR_peek_last_error() || !errno ? openssl_reason()
-                                                                : strerror(errno));
+                return add_trouble(cli, c,
+                                   cli_fail(cli, CB_FAILED, "%s broke the connection off%s: %s",
+                                            c->host,
+                                            c->asked ? " after our certificate was presented" : "",
+                                            ERR_peek_last_error() || !errno ? openssl_reason()
+                                                                            : strerror(errno)));
         c->answer[n > 0 ? n : 0] = '\0';
         c->answer[strcspn(c->answer, "\r\n")] = '\0';
         return 0;

@@ -82,7 +82,7 @@ class Issuer:
 
 
 def certificate(private_key, common_name="client.example", issuer=None, sans=(), ca=False,
-                not_before=None, not_after=None, serial=None, subject=None):
+                not_before=None, not_after=None, serial=None, subject=None, extensions=()):
     """A certificate for private_key; self-signed where there is no issuer."""
     subject = subject or name(common_name)
     builder = (
@@ -98,6 +98,8 @@ def certificate(private_key, common_name="client.example", issuer=None, sans=(),
     if sans:
         builder = builder.add_extension(
             x509.SubjectAlternativeName([x509.DNSName(san) for san in sans]), critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
     signer = issuer.key if issuer else private_key
     digest = None if isinstance(signer, (ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey)) else hashes.SHA256()
     return builder.sign(signer, digest)

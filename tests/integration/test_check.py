@@ -10,8 +10,10 @@ import pki
 import pytest
 
 from broker import MODULES
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 
 class Server:
@@ -189,7 +191,19 @@ def test_refused_by_the_backend(check, version):
     """It wants a client of another authority: that shows in TLS 1.3 only after the handshake."""
     check.serve(clients=pki.Issuer("Others"), version=version)
     _, errors = check(1, "--ca-file", check.broker.ca_file)
-    assert "certificate" in errors
+    assert "certificate" in errors and "is known" not in errors
+
+
+def test_a_certificate_that_no_client_can_have(check):
+    """What is known of it is said: the server's alert says little, or nothing."""
+    broker = check.broker
+    key = pki.new_key("ec-p256")
+    uses = [x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])]
+    cert = pki.certificate(key, "client.example", issuer=broker.clients, extensions=uses)
+    broker.import_bundle("client", pki.pem(key, cert, broker.clients.certificate), replace=True)
+    check.serve()
+    _, errors = check(1, "--ca-file", broker.ca_file)
+    assert "client" in errors and "lacks clientAuth" in errors
 
 
 def test_asks_for_nothing(check):

@@ -198,13 +198,8 @@ def test_uses(broker):
     key = pki.new_key("ec-p256")
 
     def with_use(extended, signs=True):
-        name = pki.name("client.example")
-        builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()) \
-            .serial_number(x509.random_serial_number()).not_valid_before(pki.NOW - pki.DAY).not_valid_after(
-                pki.NOW + 365 * pki.DAY)
-        builder = builder.add_extension(x509.ExtendedKeyUsage(extended), critical=False).add_extension(
-            x509.KeyUsage(signs, False, True, False, False, False, False, False, False), critical=True)
-        return builder.sign(key, pki.HASHES["sha256"]())
+        usage = x509.KeyUsage(signs, False, True, False, False, False, False, False, False)
+        return leaf(key, extensions=(usage, x509.ExtendedKeyUsage(extended)))
 
     said = lambda: str(broker.certificate_properties("client")["LastError"])  # noqa: E731
     bring(broker, key, with_use([Eku.SERVER_AUTH, Eku.CLIENT_AUTH]))
