@@ -4,5 +4,5 @@
 
 #include "source/driver.h"
 
-/* fds {certificates, PEM or DER in any order}, input = SubjectPublicKeyInfo → chain, leaf first. */
+/* fds {certificates, PEM or DER in any order}, input = SubjectPublicKeyInfo, chain = more of them → chain, leaf first. */
 int read_chain(void *instance, const DriverCall *call, WireReply *reply);

@@ -42,7 +42,8 @@ typedef enum WireOperation {
         WIRE_LOOKUP,    /* name, uri, key_uri = the key that it was before, certificates → key facts, chain; the
                            key's present state */
         WIRE_INSTALL,   /* name, generation, key_uri, chain, certificates: beside the key, or as objects of its own */
-        WIRE_READ_CHAIN, /* fds {certificates}, input = the key's SubjectPublicKeyInfo → chain, sorted */
+        WIRE_READ_CHAIN, /* fds {certificates}, input = the key's SubjectPublicKeyInfo, chain = those of others that will
+                            do → chain of the first that has one, sorted */
         WIRE_REQUEST,   /* key_uri, name = subject, settings = SANs → output (PKCS#10), for drivers whose
                            key cannot sign it by WIRE_SIGN */
         WIRE_DESTROY,   /* key_uri, name: key, and the certificates that belong to it alone, or to the name */

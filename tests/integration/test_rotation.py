@@ -97,6 +97,29 @@ def test_dates(jumping):  # noqa: F811
     assert state(broker, "client") == "expired"
 
 
+def test_a_request_of_one_that_waits(broker, refused):
+    """A leaf for the newest key, for which requests are made, and one for the current key: both can be installed."""
+    ca = pki.Issuer()
+    generate(broker, "client")
+    old = request(broker, "client")
+    install(broker, "client", pki.pem(issue(old, ca)))
+    generate(broker, "client", replace=True)
+    new = request(broker, "client")
+    coming = issue(new, ca, not_before=pki.NOW + pki.DAY)
+    install(broker, "client", pki.pem(coming))
+    install(broker, "client", pki.pem(coming))
+    assert [g[0] for g in generations(broker)] == [1, 2]
+    foreign = pki.pem(leaf(pki.new_key("ec-p256")))
+    refused("KeyMismatch", install, broker, "client", foreign)
+    install(broker, "client", pki.pem(issue(old, ca)))
+    assert (broker.certificate_properties("client")["Generation"], sign_outcome(broker, "client")) == (3, "ok")
+    generate(broker, "client", replace=True)
+    new = request(broker, "client")
+    install(broker, "client", pki.pem(issue(new, ca, not_before=pki.NOW + pki.DAY)))
+    install(broker, "client", pki.pem(issue(request(broker, "client"), ca)))  # in place of it, with its key
+    assert (broker.certificate_properties("client")["Generation"], sign_outcome(broker, "client")) == (5, "ok")
+
+
 def test_what_ends_the_waiting(broker):
     """Force, a newer one, Retire; going back does not. What a person wants now is current now, and nothing comes back."""
     keys = [pki.new_key("ec-p256") for _ in range(3)]

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Installing a certificate for a key that is there: the pending generation's, or, as a renewal with the same key, the
- * current one's. The descriptor is read by the source's process, which has the time; what it found is sorted and checked
+ * current one's, or that of one that waits. The descriptor is read by the source's process, which has the time; what it found is sorted and checked
  * before anything is written.
  */
 #include <errno.h>
@@ -12,7 +12,9 @@
 #include "broker/manage/room.h"
 #include "pki/x509.h"
 
-/* The generation whose key the certificate must be for. */
+#define KEYS_MAX 8 /* that a certificate may be for: more do not wait */
+
+/* The generation whose key the certificate must be for, unless it is for that of one that waits. */
 static const Generation *wanted(const Certificate *certificate)
 {
         const Generation *newest = certificate_newest_key(certificate);
@@ -20,6 +22,47 @@ static const Generation *wanted(const Certificate *certificate)
         if (newest && newest->chain.n == 0)
                 return newest;
         return certificate_find_generation(certificate, 0);
+}
+
+static bool has_key(const Generation *const *generations, size_t n, const Bytes *spki)
+{
+        for (size_t i = 0; i < n; i++)
+                if (bytes_equal(&generations[i]->spki, spki))
+                        return true;
+        return false;
+}
+
+/*
+ * All whose keys it may be for, each key once: a request is made for the newest key, and where that one's certificate
+ * waits for its NotBefore it may be replaced before it is current.
+ */
+static size_t all_wanted(const Certificate *certificate, const Generation *ret_all[KEYS_MAX])
+{
+        const Generation *first = wanted(certificate);
+        size_t n = 0;
+
+        if (!first)
+                return 0;
+        ret_all[n++] = first;
+        for (size_t i = certificate->n_generations; first->chain.n > 0 && i-- > 0 && n < KEYS_MAX;) {
+                const Generation *generation = certificate->generations[i];
+
+                if (certificate_generation_waits(certificate, generation) &&
+                    !has_key(ret_all, n, &generation->spki))
+                        ret_all[n++] = generation;
+        }
+        return n;
+}
+
+static const Generation *wanted_of_key(const Certificate *certificate, const Bytes *spki)
+{
+        const Generation *all[KEYS_MAX];
+        size_t n = all_wanted(certificate, all);
+
+        for (size_t i = 0; i < n; i++)
+                if (bytes_equal(&all[i]->spki, spki))
+                        return all[i];
+        return n > 0 ? all[0] : NULL;
 }
 
 static int new_generation(const Generation *with_key, uint64_t number, Generation **ret_generation)
@@ -44,11 +87,12 @@ static int new_generation(const Generation *with_key, uint64_t number, Generatio
         return 0;
 }
 
-/* The generation that gets the chain: the pending one, or a new one with the current key. */
-static int find_place(Certificate *next, Generation **ret_generation, Failure *failure)
+/* The generation that gets the chain: the pending one, or a new one with the key that the leaf is for. */
+static int find_place(Certificate *next, const CertificateFacts *leaf, Generation **ret_generation,
+                      Failure *failure)
 {
         CLEANUP(generation_freep) Generation *renewed = NULL;
-        const Generation *with_key = wanted(next);
+        const Generation *with_key = wanted_of_key(next, &leaf->spki);
         int r;
 
         if (!with_key)
@@ -89,6 +133,7 @@ static int prepare(Job *job, const WireReply *reply, Certificate **ret_next,
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         CLEANUP(certificate_freep) Certificate *next = NULL;
+        CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
         Generation *generation = NULL;
         const Bytes *leaf;
         int r;
@@ -103,13 +148,15 @@ static int prepare(Job *job, const WireReply *reply, Certificate **ret_next,
         if (r == 0)
                 r = certificate_copy(present, &next);
         if (r == 0)
-                r = find_place(next, &generation, failure);
+                r = pki_certificate_facts(leaf->data, leaf->n, &facts, failure);
+        if (r == 0)
+                r = find_place(next, &facts, &generation, failure);
         if (r == 0)
                 r = bytes_list_copy(&reply->chain, &generation->chain);
-        if (r == 0)
-                r = pki_certificate_facts(leaf->data, leaf->n, &generation->facts, failure);
         if (r != 0)
                 return r;
+        generation->facts = facts;
+        facts = (CertificateFacts){ 0 };
 
         if (!bytes_equal(&generation->facts.spki, &generation->spki))
                 return fail(failure, CB_KEY_MISMATCH,
@@ -157,20 +204,24 @@ static void on_read(void *userdata, WireReply *reply)
 static int submit(Job *job, Failure *failure)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
-        const Generation *generation;
+        CLEANUP(bytes_list_deinit) BytesList others = { 0 };
+        const Generation *all[KEYS_MAX];
         WireRequest request;
         Source *source = NULL;
+        size_t n;
         int r;
 
         if (!present)
                 return object_not_found(failure, OBJECT_CERTIFICATE, job->id);
 
-        generation = wanted(present);
-        if (!generation)
+        n = all_wanted(present, all);
+        if (n == 0)
                 return fail(failure, CB_FAILED,
                             "certificate '%s' has no key to install a certificate for", job->id);
 
         r = manage_find_source(job->manage, present->source, &source, failure);
+        for (size_t i = 1; i < n && r == 0; i++)
+                r = bytes_list_append(&others, all[i]->spki.data, all[i]->spki.n);
         if (r != 0)
                 return r;
 
@@ -178,7 +229,8 @@ static int submit(Job *job, Failure *failure)
         request.owner = manage_owner(job->manage, job->caller);
         request.timeout_usec = job->manage->timeout_usec + IMPORT_EXTRA_USEC;
         request.name = job->id;
-        request.input = generation->spki;
+        request.input = all[0]->spki;
+        request.chain = others;
         request.fds[0] = job->fds[0];
         return source_submit(source, &request, on_read, job, failure);
 }
