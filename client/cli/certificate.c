@@ -55,6 +55,17 @@ static const Field show_fields[] = {
         { NULL },
 };
 
+static int tell_waiting(void *userdata, const char *id, uint64_t generation, uint64_t from)
+{
+        char text[TIME_TEXT_MAX];
+
+        (void)userdata;
+        (void)id;
+        time_format(from, text);
+        (void)printf("Generation %" PRIu64 " becomes current by itself at %s.\n", generation, text);
+        return 0;
+}
+
 /* ------------------------------------------------------------------ looking */
 
 static void keep_expiring(Objects *certificates, uint64_t before)
@@ -86,17 +97,6 @@ int verb_certificate_list(Cli *cli, const Arguments *arguments)
         if (expiring)
                 keep_expiring(&all, (uint64_t)time(NULL) + within);
         return show_list(cli, list_fields, all.dicts, all.n_dicts);
-}
-
-static int tell_waiting(void *userdata, const char *id, uint64_t generation, uint64_t from)
-{
-        char text[TIME_TEXT_MAX];
-
-        (void)userdata;
-        (void)id;
-        time_format(from, text);
-        (void)printf("\nGeneration %" PRIu64 " becomes current by itself at %s.\n", generation, text);
-        return 0;
 }
 
 int verb_certificate_show(Cli *cli, const Arguments *arguments)
@@ -137,7 +137,7 @@ static int show_result(Cli *cli, const char *id, const char *done)
         warning = cb_value_string(cb_value_get(properties, "LastError"), "");
         if (r == 0 && *warning)
                 r = show_done(cli, "certificate", id, "Warning: %s", warning);
-        return r;
+        return r ? r : waiting_each(cli, properties, tell_waiting, NULL);
 }
 
 static int add_flags(Cli *cli, cb_dict *dict, const char *const *names, size_t n_names)

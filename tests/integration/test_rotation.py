@@ -70,6 +70,7 @@ def test_dates(jumping):  # noqa: F811
             [("certificate/client", 2), ("certificate/client", 3)]
         shown = broker.cli("certificate", "show", "client").stdout.decode()
         assert "2 (waits for its NotBefore)" in shown
+        assert "2 becomes current by itself" in broker.cli("certificate", "refresh", "client").stdout.decode()
         assert f"becomes current by itself at {coming.not_valid_before:%Y-%m-%dT%H:%M:%S}Z" in shown
 
     check_waiting()

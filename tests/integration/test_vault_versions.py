@@ -133,6 +133,17 @@ def test_v18_a_leaf_that_is_not_valid_yet(orders, refused):
     orders.check_signature()
 
 
+def test_v18_lost_names_are_said_as_long_as_it_is_current(orders):
+    """Nobody can force what a vault rotates: it is published, and looks at it again take nothing away of what is said."""
+    orders.vault.rotate("orders", sans=["other.example"])
+    for again in (lambda: None, lambda: orders.refresh("orders"), orders.restart):
+        again()
+        orders.refresh("orders")
+        assert "lacks names" in orders.last_error() and "DNS:orders.example" in orders.last_error()
+    orders.certificate("orders", "SetCurrent", "t", 1)
+    assert orders.last_error() == ""
+
+
 @pytest.mark.parametrize("fault", ["V19.certificate", "V19.key"])
 def test_v19_certificate_for_another_key(broker, refused, fault):
     broker.vault.add_certificate("orders")
