@@ -134,9 +134,9 @@ def test_v18_a_leaf_that_is_not_valid_yet(orders, refused):
 
 
 def test_v18_lost_names_are_said_as_long_as_it_is_current(orders):
-    """Nobody can force what a vault rotates: it is published, and looks at it again take nothing away of what is said."""
+    """Nobody can force what a vault rotates: it is published, and a look at it takes nothing away of what is said."""
     orders.vault.rotate("orders", sans=["other.example"])
-    for again in (lambda: None, lambda: orders.refresh("orders"), orders.restart):
+    for again in (lambda: None, lambda: orders.refresh("orders"), lambda: orders.restart("vault")):
         again()
         orders.refresh("orders")
         assert "lacks names" in orders.last_error() and "DNS:orders.example" in orders.last_error()
