@@ -15,7 +15,7 @@ def test_v14_one_object_fails(orders, refused):
         assert "/keys/bad/" in refused("SourceUnavailable", orders.try_sign, "bad")
         orders.check_signature()
         assert orders.vault_state() == ("ready", orders.vault_state()[1])
-    assert 3 <= orders.vault.hits(number) <= 8  # where that took so long that it was tried anew
+    assert 3 <= orders.vault.hits(number) < 20  # three at first, and a try after each back-off; not three a call
     assert orders.log_text().count("nothing else is put off by that") == 1
     orders.vault.clear_faults()
     wait_until(lambda: signs(orders, "bad"), "it is tried again", 10)
@@ -39,7 +39,7 @@ def test_v14_several_objects_fail(orders, refused):
         refused("SourceUnavailable", orders.try_sign, id)
     wait_until(lambda: orders.vault_state()[0] == "degraded", "it is said")
     assert "several keys" in orders.vault_state()[1]
-    assert orders.vault.hits(number) <= 24  # three for each, and some tries
+    assert 18 <= orders.vault.hits(number) < 36  # three for each at first, and some tries; not three a call
     orders.vault.clear_faults()
     orders.vault.fault("V14.503", match="^POST /keys/bad", times=100000)
     for _ in range(10):

@@ -178,7 +178,7 @@ _add("V22.404", "identity-error", at="metadata", status=404, error="not_found", 
 _add("V22.410", "identity-error", at="metadata", status=410, error="gone", description="IMDS is being updated")
 _add("V22.429", "identity-error", at="metadata", status=429, error="throttled", description="Too many requests")
 _add("V22.retry-after", "identity-error", at="metadata", status=429, error="throttled",
-     description="Too many requests", headers=[["Retry-After", "5"]])
+     description="Too many requests", headers=[["Retry-After", "8"]])
 _add("V22.several", "identity-error", at="metadata", description="Multiple user assigned identities exist, please "
      "specify the clientId / resourceId of the identity in the token request")
 _add("V22.500", "identity-error", at="metadata", status=500, error="unknown", description="Failed to retrieve token")
