@@ -216,6 +216,7 @@ def test_versions_and_rotation(vault, certificates):
 @pytest.mark.parametrize("content", [CertificateContentType.pkcs12, CertificateContentType.pem])
 @pytest.mark.parametrize("exportable", [True, False])
 def test_import(vault, certificates, secrets, content, exportable):
+    vault.set(strict=True)  # this client sends base64, of PEM too
     key = ec.generate_private_key(ec.SECP256R1())
     chain = Issuing().chain(key, "CN=imported", ["imported.example"])
     if content == CertificateContentType.pem:
@@ -295,6 +296,14 @@ class OfRequest:
 
     def public_key(self):
         return self._public
+
+
+def test_a_version_is_disabled_and_tagged(vault, certificates):
+    made = vault.add_certificate("orders")
+    certificates.update_certificate_properties("orders", made["version"], enabled=False, tags={"certbroker": "x"})
+    [version] = certificates.list_properties_of_certificate_versions("orders")
+    assert version.enabled is False and version.tags == {"certbroker": "x"}
+    assert certificates.get_certificate("orders").properties.tags == {"certbroker": "x"}
 
 
 def test_cancel(vault, certificates):

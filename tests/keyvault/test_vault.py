@@ -240,6 +240,28 @@ def test_rotation_keeps_what_was(vault, orders, client):
     assert vault.rotate("orders", reuse_key=True)["key"] == orders["key"]
 
 
+def test_a_version_that_never_was(vault, orders, client):
+    """What a purge and the restore of an older backup leave."""
+    newer = vault.rotate("orders")
+    vault.remove_certificate("orders", newer["version"])
+    assert client.get(f"/certificates/orders/{newer['version']}").status == 404
+    assert client.get("/certificates/orders").json["id"].endswith(orders["version"])
+    vault.remove_certificate("orders", orders["version"])
+    assert client.get("/certificates/orders").status == 404
+
+
+def test_strict(vault, orders, client):
+    """Text where base64 belongs, and a key usage that does not go with the key, as other services see it."""
+    bundle = {"value": orders["key"] + "".join(orders["chain"]),
+              "policy": {"secret_props": {"contentType": "application/x-pem-file"}}}
+    usage = {"policy": {"key_props": {"kty": "EC", "crv": "P-256"}, "issuer": {"name": "Unknown"},
+                        "x509_props": {"subject": "CN=x", "key_usage": ["digitalSignature", "keyEncipherment"]}}}
+    for strict, status in ((True, 400), (False, 200)):
+        vault.set(strict=strict)
+        assert client.post(f"/certificates/import-{strict}/import", bundle).status == status
+        assert client.post(f"/certificates/create-{strict}/create", usage).status == (400 if strict else 202)
+
+
 def test_deletion_takes_its_time(vault, orders, client):
     vault.set(delete_seconds=30)
     assert client.ask("/certificates/orders", "DELETE").json["recoveryId"].endswith("/deletedcertificates/orders")

@@ -107,9 +107,9 @@ class TestVault:
         """Changes a version, the latest if none is named."""
         return self.control("PATCH", f"certificates/{name}" + (f"/{version}" if version else ""), fields)
 
-    def remove_certificate(self, name):
-        """As if it had never been: 404, not soft-deleted."""
-        self.control("DELETE", f"certificates/{name}")
+    def remove_certificate(self, name, version=None):
+        """As if it, or this version of it, had never been: 404, not soft-deleted."""
+        self.control("DELETE", f"certificates/{name}" + (f"/{version}" if version else ""))
 
     def add_secret(self, name, value, content_type=None):
         return self.control("POST", "secrets", {"name": name, "value": value, "content_type": content_type})

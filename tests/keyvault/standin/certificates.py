@@ -124,6 +124,8 @@ def import_(call):
     if not isinstance(value, str) or not value:
         raise bad_parameter("Property value is required.")
     content_type = (given.get("secret_props") or {}).get("contentType") or PFX
+    if call.plane.strict and "-----BEGIN" in value:
+        raise unreadable("PEM")
     if content_type == PEM and "-----BEGIN" not in value:
         value = unwrapped(value)
     is_pem = "-----BEGIN" in value
@@ -157,7 +159,7 @@ def request_of(key, policy):
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
-def key_for(item, policy):
+def key_for(item, policy, strict):
     props = policy["key_props"]
     if props["kty"] not in ("RSA", "RSA-HSM", "EC", "EC-HSM"):
         raise bad_parameter("The property 'kty' has an invalid value.")
@@ -165,6 +167,8 @@ def key_for(item, policy):
         raise bad_parameter("The property 'key_size' has an invalid value.")
     if props["kty"].startswith("EC") and props["crv"] not in CURVES:
         raise bad_parameter("The property 'crv' has an invalid value.")
+    if strict and props["kty"].startswith("EC") and "keyEncipherment" in policy["x509_props"]["key_usage"]:
+        raise bad_parameter("The key usage keyEncipherment does not go with an EC key.")
     if props.get("reuse_key") and item.versions:
         return item.versions[-1].key
     return new_key(props["kty"], props.get("key_size"), props.get("crv"))
@@ -183,7 +187,7 @@ def create(call):
         raise not_found("issuer", policy["issuer"]["name"])
     item = call.store.put("certificate", call.name)
     try:
-        key = key_for(item, policy)
+        key = key_for(item, policy, call.plane.strict)
         item.pending = Pending(
             id=new_version_id(), created=call.now, key=key, csr=request_of(key, policy), policy=policy,
             ready_at=call.store.clock.now() + call.plane.issue_seconds, tags=body.get("tags") or {},

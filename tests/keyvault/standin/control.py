@@ -89,9 +89,14 @@ class Control:
         version.changed()
         return shown(item, version, self.base())
 
-    async def delete_certificates(self, body, name):
-        """It was never there: no soft delete."""
-        self.service.store.objects.pop(("certificate", name.lower()))
+    async def delete_certificates(self, body, name, version_id=None):
+        """It was never there: no soft delete. Of one version: a purge, and an older backup that was restored."""
+        item, version = self.version(name, version_id) if version_id else (None, None)
+        if version:
+            item.versions.remove(version)
+            item.current_id = None
+        if not version or not item.versions:
+            self.service.store.objects.pop(("certificate", name.lower()))
 
     async def post_secrets(self, body):
         item, version = self.service.store.add_plain("secret", body["name"], secret_value=body["value"],
@@ -152,7 +157,7 @@ class Control:
         targets = {
             "clock_offset": (service.clock, "offset"), "token_lifetime": (service.identities, "lifetime"),
             "permission_model": (service.plane, "permission_model"), "page_size": (service.plane, "page_size"),
-            "limit": (service.plane, "limit"),
+            "limit": (service.plane, "limit"), "strict": (service.plane, "strict"),
             "empty_pages": (service.plane, "empty_pages"), "challenge": (service.plane, "challenge"),
             "issue_seconds": (service.plane, "issue_seconds"), "delete_seconds": (service.store, "delete_seconds"),
             "latency": (service, "latency"), "audiences": (service.resources, "more")}

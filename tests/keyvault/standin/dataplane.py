@@ -137,6 +137,7 @@ class DataPlane:
         self.empty_pages = True
         self.challenge = None
         self.issue_seconds = 0.5
+        self.strict = False
         self.limit = LIMIT
         self.recent = {"keys": collections.deque(), "others": collections.deque()}
 
