@@ -168,6 +168,116 @@ static void test_keys_and_signatures(void **state)
         }
 }
 
+static int parse_ec(const char *curve, const char *x, const char *y, KeyAnswer *ret_answer)
+{
+        CLEANUP(freep) char *body = NULL;
+        Failure failure = { 0 };
+
+        assert_true(asprintf(&body,
+                             "{\"key\":{\"kid\":\"https://h/keys/n/0\",\"kty\":\"EC\",\"crv\":\"%s\","
+                             "\"x\":\"%s\",\"y\":\"%s\"}}",
+                             curve, x, y) > 0);
+        return key_answer_parse(body, strlen(body), ret_answer, &failure);
+}
+
+/* RFC 7518 wants as many octets as the curve has; those that answer others mean the same point. */
+static void test_coordinates(void **state)
+{
+        static const struct {
+                const char *curve, *x, *x_short, *x_long, *y, *y_long, *x_other;
+        } rows[] = {
+                { "P-256",
+                  "AOdVxCPpP_3fpmyIOVL0FCMu7DsOggcDBk-wzaojABo",
+                  "51XEI-k__d-mbIg5UvQUIy7sOw6CBwMGT7DNqiMAGg",
+                  "AADnVcQj6T_936ZsiDlS9BQjLuw7DoIHAwZPsM2qIwAa",
+                  "ybiIeqQeYm82w2hd33KHzWTaGhYF1qr5A1XQNKpvHlM",
+                  "AAAAybiIeqQeYm82w2hd33KHzWTaGhYF1qr5A1XQNKpvHlM",
+                  "AQDnVcQj6T_936ZsiDlS9BQjLuw7DoIHAwZPsM2qIwAa" },
+                { "P-384",
+                  "ALFHAsTK12w5_90Mtuz66Vo7FI3AsWzjGjUMpy6Q_OdJo6qUNiPwAQ0f2FbhVQPE",
+                  "sUcCxMrXbDn_3Qy27PrpWjsUjcCxbOMaNQynLpD850mjqpQ2I_ABDR_YVuFVA8Q",
+                  "AACxRwLEytdsOf_dDLbs-ulaOxSNwLFs4xo1DKcukPznSaOqlDYj8AENH9hW4VUDxA",
+                  "Ss2wlER4TzRZJX-HctM7dBoHWk6Tu2Z8AZ2p5vB2MvbxW-NGSZDtKTkOlEJOT8cA",
+                  "AAAASs2wlER4TzRZJX-HctM7dBoHWk6Tu2Z8AZ2p5vB2MvbxW-NGSZDtKTkOlEJOT8cA",
+                  "AQCxRwLEytdsOf_dDLbs-ulaOxSNwLFs4xo1DKcukPznSaOqlDYj8AENH9hW4VUDxA" },
+                { "P-521",
+                  "AHPq901D1FD8wGMhDcCPY6_xw1uTgEzK5fRZuoQC14W8I6uHxhcs9JrXv-QUc-e3uEsXxcJGFZBX7hy4GL2quLuL",
+                  "c-r3TUPUUPzAYyENwI9jr_HDW5OATMrl9Fm6hALXhbwjq4fGFyz0mte_5BRz57e4SxfFwkYVkFfuHLgYvaq4u4s",
+                  "AABz6vdNQ9RQ_MBjIQ3Aj2Ov8cNbk4BMyuX0WbqEAteFvCOrh8YXLPSa17_kFHPnt7hLF8XCRhWQV-4cuBi9qri7iw",
+                  "AQ72PoJcA-A8YS7VLHt0eyjvLoIq__xtr3oBeyx6AttaqvtS58LLVLAHlmy7tC-_QZvlrX3aRTLtS3J-mF2DL3sb",
+                  "AAAAAQ72PoJcA-A8YS7VLHt0eyjvLoIq__xtr3oBeyx6AttaqvtS58LLVLAHlmy7tC-_QZvlrX3aRTLtS3J-mF2DL3sb",
+                  "AQBz6vdNQ9RQ_MBjIQ3Aj2Ov8cNbk4BMyuX0WbqEAteFvCOrh8YXLPSa17_kFHPnt7hLF8XCRhWQV-4cuBi9qri7iw" },
+        };
+
+        (void)state;
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                const struct {
+                        const char *x, *y;
+                        int status;
+                } pairs[] = {
+                        { rows[i].x_short, rows[i].y, 0 },  { rows[i].x_long, rows[i].y, 0 },
+                        { rows[i].x, rows[i].y_long, 0 },   { rows[i].x_other, rows[i].y, CB_FAILED },
+                        { rows[i].x, "", CB_FAILED },       { "", rows[i].y, CB_FAILED },
+                        { rows[i].x, "AAAA", CB_BAD_BUNDLE }, /* no point of the curve */
+                };
+                CLEANUP(key_answer_deinit) KeyAnswer whole = { 0 };
+
+                assert_int_equal(parse_ec(rows[i].curve, rows[i].x, rows[i].y, &whole), 0);
+                for (size_t k = 0; k < ELEMENTSOF(pairs); k++) {
+                        CLEANUP(key_answer_deinit) KeyAnswer other = { 0 };
+
+                        assert_int_equal(parse_ec(rows[i].curve, pairs[k].x, pairs[k].y, &other),
+                                         pairs[k].status);
+                        if (pairs[k].status == 0)
+                                assert_true(bytes_equal(&whole.spki, &other.spki));
+                }
+        }
+}
+
+static void test_numbers(void **state)
+{
+        static const uint8_t data[] = { 0, 0, 5, 6 };
+        const Bytes number = { (uint8_t *)(uintptr_t)data, sizeof(data) }, none = { 0 };
+        uint8_t fit[6];
+
+        (void)state;
+        assert_true(number_fit(&number, 2, fit) && memcmp(fit, "\5\6", 2) == 0);
+        assert_true(number_fit(&number, 3, fit) && memcmp(fit, "\0\5\6", 3) == 0);
+        assert_true(number_fit(&number, 6, fit) && memcmp(fit, "\0\0\0\0\5\6", 6) == 0);
+        assert_false(number_fit(&number, 1, fit));
+        assert_true(number_fit(&none, 2, fit) && memcmp(fit, "\0\0", 2) == 0);
+}
+
+static void test_tags(void **state)
+{
+        static const struct {
+                const char *tags;
+                bool taken_back;
+        } rows[] = {
+                { "{\"certbroker\":\"taken-back\",\"team\":\"x\"}", true },
+                { "{\"certbroker\":\"other\"}", false },
+                { "{\"certbroker\":7}", false },
+                { "[]", false },
+                { "null", false },
+        };
+        CLEANUP(freep) char *body = certificate_body();
+        char *tags = strstr(body, "null}");
+
+        (void)state;
+        assert_non_null(tags);
+        *tags = '\0';
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                CLEANUP(certificate_answer_deinit) CertificateAnswer answer = { 0 };
+                CLEANUP(freep) char *text = NULL;
+                Failure failure = { 0 };
+
+                assert_true(asprintf(&text, "%s%s}", body, rows[i].tags) > 0);
+                assert_int_equal(certificate_answer_parse(text, strlen(text), &answer, &failure),
+                                 0);
+                assert_int_equal(answer.taken_back, rows[i].taken_back);
+        }
+}
+
 static void test_tokens(void **state)
 {
         /* IMDS writes its numbers as text. The claims say {"aud":"https://vault.azure.net"}. */
@@ -346,6 +456,9 @@ int main(void)
                 cmocka_unit_test(test_recorded_secrets),
                 cmocka_unit_test(test_certificate),
                 cmocka_unit_test(test_keys_and_signatures),
+                cmocka_unit_test(test_coordinates),
+                cmocka_unit_test(test_numbers),
+                cmocka_unit_test(test_tags),
                 cmocka_unit_test(test_tokens),
                 cmocka_unit_test(test_lives),
                 cmocka_unit_test(test_errors),

@@ -76,6 +76,14 @@ static int take_exportable(const JsonView *view, CertificateAnswer *answer)
         return json_view_bool(view, "policy.key_props.exportable", &answer->exportable);
 }
 
+/* What is in it of others' is none of our business, whatever it is. */
+static void take_tags(const JsonView *view, CertificateAnswer *answer)
+{
+        const char *tag = json_string_value(json_view_find(view, "tags." TAG_NAME));
+
+        answer->taken_back = tag && strcmp(tag, TAG_TAKEN_BACK) == 0;
+}
+
 int certificate_answer_parse(const void *body, size_t n, CertificateAnswer *ret_answer,
                              Failure *failure)
 {
@@ -103,6 +111,7 @@ int certificate_answer_parse(const void *body, size_t n, CertificateAnswer *ret_
                 r = take_exportable(&view, &answer);
         if (r != 0)
                 return r;
+        take_tags(&view, &answer);
         *ret_answer = answer;
         answer = (CertificateAnswer){ 0 };
         return 0;
@@ -127,6 +136,25 @@ static const struct {
         { "P-521", { 0x06, 5, 0x2b, 0x81, 0x04, 0, 0x23 }, 7, 66 },
 };
 
+/*
+ * RFC 7518 (6.2.1.2) wants all octets of a coordinate; that one begins with zeros is often forgotten, or made
+ * one more.
+ */
+bool number_fit(const Bytes *number, size_t n, uint8_t *ret_number)
+{
+        const uint8_t *data = number->data;
+        size_t n_data = number->n;
+
+        for (; n_data > n && *data == 0; n_data--)
+                data++;
+        if (n_data > n)
+                return false;
+        memset(ret_number, 0, n - n_data);
+        if (n_data > 0)
+                memcpy(ret_number + n - n_data, data, n_data);
+        return true;
+}
+
 static int take_rsa(const JsonView *view, PkiPublicParts *parts)
 {
         int r;
@@ -144,28 +172,28 @@ static int take_ec(const JsonView *view, PkiPublicParts *parts)
         CLEANUP(bytes_deinit) Bytes x = { 0 }, y = { 0 };
         uint8_t point[1 + 2 * 66] = { 4 };
         const char *curve = NULL;
-        size_t i = 0;
+        size_t i = 0, n;
         int r;
 
         r = json_view_needed_string(view, "key.crv", &curve);
         if (r == 0)
-                r = json_view_base64url(view, "key.x", 66, &x);
+                r = json_view_base64url(view, "key.x", NUMBER_MAX, &x);
         if (r == 0)
-                r = json_view_base64url(view, "key.y", 66, &y);
+                r = json_view_base64url(view, "key.y", NUMBER_MAX, &y);
         if (r != 0)
                 return r;
         while (i < ELEMENTSOF(curves) && strcmp(curves[i].name, curve) != 0)
                 i++;
         if (i == ELEMENTSOF(curves))
                 return CB_NOT_SUPPORTED;
-        if (x.n != curves[i].n_coordinate || y.n != curves[i].n_coordinate)
+        n = curves[i].n_coordinate;
+        if (x.n == 0 || y.n == 0 || !number_fit(&x, n, point + 1) ||
+            !number_fit(&y, n, point + 1 + n))
                 return fail(view->failure, CB_FAILED,
-                            "%s: 'key.x' or 'key.y' is not as long as its curve has it",
+                            "%s: 'key.x' or 'key.y' is missing, or longer than its curve has it",
                             view->what);
-        memcpy(point + 1, x.data, x.n);
-        memcpy(point + 1 + x.n, y.data, y.n);
         r = bytes_set(&parts->params, curves[i].oid, curves[i].n_oid);
-        return r == 0 ? bytes_set(&parts->point, point, 1 + 2 * x.n) : r;
+        return r == 0 ? bytes_set(&parts->point, point, 1 + 2 * n) : r;
 }
 
 static int take_public_key(const JsonView *view, KeyAnswer *answer)

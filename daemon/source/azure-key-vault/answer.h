@@ -12,6 +12,10 @@
 
 #define TOKEN_MAX (12 * 1024)
 
+/* Of a version that was made here, could not be published, and was disabled: destroy.c. */
+#define TAG_NAME       "certbroker"
+#define TAG_TAKEN_BACK "taken-back"
+
 /* Of certificate and key; an absent time is 0. */
 typedef struct Attributes {
         bool disabled;
@@ -23,6 +27,7 @@ typedef struct CertificateAnswer {
         Bytes leaf;           /* DER */
         Attributes attributes;
         bool exportable, has_exportable;
+        bool taken_back; /* its tag says so */
 } CertificateAnswer;
 
 typedef struct KeyAnswer {
@@ -54,6 +59,9 @@ typedef struct TokenAnswer {
         uint64_t refresh_sec;      /* 0: no hint */
         uint64_t retry_after_usec; /* where there is no token: not to be asked before; 0: nothing said */
 } TokenAnswer;
+
+/* As n octets, big-endian, with as many leading zeros as that takes. false: it has more. */
+bool number_fit(const Bytes *number, size_t n, uint8_t *ret_number);
 
 void certificate_answer_deinit(CertificateAnswer *answer);
 int certificate_answer_parse(const void *body, size_t n, CertificateAnswer *ret_answer,

@@ -15,8 +15,8 @@
 
 #include "source/azure-key-vault/json.h"
 
-#define CERTIFICATE_HEAD "-----BEGIN CERTIFICATE-----\\n"
-#define CERTIFICATE_TAIL "\\n-----END CERTIFICATE-----\\n"
+#define CERTIFICATE_HEAD "-----BEGIN CERTIFICATE-----\n"
+#define CERTIFICATE_TAIL "\n-----END CERTIFICATE-----\n"
 
 static const char *const key_props[_KEY_TYPE_N] = {
         [KEY_TYPE_RSA_2048] = "\"kty\":\"RSA\",\"key_size\":2048",
@@ -47,61 +47,71 @@ static void put_text(Secret *body, const char *text)
         put(body, text, strlen(text));
 }
 
-/* PEM has no character that JSON escapes but the ends of its lines. */
-static void put_pem(Secret *body, Secret *pem)
-{
-        const char *p = (const char *)secret_data(pem);
-
-        for (size_t i = 0; i < secret_length(pem); i++)
-                if (p[i] == '\n')
-                        put(body, "\\n", 2);
-                else
-                        put(body, p + i, 1);
-}
-
-static int put_certificate(Secret *body, const Bytes *der)
+static int put_certificate(Secret *pem, const Bytes *der)
 {
         CLEANUP(freep) char *text = malloc(base64_room(der->n));
 
         if (!text)
                 return -ENOMEM;
         base64_encode(der->data, der->n, false, text);
-        put_text(body, CERTIFICATE_HEAD);
+        put_text(pem, CERTIFICATE_HEAD);
         for (size_t i = 0, n = strlen(text); i < n; i += 64) {
-                put(body, text + i, MIN(n - i, (size_t)64));
+                put(pem, text + i, MIN(n - i, (size_t)64));
                 if (i + 64 < n)
-                        put_text(body, "\\n");
+                        put_text(pem, "\n");
         }
-        put_text(body, CERTIFICATE_TAIL);
+        put_text(pem, CERTIFICATE_TAIL);
         return 0;
 }
 
-static size_t import_room(Secret *key_pem, const BytesList *chain)
+static size_t pem_room(Secret *key_pem, const BytesList *chain)
 {
-        size_t n = 1024 + 2 * secret_length(key_pem);
+        size_t n = secret_length(key_pem);
 
         for (size_t i = 0; i < chain->n; i++)
                 n += 2 * base64_room(chain->items[i].n) + 128;
         return n;
 }
 
+static int make_pem(Secret *key_pem, const BytesList *chain, Secret **ret_pem)
+{
+        CLEANUP(secret_freep) Secret *pem = NULL;
+        int r = secret_new(pem_room(key_pem, chain), &pem);
+
+        if (r < 0)
+                return r;
+        put(pem, (const char *)secret_data(key_pem), secret_length(key_pem));
+        for (size_t i = 0; r == 0 && i < chain->n; i++)
+                r = put_certificate(pem, &chain->items[i]);
+        if (r == 0)
+                *ret_pem = TAKE(pem);
+        return r;
+}
+
+/* In base64 as the service's own clients send it, PEM too: not every vault takes the text itself. */
+static void put_base64(Secret *body, Secret *data)
+{
+        size_t n_old = secret_length(body), n = secret_length(data);
+
+        base64_encode(secret_data(data), n, false, (char *)secret_data(body) + n_old);
+        secret_set_length(body, n_old + base64_room(n) - 1);
+}
+
 int policy_import_body(Secret *key_pem, const BytesList *chain, KeyType type, bool exportable,
                        Secret **ret_body)
 {
-        CLEANUP(secret_freep) Secret *body = NULL;
+        CLEANUP(secret_freep) Secret *pem = NULL, *body = NULL;
         int r;
 
         if (!policy_key_props(type))
                 return CB_NOT_SUPPORTED;
-        r = secret_new(import_room(key_pem, chain), &body);
+        r = make_pem(key_pem, chain, &pem);
+        if (r == 0)
+                r = secret_new(1024 + base64_room(secret_length(pem)), &body);
         if (r < 0)
                 return r;
         put_text(body, "{\"value\":\"");
-        put_pem(body, key_pem);
-        for (size_t i = 0; r == 0 && i < chain->n; i++)
-                r = put_certificate(body, &chain->items[i]);
-        if (r < 0)
-                return r;
+        put_base64(body, pem);
         put_text(body, "\",\"policy\":{\"key_props\":{\"exportable\":");
         put_text(body, exportable ? "true" : "false");
         put_text(body, ",\"reuse_key\":false,");
@@ -143,13 +153,20 @@ static json_t *make_names(char *const *names)
         return all;
 }
 
-/* Client and server: which of them a gateway is, is not known here. */
-static json_t *make_x509(const char *subject, char *const *names)
+/*
+ * Client and server: which of them a gateway is, is not known here. With an EC key there must be no
+ * keyEncipherment (RFC 8813, 3); with RSA it is what a vault asks for by itself.
+ */
+static json_t *make_x509(KeyType type, const char *subject, char *const *names)
 {
-        json_t *x509 = json_pack("{s:s, s:[s,s], s:[s,s], s:i}", "subject", subject, "ekus",
+        json_t *x509 = json_pack("{s:s, s:[s,s], s:[s], s:i}", "subject", subject, "ekus",
                                  "1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.1", "key_usage",
-                                 "digitalSignature", "keyEncipherment", "validity_months", 12);
+                                 "digitalSignature", "validity_months", 12);
         json_t *all = make_names(names);
+
+        if (key_type_row(type)->family == KEY_RSA)
+                json_array_append_new(json_object_get(x509, "key_usage"),
+                                      json_string("keyEncipherment"));
 
         if (x509 && json_object_size(all) > 0)
                 json_object_set(x509, "sans", all);
@@ -160,7 +177,7 @@ static json_t *make_x509(const char *subject, char *const *names)
 char *policy_create_body(KeyType type, bool exportable, const char *subject, char *const *names)
 {
         CLEANUP(json_freep) json_t *body = NULL;
-        json_t *key, *x509 = make_x509(subject, names);
+        json_t *key, *x509 = make_x509(type, subject, names);
         char text[128];
 
         snprintf(text, sizeof(text), "{%s}", policy_key_props(type));
