@@ -304,13 +304,106 @@ def test_import_of_what_no_vault_has(broker):
     assert broker.asked("POST", "/certificates/") == 0
 
 
-def test_import_that_fails_leaves_nothing(broker):
-    """The trial fails: what was imported is deleted again."""
+def test_import_that_fails_leaves_its_name(broker, refused):
+    """What was imported is disabled, for deleting would reserve the name; that is said, and the next try is taken."""
+    def try_import(**options):
+        key = pki.key("ec-p256", len(broker.vault.log()))
+        return broker.import_bundle("orders", pki.p12(key, pki.certificate(key, "client.example")), b"secret",
+                                    source="vault", **options)
+
+    def refused_once(name, **options):
+        message = refused(name, try_import, **options)
+        broker.vault.clear_faults()
+        version = broker.vault.certificate("orders")
+        assert version["version"] in message and "disabled" in message and "used again" in message, message
+        assert not version["enabled"]
+        assert broker.asked("DELETE", "/") == 0
+
+    broker.vault.set(strict=True)
+    for fault, match, name in (("V20.flipped", None, "Failed"), ("V19.key", None, "KeyMismatch"),
+                               ("V7.array", "^GET /keys/", "Failed")):
+        broker.vault.fault(fault, **({"match": match} if match else {}), times=1000)
+        refused_once(name)
+        assert broker.list_ids() == []
+    # it cannot be disabled either: then that is said
     broker.vault.fault("V20.flipped", times=1000)
-    with pytest.raises(Failure):
-        broker.import_new("orders", "ec-p256", source="vault")
-    assert broker.list_ids() == []
-    assert [r["status"] for r in broker.vault.requests("vault", "DELETE", "/certificates/orders")] == [200]
+    broker.vault.deny("system", "certificates/update")
+    message = refused("Failed", try_import)
+    assert "could not be taken back" in message and "certificates/update" in message, message
+    broker.vault.clear_faults()
+    broker.vault.allow("system", "certificates/update")
+    refused("AlreadyExists", try_import)
+    broker.vault.change("orders", enabled=False)
+    refused("AlreadyExists", try_import)  # by somebody else
+    broker.vault.change("orders", tags={"certbroker": "taken-back"})
+    try_import()
+    assert broker.vault.certificate("orders")["enabled"] and len(broker.vault.certificate("orders")["versions"]) == 5
+    broker.check_signature()
+    # a rotation: the one before goes on
+    broker.vault.fault("V20.flipped", times=1000)
+    refused_once("Failed", replace=True)
+    assert broker.certificate_properties("orders")["Generation"] == 1
+    broker.check_signature()
+    # with a version that is enabled the name is no left-over, whatever the latest one is
+    broker.delete_certificate("orders")
+    refused("AlreadyExists", try_import)
+
+
+def import_late(broker, id, fail):
+    fail()
+    broker.import_new(id, "ec-p256", source="vault")
+
+
+def merge_late(broker, id, fail):
+    generate(broker, id)
+    issuer = pki.Issuer()
+    certificate = issue(issuer, request(broker, id))
+    fail()
+    install(broker, [certificate, issuer.certificate], id)
+
+
+def register_late(broker, id, fail):
+    broker.vault.add_certificate(id)
+    fail()
+    broker.register(id)
+
+
+# How a vault is while it does not know a new key everywhere yet, each for some requests; and how the key was made.
+NOT_YET = [("V11.not-found", "^POST /keys/", 3, import_late), ("V14.503", "^POST /keys/", 4, import_late),
+           ("V11.not-found", "^GET /keys/", 3, import_late), ("V11.not-found", "^POST /keys/", 3, merge_late),
+           ("V14.500", "^GET /keys/", 4, merge_late), ("V13.missing", "^POST /keys/", 2, register_late)]
+
+
+def test_a_new_key_is_waited_for(broker):
+    for i, (fault, match, times, make) in enumerate(NOT_YET):
+        make(broker, f"orders-{i}", lambda f=fault, m=match, t=times: broker.vault.fault(f, match=m, times=t))
+        broker.vault.clear_faults()
+        broker.source_call("vault", "Refresh")
+        broker.check_signature(f"orders-{i}")
+    assert len(broker.list_ids()) == len(NOT_YET)
+
+
+def test_generate_that_fails_leaves_its_name(broker, refused):
+    """The vault makes no request: what goes on there is cancelled, and said; then it is tried again."""
+    broker.vault.fault(kind="patch-json", match="^(GET|POST) /certificates/orders/(create|pending)", path="csr",
+                       value="AAAA")
+    message = refused("Failed", generate, broker)
+    assert "cancelled" in message, message
+    broker.vault.clear_faults()
+    generate(broker)
+    assert broker.certificate_properties("orders")["State"] == "pending"
+
+
+def test_a_merge_that_fails_is_repeated(broker, refused):
+    """The vault has the certificate, and the key does not sign yet: that is said, and the same is installed again."""
+    generate(broker)
+    issuer = pki.Issuer()
+    chain = [issue(issuer, request(broker)), issuer.certificate]
+    broker.vault.fault("V20.flipped", times=1000)
+    assert "install it again" in refused("Failed", install, broker, chain)
+    broker.vault.clear_faults()
+    install(broker, chain)
+    broker.check_signature()
 
 
 def test_import_without_permission(broker):
@@ -350,6 +443,7 @@ def issue(issuer, csr, names=()):
 
 @pytest.mark.parametrize("key_type", ["rsa-2048", "ec-p256", "ec-p384"])
 def test_generate_request_merge(broker, key_type):
+    broker.vault.set(strict=True)
     generate(broker, key_type=key_type)
     assert broker.certificate_properties("orders")["State"] == "pending"
     many = [f"name-{i}.orders.example" for i in range(1000)]  # as many as is said, by the vault's way too
@@ -358,6 +452,8 @@ def test_generate_request_merge(broker, key_type):
     assert sans.get_values_for_type(x509.DNSName) == many
     csr = request(broker, names=["DNS:orders.example"])
     assert csr.is_signature_valid
+    usage = csr.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature and usage.key_encipherment == key_type.startswith("rsa")
     assert "orders.example" in csr.subject.rfc4514_string()
     issuer = pki.Issuer()
     certificate = issue(issuer, csr, ["orders.example"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """RegisterCertificate and Refresh of certificates in a key vault."""
 
+import base64
 import concurrent.futures
 import contextlib
 
@@ -68,6 +69,34 @@ def test_without_secrets_the_chain_is_the_leaf(broker):
     assert len(broker.chain("orders")) > 1
     assert broker.last_error() == ""
     wait_until(lambda: "lacking" not in broker.vault_state()[1], "nothing is lacking any more")
+
+
+def unreadable_secrets():
+    """By what is told of it: base64 of something else, a passphrase, more than a vault keeps, nothing at all."""
+    key = pki.key("ec-p256")
+    return {"neither PKCS#12 nor PEM": base64.b64encode(b'{"key": "x", "certificate": "y"}').decode(),
+            "has a passphrase": base64.b64encode(pki.p12(key, pki.certificate(key), passphrase=b"other")).decode(),
+            "larger than": base64.b64encode(bytes(149 << 10)).decode(),
+            "'value' is neither": "nothing of the kind *"}
+
+
+def test_a_secret_that_cannot_be_read(broker):
+    """It costs the chain alone: the key signs in the vault, which is as well as it was."""
+    states = set()
+    for i, (words, value) in enumerate(unreadable_secrets().items()):
+        made = broker.add(f"orders-{i}", secret_value=value)
+        assert broker.chain(f"orders-{i}") == [pki.der(pems(made)[0])], words
+        error = broker.last_error(f"orders-{i}")
+        assert words in error and f"secret of orders-{i} in the vault" in error and "file" not in error, error
+        for _ in range(4):  # each would be one more failure of the vault
+            broker.refresh(f"orders-{i}")
+            states.add(broker.vault_state()[0])
+        broker.check_signature(f"orders-{i}")
+    assert states == {"ready"}
+    # read again: the chain is there, and nothing is left to say
+    broker.vault.change("orders-0", secret_value=None)
+    broker.refresh("orders-0")
+    assert len(broker.chain("orders-0")) > 1 and broker.last_error("orders-0") == ""
 
 
 def test_without_keys_get(broker):

@@ -33,8 +33,15 @@ static void finish(Publication *publication, const Failure *failure)
 static void on_destroyed(void *userdata, WireReply *reply)
 {
         Publication *publication = userdata;
+        const Failure *taken_back = &reply->failure, why = publication->failure;
 
-        (void)reply; /* the failure that led here is the one to tell */
+        /* The failure that led here is the one to tell; beside it, what is left of what was made. */
+        if (taken_back->status == 0 && reply->warning)
+                fail(&publication->failure, why.status, "%.330s; %s", why.text, reply->warning);
+        else if (taken_back->status != 0 && taken_back->status != CB_NOT_FOUND)
+                fail(&publication->failure, why.status,
+                     "%.200s; what was made in source '%s' could not be taken back: %s",
+                     why.text, publication->next->source, taken_back->text);
         finish(publication, &publication->failure);
 }
 
@@ -133,6 +140,7 @@ static void on_installed(void *userdata, WireReply *reply)
         if (r == 0 && publication->untried) {
                 publication->untried = false;
                 publication->install = false; /* it has been, and is tried now */
+                publication->placed = true;
                 r = submit_trial(publication, &failure);
                 if (r == 0)
                         return;
@@ -197,8 +205,11 @@ static void on_trial(void *userdata, const Failure *outcome)
         if (outcome->status != 0) {
                 fail(&failure, outcome->status,
                      "the new generation of certificate '%s' was not published: its key did not "
-                     "pass a trial: %s",
-                     publication->next->id, outcome->text);
+                     "pass a trial: %s%s",
+                     publication->next->id, outcome->text,
+                     publication->placed ? "; its source has the certificate: install it again when "
+                                           "the key signs"
+                                         : "");
                 abandon(publication, &failure);
                 return;
         }

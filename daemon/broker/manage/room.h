@@ -146,6 +146,7 @@ typedef struct Publication {
         bool registers, follows; /* holding.c is asked, and asked again before it is stored */
         Claim claim;
         bool untried;        /* the trial waits for that: a vault's key before its merge */
+        bool placed;         /* and that is done: the source has it, whatever the trial says */
         Failure failure;     /* why it could not, while the key is being destroyed */
         manage_done done;
         void *userdata;
@@ -381,6 +382,9 @@ int job_check_place(const Job *job, const Certificate *present, Failure *failure
 void job_on_done(void *job, const Failure *failure);
 Job *job_free(Job *job);
 DEFINE_CLEANUP(Job, job_free)
+
+/* look-up.c: asks the source, takes what it says into the catalog and the store, and answers the job. */
+void look_up(Job *job);
 
 /* CB_INVALID_ARGUMENT: what an id or name must look like. */
 int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Taking away. A vault deletes a certificate with all of its versions, softly: it can be recovered there
- * for a time. So who deletes the certificate (the request names it) deletes all; who only discards one
- * version, which this broker has just made and could not publish, has that one disabled, unless there is
- * no other.
+ * for a time, in which nobody can use its name. So only who deletes the certificate (the request names it)
+ * deletes; one version, which this broker has just made and could not publish, is disabled, with a tag by
+ * which its name is known to be free for the next try.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "base/strings.h"
 #include "source/azure-key-vault/import.h"
 #include "source/azure-key-vault/keys.h"
+#include "source/azure-key-vault/patience.h"
 
 #define PAGES_MAX 100
 
@@ -74,16 +75,14 @@ static int read_page(Vault *vault, const char *uri, const char *query, uint64_t 
                       : r;
 }
 
-/* Are there enabled versions beside this one? */
-static int has_others(Vault *vault, const Identifier *key, uint64_t deadline_usec, bool *ret_has,
-                      Failure *failure)
+int destroy_find_enabled(Vault *vault, const char *name, uint64_t deadline_usec, bool *ret_has,
+                         Failure *failure)
 {
         CLEANUP(strv_freep) char **ids = NULL;
         CLEANUP(freep) char *uri = NULL, *query = NULL;
         int r;
 
-        if (asprintf(&uri, "%s/certificates/%s/versions", vault->settings.vault.origin, key->name) <
-            0)
+        if (asprintf(&uri, "%s/certificates/%s/versions", vault->settings.vault.origin, name) < 0)
                 return -ENOMEM;
         for (unsigned i = 0; i < PAGES_MAX; i++) {
                 CLEANUP(freep) char *next = NULL;
@@ -98,13 +97,7 @@ static int has_others(Vault *vault, const Identifier *key, uint64_t deadline_use
                 if (!next)
                         break;
         }
-        *ret_has = false;
-        for (size_t i = 0; ids && ids[i]; i++) {
-                const char *version = strrchr(ids[i], '/');
-
-                if (version && strcasecmp(version + 1, key->version) != 0)
-                        *ret_has = true;
-        }
+        *ret_has = strv_length(ids) > 0;
         return 0;
 }
 
@@ -124,13 +117,10 @@ static int delete_all(Vault *vault, const Identifier *key, uint64_t deadline_use
         return r == CB_NOT_FOUND || r == CB_ALREADY_EXISTS ? 0 : r;
 }
 
-static int disable_one(Vault *vault, const Identifier *key, uint64_t deadline_usec,
-                       Failure *failure)
+static int disable_once(Vault *vault, const char *uri, uint64_t deadline_usec, Failure *failure)
 {
-        static const char body[] = "{\"attributes\":{\"enabled\":false}}";
-        CLEANUP(freep)
-        char *uri =
-                identifier_uri(&vault->settings.vault, OBJECT_CERTIFICATE, key->name, key->version);
+        static const char body[] = "{\"attributes\":{\"enabled\":false},"
+                                   "\"tags\":{\"" TAG_NAME "\":\"" TAG_TAKEN_BACK "\"}}";
         CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
         VaultCall call = { .method = "PATCH",
                            .uri = uri,
@@ -139,14 +129,40 @@ static int disable_one(Vault *vault, const Identifier *key, uint64_t deadline_us
                            .permission = PERMISSION_CERTIFICATES_UPDATE,
                            .deadline_usec = deadline_usec };
 
-        return uri ? vault_call(vault, &call, &answer, failure) : -ENOMEM;
+        return vault_call(vault, &call, &answer, failure);
+}
+
+int destroy_take_back(Vault *vault, const Identifier *version, uint64_t deadline_usec,
+                      char **ret_told, Failure *failure)
+{
+        CLEANUP(freep)
+        char *uri = identifier_uri(&vault->settings.vault, OBJECT_CERTIFICATE, version->name,
+                                   version->version);
+        Patience patience = patience_begin(true, deadline_usec);
+        int r;
+
+        if (!uri)
+                return -ENOMEM;
+        do {
+                *failure = (Failure){ 0 };
+                r = disable_once(vault, uri, deadline_usec, failure);
+        } while (patience_wait(&patience, r));
+        if (r != 0 || !ret_told)
+                return r;
+        if (asprintf(ret_told,
+                     "version %s of certificate %s, which was made for it, is disabled in the vault; "
+                     "nothing was deleted, so the name can be used again",
+                     version->version, version->name) < 0) {
+                *ret_told = NULL;
+                return -ENOMEM;
+        }
+        return 0;
 }
 
 int destroy_run(Vault *vault, const DriverCall *call, WireReply *reply)
 {
         const WireRequest *request = call->request;
         Failure *failure = &reply->failure;
-        bool others = false;
         Identifier key = { 0 };
         int r;
 
@@ -158,10 +174,7 @@ int destroy_run(Vault *vault, const DriverCall *call, WireReply *reply)
         if (key.pending)
                 return generate_drop(vault, request->key_uri, call->deadline_usec, failure);
         vault_keys_forget(vault, request->key_uri);
-        if (!request->name)
-                r = has_others(vault, &key, call->deadline_usec, &others, failure);
-        if (r != 0)
-                return r == CB_NOT_FOUND ? 0 : r;
-        return others ? disable_one(vault, &key, call->deadline_usec, failure)
-                      : delete_all(vault, &key, call->deadline_usec, failure);
+        return request->name ? delete_all(vault, &key, call->deadline_usec, failure)
+                             : destroy_take_back(vault, &key, call->deadline_usec, &reply->warning,
+                                                 failure);
 }

@@ -17,6 +17,7 @@
 #include "source/azure-key-vault/import.h"
 #include "source/azure-key-vault/keys.h"
 #include "source/azure-key-vault/lookup.h"
+#include "source/azure-key-vault/patience.h"
 #include "source/azure-key-vault/policy.h"
 
 #define POLL_USEC (500 * USEC_PER_MSEC)
@@ -83,6 +84,19 @@ static int get_operation(const Making *making, OperationAnswer *ret_operation, F
                       : r;
 }
 
+static int get_new_operation(const Making *making, OperationAnswer *ret_operation,
+                             Failure *failure)
+{
+        Patience patience = patience_begin(true, making->deadline_usec);
+        int r;
+
+        do {
+                *failure = (Failure){ 0 };
+                r = get_operation(making, ret_operation, failure);
+        } while (patience_wait(&patience, r));
+        return r;
+}
+
 /* The service makes the key before it answers, or soon after. */
 static int wait_for_request(const Making *making, OperationAnswer *operation, Failure *failure)
 {
@@ -95,11 +109,45 @@ static int wait_for_request(const Making *making, OperationAnswer *operation, Fa
                                     "the vault made no certification request for %s (%.60s)",
                                     making->name, operation->status);
                 operation_answer_deinit(operation);
-                r = get_operation(making, operation, failure);
+                r = get_new_operation(making, operation, failure);
                 if (r != 0)
                         return r;
         }
         return 0;
+}
+
+static int take_request(const Making *making, OperationAnswer *operation, WireReply *reply)
+{
+        int r = wait_for_request(making, operation, &reply->failure);
+
+        bytes_deinit(&reply->spki);
+        if (r == 0)
+                r = pki_request_public_key(&operation->request, &reply->spki, &reply->failure);
+        if (r == 0)
+                r = pki_key_type(&reply->spki, &reply->key_type, &reply->failure);
+        if (r == 0 && reply->key_type != making->type)
+                r = fail(&reply->failure, CB_FAILED, "the vault made a key of type %s, not %s",
+                         key_type_name(reply->key_type), key_type_name(making->type));
+        return r;
+}
+
+/* What goes on in the vault would be in the way of the next try. */
+static void drop(const Making *making, Failure *failure)
+{
+        CLEANUP(freep) char *uri = NULL;
+        const Failure why = *failure;
+        Failure second = { 0 };
+
+        if (pending_uri(making, &uri) < 0)
+                return;
+        if (generate_drop(making->vault, uri, making->deadline_usec, &second) == 0)
+                fail(failure, why.status, "%.380s; what was begun in the vault is cancelled",
+                     why.text);
+        else
+                fail(failure, why.status,
+                     "%.240s; %s goes on in the vault, and could not be cancelled (%.100s): do that "
+                     "there",
+                     why.text, making->name, second.text);
 }
 
 static int make(const Making *making, Bytes *ret_request, WireReply *reply)
@@ -108,16 +156,11 @@ static int make(const Making *making, Bytes *ret_request, WireReply *reply)
         int r;
 
         r = create(making, &operation, &reply->failure);
-        if (r == 0)
-                r = wait_for_request(making, &operation, &reply->failure);
-        bytes_deinit(&reply->spki);
-        if (r == 0)
-                r = pki_request_public_key(&operation.request, &reply->spki, &reply->failure);
-        if (r == 0)
-                r = pki_key_type(&reply->spki, &reply->key_type, &reply->failure);
-        if (r == 0 && reply->key_type != making->type)
-                r = fail(&reply->failure, CB_FAILED, "the vault made a key of type %s, not %s",
-                         key_type_name(reply->key_type), key_type_name(making->type));
+        if (r == 0) {
+                r = take_request(making, &operation, reply);
+                if (r > 0)
+                        drop(making, &reply->failure);
+        }
         if (r == 0)
                 r = pending_uri(making, &reply->key_uri);
         if (r != 0)

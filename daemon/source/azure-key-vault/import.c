@@ -2,7 +2,8 @@
 /*
  * Import of a bundle. It is read and proven here first, so that nothing half-done comes into the vault;
  * then its key goes there, over TLS, out of locked memory, and is forgotten. A certificate that is there
- * already gets no new version by accident.
+ * already gets no new version by accident. What the vault has taken and cannot be used is taken back,
+ * and the failure says so.
  */
 #include "source/azure-key-vault/import.h"
 
@@ -34,6 +35,18 @@ static int read_bundle(Handed *handed, PkiBundle *ret_bundle, Failure *failure)
         return pki_bundle_parse(data, passphrase, clock_realtime_sec(), ret_bundle, failure);
 }
 
+/* All that is there is what earlier tries have left, disabled. */
+static bool is_left_over(Vault *vault, const char *name, const CertificateAnswer *certificate,
+                         uint64_t deadline_usec)
+{
+        Failure ignored = { 0 };
+        bool has_enabled = true;
+
+        return certificate->attributes.disabled && certificate->taken_back &&
+               destroy_find_enabled(vault, name, deadline_usec, &has_enabled, &ignored) == 0 &&
+               !has_enabled;
+}
+
 static int check_free(Vault *vault, const char *name, uint64_t deadline_usec, Failure *failure)
 {
         CLEANUP(freep)
@@ -53,6 +66,8 @@ static int check_free(Vault *vault, const char *name, uint64_t deadline_usec, Fa
         /* One that never had a version is there in name only, without a leaf. */
         if (r == 0 &&
             certificate_answer_parse(answer.body.data, answer.body.n, &certificate, &ignored) != 0)
+                return 0;
+        if (r == 0 && is_left_over(vault, name, &certificate, deadline_usec))
                 return 0;
         if (r == 0)
                 return fail(failure, CB_ALREADY_EXISTS,
@@ -140,6 +155,41 @@ static int check_dates(const PkiBundle *bundle, Failure *failure)
         return 0;
 }
 
+/* Which version it is must be known: it is from the answer, whatever else is wrong with that. */
+static int take_back(Vault *vault, const CertificateAnswer *certificate, const char *name,
+                     uint64_t deadline_usec, Failure *failure)
+{
+        CLEANUP(freep) char *told = NULL;
+        const Failure why = *failure;
+        Failure second = { 0 };
+        Identifier id = { 0 };
+        int r = CB_FAILED;
+
+        if (certificate->id)
+                r = identifier_parse(&vault->settings.vault, certificate->id, &id, &second);
+        if (r == 0 && *id.version)
+                r = destroy_take_back(vault, &id, deadline_usec, &told, &second);
+        if (r == 0 && told)
+                return fail(failure, why.status, "%.300s; %s", why.text, told);
+        return fail(failure, why.status,
+                    "%.220s; certificate %s in the vault has it, and could not be disabled (%.100s): "
+                    "do that there, or register it",
+                    why.text, name, second.text);
+}
+
+/* What the vault has made of it. */
+static int take_answer(Vault *vault, const CertificateAnswer *certificate, PkiBundle *bundle,
+                       uint64_t deadline_usec, WireReply *reply)
+{
+        int r = lookup_fill(vault, certificate, deadline_usec, reply);
+
+        if (r == 0 && !bytes_equal(&reply->spki, &bundle->spki))
+                r = fail(&reply->failure, CB_KEY_MISMATCH,
+                         "the vault answered the import with another key");
+        return r == 0 ? take_chain(bundle, reply) /* as it was given: the secret may not be readable */
+                      : r;
+}
+
 int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
 {
         WireRequest *request = call->request;
@@ -163,12 +213,8 @@ int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
         if (r == 0)
                 r = send_bundle(vault, name, &bundle, request->extractable, call->deadline_usec,
                                 &certificate, failure);
-        if (r == 0)
-                r = lookup_fill(vault, &certificate, call->deadline_usec, reply);
         if (r != 0)
                 return r;
-        if (!bytes_equal(&reply->spki, &bundle.spki))
-                return fail(failure, CB_KEY_MISMATCH,
-                            "the vault answered the import of %s with another key", name);
-        return take_chain(&bundle, reply); /* as it was given: the secret may not be readable */
+        r = take_answer(vault, &certificate, &bundle, call->deadline_usec, reply);
+        return r > 0 ? take_back(vault, &certificate, name, call->deadline_usec, failure) : r;
 }

@@ -15,6 +15,12 @@ int generate_install(Vault *vault, const DriverCall *call, WireReply *reply);
 int generate_drop(Vault *vault, const char *uri, uint64_t deadline_usec, Failure *failure);
 
 int destroy_run(Vault *vault, const DriverCall *call, WireReply *reply);
+/* Disables a version that was made a moment ago. ret_told: what was done, for who asked for it; NULL: not needed. */
+int destroy_take_back(Vault *vault, const Identifier *version, uint64_t deadline_usec,
+                      char **ret_told, Failure *failure);
+/* Has the certificate of this name a version that is enabled? */
+int destroy_find_enabled(Vault *vault, const char *name, uint64_t deadline_usec, bool *ret_has,
+                         Failure *failure);
 
 /*
  * May this name be written to? A new id's only where the vault has no certificate of that name: else CB_ALREADY_EXISTS.

@@ -15,6 +15,7 @@
 #include "pki/private-key.h"
 #include "pki/signature.h"
 #include "pki/x509.h"
+#include "source/azure-key-vault/lookup.h"
 
 #define KEYS_MAX 4096
 
@@ -151,6 +152,8 @@ int vault_keys_fetch_private(Vault *vault, const Identifier *key, const Bytes *s
         r = secret_answer_parse(body, n, &secret, failure);
         if (r == 0)
                 r = pki_bundle_parse(secret.value, NULL, clock_realtime_sec(), &bundle, failure);
+        if (r > 0 && r != CB_BAD_BUNDLE)
+                return lookup_explain_secret(key->name, r, failure);
         if (r == CB_BAD_BUNDLE)
                 return fail(failure, CB_NOT_SUPPORTED,
                             "the key of %s/%s cannot be had, so that it cannot sign locally: is it "

@@ -3,8 +3,8 @@
  * Look-up. What a certificate is made of lies in three objects of one version: the certificate (leaf), its
  * key (type, operations), its secret (chain, and an exportable key). Invariants: leaf and key belong
  * together, or nothing is answered; the leaf is the certificate object's, whatever order the secret has;
- * a version that is older than one seen before is not taken for the latest; 404 is believed when it was
- * said twice. What the identity may not read is left out, and said.
+ * a version that is older than one seen before, and still there, is not taken for the latest; 404 is
+ * believed when it was said twice. What the identity may not read, or nobody can, is left out, and said.
  */
 #include "source/azure-key-vault/lookup.h"
 
@@ -24,6 +24,7 @@
 #include "pki/signature.h"
 #include "pki/x509.h"
 #include "source/azure-key-vault/keys.h"
+#include "source/azure-key-vault/patience.h"
 
 #define CONFIRM_USEC (400 * USEC_PER_MSEC)
 
@@ -39,13 +40,17 @@ typedef struct Found {
         CertificateFacts facts;
         KeyKnown known;
         BytesList chain;
+        bool is_new;    /* made a moment ago: the vault may not know all of it yet */
         bool no_secret; /* the identity may not read it */
+        bool is_answered; /* it was: what is wrong with it does not pass by itself */
+        char *unreadable; /* why nobody can read it; NULL: it was, or may not be */
 } Found;
 
 static void found_deinit(Found *found)
 {
         free(found->key_uri);
         free(found->fault);
+        free(found->unreadable);
         certificate_facts_deinit(&found->facts);
         key_known_deinit(&found->known);
         bytes_list_deinit(&found->chain);
@@ -213,14 +218,74 @@ static int check_newest_locked(Vault *vault, const Found *found, Failure *failur
         return note_newest_locked(vault, &found->key, created_sec);
 }
 
-static bool knows_newest(Vault *vault, const char *name)
+static bool find_newest(Vault *vault, const char *name, Newest *ret_newest)
 {
-        bool known;
+        const Newest *newest;
 
         pthread_mutex_lock(&vault->lock);
-        known = map_find(&vault->newest, name) != NULL;
+        newest = map_find(&vault->newest, name);
+        if (newest)
+                *ret_newest = *newest;
         pthread_mutex_unlock(&vault->lock);
-        return known;
+        return newest;
+}
+
+static bool knows_newest(Vault *vault, const char *name)
+{
+        Newest newest;
+
+        return find_newest(vault, name, &newest);
+}
+
+static void forget_newest(Vault *vault, const char *name)
+{
+        pthread_mutex_lock(&vault->lock);
+        free(map_find(&vault->newest, name));
+        map_remove(&vault->newest, name);
+        pthread_mutex_unlock(&vault->lock);
+}
+
+/*
+ * One version of a name, twice where it is not found. 0: it is there; CB_NOT_FOUND: it is not, or nobody may look
+ * at it any more.
+ */
+static int ask_for_version(Vault *vault, const Identifier *id, uint64_t deadline_usec,
+                           uint64_t *ret_created_sec, Failure *failure)
+{
+        CLEANUP(certificate_answer_deinit) CertificateAnswer certificate = { 0 };
+        KeyVerdict verdict;
+        int r = lookup_certificate(vault, id, deadline_usec, &certificate, failure);
+
+        if (r > 0 && key_verdict_of(r, &verdict)) {
+                *failure = (Failure){ 0 };
+                return CB_NOT_FOUND;
+        }
+        if (r == 0)
+                *ret_created_sec = certificate.attributes.created_sec;
+        return r;
+}
+
+/* A version that was seen before and does not exist any more (the name was purged, and restored) is no rule. */
+static int forget_what_is_gone(Vault *vault, const Found *found, uint64_t deadline_usec,
+                               Failure *failure)
+{
+        Identifier id = found->key;
+        uint64_t created_sec;
+        Newest newest;
+        int r;
+
+        if (!find_newest(vault, found->key.name, &newest) ||
+            strcasecmp(newest.version, found->key.version) == 0 ||
+            found->certificate->attributes.created_sec >= newest.created_sec)
+                return 0;
+        memcpy(id.version, newest.version, sizeof(id.version));
+        r = ask_for_version(vault, &id, deadline_usec, &created_sec, failure);
+        if (r != CB_NOT_FOUND)
+                return r;
+        log_warning("the vault has no version %s of %s any more, and answers with an older one, %s",
+                    newest.version, found->key.name, found->key.version);
+        forget_newest(vault, found->key.name);
+        return 0;
 }
 
 /*
@@ -231,11 +296,9 @@ static bool knows_newest(Vault *vault, const char *name)
 static int recall_newest(Vault *vault, const char *current, const Found *found,
                          uint64_t deadline_usec, Failure *failure)
 {
-        CLEANUP(certificate_answer_deinit) CertificateAnswer certificate = { 0 };
-        CLEANUP(freep) char *uri = NULL;
         Failure ignored = { 0 };
         Identifier known = { 0 };
-        KeyVerdict verdict;
+        uint64_t created_sec;
         int r;
 
         if (!current || knows_newest(vault, found->key.name) ||
@@ -245,19 +308,12 @@ static int recall_newest(Vault *vault, const char *current, const Found *found,
             strcasecmp(known.version, found->key.version) == 0)
                 return 0;
 
-        uri = identifier_uri(&vault->settings.vault, OBJECT_CERTIFICATE, known.name, known.version);
-        if (!uri)
-                return -ENOMEM;
-        r = get_certificate(vault, uri, deadline_usec, &certificate, failure);
-        if (r > 0 && key_verdict_of(r, &verdict)) {
-                *failure = (Failure){ 0 };
-                return 0;
-        }
+        r = ask_for_version(vault, &known, deadline_usec, &created_sec, failure);
         if (r != 0)
-                return r;
+                return r == CB_NOT_FOUND ? 0 : r;
 
         pthread_mutex_lock(&vault->lock);
-        r = note_newest_locked(vault, &known, certificate.attributes.created_sec);
+        r = note_newest_locked(vault, &known, created_sec);
         pthread_mutex_unlock(&vault->lock);
         return r;
 }
@@ -267,6 +323,8 @@ static int check_newest(Vault *vault, const char *current, const Found *found,
 {
         int r = recall_newest(vault, current, found, deadline_usec, failure);
 
+        if (r == 0)
+                r = forget_what_is_gone(vault, found, deadline_usec, failure);
         if (r != 0)
                 return r;
         pthread_mutex_lock(&vault->lock);
@@ -303,11 +361,17 @@ static int judge_key(Vault *vault, const KeyAnswer *key, Found *found, Failure *
 }
 
 static int call_twice(Vault *vault, const VaultCall *call, const Identifier *key,
-                      HttpAnswer *answer, Failure *failure)
+                      Patience *patience, HttpAnswer *answer, Failure *failure)
 {
         int r;
 
-        r = vault_call(vault, call, answer, failure);
+        for (;;) {
+                r = vault_call(vault, call, answer, failure);
+                if (!patience_wait(patience, r))
+                        break;
+                http_answer_deinit(answer);
+                *failure = (Failure){ 0 };
+        }
         if (r == CB_NOT_FOUND)
                 r = wait_to_confirm("key", key->name, call->deadline_usec, failure);
         if (r != CB_NOT_FOUND)
@@ -329,6 +393,7 @@ static int take_key(Vault *vault, uint64_t deadline_usec, Found *found, Failure 
                            .uri = found->key_uri,
                            .permission = PERMISSION_KEYS_GET,
                            .deadline_usec = deadline_usec };
+        Patience patience = patience_begin(found->is_new, deadline_usec);
         int r;
 
         found->known.type = found->facts.key_type;
@@ -336,7 +401,7 @@ static int take_key(Vault *vault, uint64_t deadline_usec, Found *found, Failure 
         found->known.cost = vault_keys_cost(found->known.type, false);
         r = bytes_set(&found->known.spki, found->facts.spki.data, found->facts.spki.n);
         if (r == 0)
-                r = call_twice(vault, &call, &found->key, &answer, failure);
+                r = call_twice(vault, &call, &found->key, &patience, &answer, failure);
         if (r == CB_SOURCE_DENIED) {
                 *failure = (Failure){ 0 };
                 return 0;
@@ -378,6 +443,25 @@ static int sort_chain(Found *found, const BytesList *more, Failure *failure)
                       : r;
 }
 
+/* What a file's reader says is for somebody who gave a file. */
+int lookup_explain_secret(const char *name, int status, Failure *failure)
+{
+        const Failure why = *failure;
+
+        if (status == CB_BAD_PASSPHRASE)
+                return fail(failure, status,
+                            "the secret of %s in the vault has a passphrase, which a vault gives "
+                            "none of its own; import the certificate into the vault again",
+                            name);
+        if (status == CB_BAD_BUNDLE)
+                return fail(failure, status,
+                            "the secret of %s in the vault is neither PKCS#12 nor PEM with "
+                            "certificates; import the certificate into the vault again",
+                            name);
+        return fail(failure, status, "the secret of %s in the vault cannot be read: %.380s", name,
+                    why.text);
+}
+
 static int read_bundle(Vault *vault, Secret *value, Found *found, BytesList *ret_more,
                        Failure *failure)
 {
@@ -385,6 +469,8 @@ static int read_bundle(Vault *vault, Secret *value, Found *found, BytesList *ret
         int r;
 
         r = pki_bundle_certificates(value, NULL, ret_more, failure);
+        if (r > 0)
+                return lookup_explain_secret(found->key.name, r, failure);
         if (r != 0 || !vault->settings.local)
                 return r;
         if (pki_private_keys_lock() < 0)
@@ -397,6 +483,8 @@ static int read_bundle(Vault *vault, Secret *value, Found *found, BytesList *ret
                             "the key of %s cannot be had, so that it cannot sign locally: is it "
                             "exportable? Else configure signing = \"remote\"",
                             found->key.name);
+        if (r > 0)
+                return lookup_explain_secret(found->key.name, r, failure);
         if (r == 0 && !bytes_equal(&bundle.spki, &found->facts.spki))
                 r = fail(failure, CB_KEY_MISMATCH,
                          "the secret of %s holds another key than its certificate's",
@@ -406,38 +494,67 @@ static int read_bundle(Vault *vault, Secret *value, Found *found, BytesList *ret
         return r;
 }
 
-static int take_secret(Vault *vault, uint64_t deadline_usec, Found *found, Failure *failure)
+static int read_secret(Vault *vault, const HttpAnswer *answer, Found *found, BytesList *ret_more,
+                       Failure *failure)
+{
+        CLEANUP(secret_answer_deinit) SecretAnswer secret = { 0 };
+        const void *body;
+        size_t n;
+        int r;
+
+        found->is_answered = true;
+        body = http_answer_body(answer, &n);
+        r = secret_answer_parse(body, n, &secret, failure);
+        if (r > 0)
+                return lookup_explain_secret(found->key.name, r, failure);
+        return r == 0 ? read_bundle(vault, secret.value, found, ret_more, failure) : r;
+}
+
+static int get_secret(Vault *vault, uint64_t deadline_usec, Found *found, BytesList *ret_more,
+                      Failure *failure)
 {
         CLEANUP(freep)
         char *uri = identifier_uri(&vault->settings.vault, OBJECT_SECRET, found->key.name,
                                    found->key.version);
-        CLEANUP(secret_answer_deinit) SecretAnswer secret = { 0 };
         CLEANUP(http_answer_deinit) HttpAnswer answer = { 0 };
-        CLEANUP(bytes_list_deinit) BytesList more = { 0 };
         VaultCall call = { .method = "GET",
                            .uri = uri,
                            .permission = PERMISSION_SECRETS_GET,
                            .secret = true,
                            .deadline_usec = deadline_usec };
-        const void *body;
-        size_t n;
         int r;
 
         if (!uri)
                 return -ENOMEM;
         r = vault_call(vault, &call, &answer, failure);
-        if ((r == CB_SOURCE_DENIED || r == CB_DISABLED || r == CB_NOT_FOUND) &&
-            !vault->settings.local) {
-                *failure = (Failure){ 0 };
-                found->no_secret = true;
-                return sort_chain(found, &more, failure);
-        }
-        if (r != 0)
-                return r;
-        body = http_answer_body(&answer, &n);
-        r = secret_answer_parse(body, n, &secret, failure);
         if (r == 0)
-                r = read_bundle(vault, secret.value, found, &more, failure);
+                return read_secret(vault, &answer, found, ret_more, failure);
+        if (answer.fault == HTTP_TOO_LARGE) {
+                found->is_answered = true;
+                return fail(failure, CB_FAILED,
+                            "the secret of %s in the vault is larger than any that a vault keeps",
+                            found->key.name);
+        }
+        return r;
+}
+
+/* Where the key signs in the vault, it is the chain alone that is in it for us. */
+static int take_secret(Vault *vault, uint64_t deadline_usec, Found *found, Failure *failure)
+{
+        CLEANUP(bytes_list_deinit) BytesList more = { 0 };
+        int r = get_secret(vault, deadline_usec, found, &more, failure);
+
+        if (r > 0 && !vault->settings.local) {
+                if (r == CB_SOURCE_DENIED || r == CB_DISABLED || r == CB_NOT_FOUND)
+                        found->no_secret = true;
+                else if (!found->is_answered)
+                        return r;
+                else if (string_set(&found->unreadable, failure->text) < 0)
+                        return -ENOMEM;
+                *failure = (Failure){ 0 };
+                bytes_list_deinit(&more);
+                r = 0;
+        }
         return r == 0 ? sort_chain(found, &more, failure) : r;
 }
 
@@ -445,6 +562,11 @@ static int take_secret(Vault *vault, uint64_t deadline_usec, Found *found, Failu
 
 static int note_warning(const Found *found, WireReply *reply)
 {
+        if (found->unreadable)
+                return string_format(&reply->warning,
+                                     "%s; until then it signs all the same, with a chain of the "
+                                     "leaf alone",
+                                     found->unreadable);
         return pki_chain_warning(found->fault,
                                  found->no_secret
                                          ? "the vault has chains in secrets, which this source's "
@@ -497,7 +619,7 @@ static int fill(Vault *vault, Found *found, uint64_t deadline_usec, WireReply *r
 int lookup_fill(Vault *vault, const CertificateAnswer *certificate, uint64_t deadline_usec,
                 WireReply *reply)
 {
-        CLEANUP(found_deinit) Found found = { .certificate = certificate };
+        CLEANUP(found_deinit) Found found = { .certificate = certificate, .is_new = true };
         Identifier id = { 0 };
         int r;
 

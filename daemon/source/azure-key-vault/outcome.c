@@ -215,6 +215,8 @@ static GateOutcome outcome_of_way(const HttpAnswer *answer)
                 return GATE_INSECURE;
         if (answer->fault == HTTP_INTERNAL)
                 return GATE_OURS;
+        if (answer->fault == HTTP_TOO_LARGE)
+                return GATE_ANSWERED; /* it is well, but for what it has there */
         return answer->connected ? GATE_FAILED : GATE_UNREACHABLE;
 }
 

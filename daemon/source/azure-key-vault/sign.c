@@ -2,7 +2,8 @@
 /*
  * Signing. Invariants: a signature is asked for by the versioned id of its generation's key, never by the
  * name alone, so that a rotation between cannot change the key; whatever comes back is verified with the
- * public key that the broker serves before it leaves. It keeps nothing of what it signed.
+ * public key that the broker serves before it leaves. It keeps nothing of what it signed. What no gateway
+ * waits for (a trial of a key that may be new) is asked for again for some seconds.
  */
 #include "source/azure-key-vault/sign.h"
 
@@ -18,6 +19,9 @@
 #include "source/azure-key-vault/json.h"
 #include "source/azure-key-vault/keys.h"
 #include "source/azure-key-vault/lookup.h"
+#include "source/azure-key-vault/patience.h"
+
+#define SIGNATURE_RSA_MAX 512 /* 4096 bits */
 
 static const char *const names[_ALGORITHM_N] = {
         [ALGORITHM_RSA_PKCS1_SHA256] = "RS256", [ALGORITHM_RSA_PKCS1_SHA384] = "RS384",
@@ -39,6 +43,21 @@ static int check_kid(Vault *vault, const Identifier *key, const char *kid, Failu
                     key->version);
 }
 
+static int refuse_length(const Bytes *raw, Failure *failure)
+{
+        return fail(failure, CB_FAILED,
+                    "the vault's signature has %zu bytes, which none of its key has", raw->n);
+}
+
+static int take_rsa(const Bytes *raw, size_t n, Bytes *ret_signature, Failure *failure)
+{
+        uint8_t signature[SIGNATURE_RSA_MAX];
+
+        if (n > sizeof(signature) || !number_fit(raw, n, signature))
+                return refuse_length(raw, failure);
+        return bytes_set(ret_signature, signature, n);
+}
+
 static int take_signature(Vault *vault, const Identifier *key, const KeyKnown *known,
                           const HttpAnswer *answer, Bytes *ret_signature, Failure *failure)
 {
@@ -53,12 +72,9 @@ static int take_signature(Vault *vault, const Identifier *key, const KeyKnown *k
         if (r != 0)
                 return r;
         if (row->family == KEY_RSA)
-                return bytes_set(ret_signature, raw.data, raw.n);
-        if (raw.n != 2 * ((row->bits + 7) / 8))
-                return fail(failure, CB_FAILED,
-                            "the vault's signature has %zu bytes, which none "
-                            "of its key has",
-                            raw.n);
+                return take_rsa(&raw, row->bits / 8, ret_signature, failure);
+        if (raw.n == 0 || raw.n % 2 != 0 || raw.n > 2 * ((row->bits + 7) / 8))
+                return refuse_length(&raw, failure);
         return pki_ecdsa_to_der(&raw, ret_signature);
 }
 
@@ -149,6 +165,37 @@ static int sign_with(Vault *vault, const DriverCall *call, const Identifier *key
         return r == CB_DISABLED ? explain_disabled(vault, key, call->deadline_usec, failure) : r;
 }
 
+static int find_and_sign(Vault *vault, const DriverCall *call, const Identifier *key,
+                         KeyKnown *known, Bytes *ret_signature, Failure *failure)
+{
+        const WireRequest *request = call->request;
+        int r = vault_keys_get(vault, key, request->key_uri, !request->manages,
+                               call->deadline_usec, known, failure);
+
+        return r == 0 ? sign_with(vault, call, key, known, ret_signature, failure) : r;
+}
+
+/* Whatever does not pass is told, with how long that was waited for. */
+static int sign_patiently(Vault *vault, const DriverCall *call, const Identifier *key,
+                          KeyKnown *known, Bytes *ret_signature, Failure *failure)
+{
+        Patience patience = patience_begin(call->request->manages, call->deadline_usec);
+        Failure last;
+        int r;
+
+        for (;;) {
+                r = find_and_sign(vault, call, key, known, ret_signature, failure);
+                if (!patience_wait(&patience, r))
+                        break;
+                key_known_deinit(known);
+                *failure = (Failure){ 0 };
+        }
+        if (r <= 0 || patience.n == 0)
+                return r;
+        last = *failure;
+        return fail(failure, r, "%.440s; it was asked %u times", last.text, patience.n + 1);
+}
+
 int sign_run(Vault *vault, const DriverCall *call, WireReply *reply)
 {
         const WireRequest *request = call->request;
@@ -159,10 +206,7 @@ int sign_run(Vault *vault, const DriverCall *call, WireReply *reply)
 
         r = check_request(vault, request, &key, &reply->failure);
         if (r == 0)
-                r = vault_keys_get(vault, &key, request->key_uri, !request->manages,
-                                   call->deadline_usec, &known, &reply->failure);
-        if (r == 0)
-                r = sign_with(vault, call, &key, &known, &signature, &reply->failure);
+                r = sign_patiently(vault, call, &key, &known, &signature, &reply->failure);
         if (r != 0)
                 return r;
         r = pki_verify(&known.spki, request->algorithm, &request->input, &signature);
