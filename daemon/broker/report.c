@@ -156,30 +156,46 @@ static double held_back_sec(const Certificate *certificate)
         return (double)certificate->held_back_sec;
 }
 
-/* Of those that have made any. `certbroker status` reads when. */
+static double n_unpublished(const Certificate *certificate)
+{
+        return (double)certificate->n_unpublished;
+}
+
+static double unpublished_sec(const Certificate *certificate)
+{
+        return (double)certificate->unpublished_sec;
+}
+
+/* Of those that have had any: what is always 0 is left out. `certbroker status` reads when a signature was held back. */
 static const struct {
         const char *name, *type, *unit, *suffix, *help;
         certificate_value value;
-} held_back_families[] = {
+} trouble_families[] = {
         { "certbroker_signatures_held_back", "counter", NULL, "_total",
           "Wrong signatures that a certificate's keys made and that did not leave.", n_held_back },
         { "certbroker_signatures_held_back_last_seconds", "gauge", "seconds", "",
           "When that was for the last time, as Unix time.", held_back_sec },
+        { "certbroker_rotations_failed", "counter", NULL, "_total",
+          "Tries to publish what a certificate's source has newer than the current generation, and "
+          "that failed.",
+          n_unpublished },
+        { "certbroker_rotation_failing_since_seconds", "gauge", "seconds", "",
+          "Since when they do, as Unix time; none while nothing newer waits.", unpublished_sec },
 };
 
-static void expose_held_back(const ReportRooms *rooms, Exposition *exposition)
+static void expose_troubles(const ReportRooms *rooms, Exposition *exposition)
 {
-        for (size_t i = 0; i < ELEMENTSOF(held_back_families); i++) {
-                exposition_family(exposition, held_back_families[i].name,
-                                  held_back_families[i].type, held_back_families[i].unit,
-                                  held_back_families[i].help);
+        for (size_t i = 0; i < ELEMENTSOF(trouble_families); i++) {
+                exposition_family(exposition, trouble_families[i].name,
+                                  trouble_families[i].type, trouble_families[i].unit,
+                                  trouble_families[i].help);
                 MAP_FOREACH (catalog_certificates(rooms->catalog), entry) {
                         const Certificate *certificate = entry->value;
                         const MetricLabel labels[] = { { "certificate", entry->key }, { 0 } };
 
-                        if (certificate->n_held_back > 0)
-                                exposition_sample(exposition, held_back_families[i].suffix, labels,
-                                                  held_back_families[i].value(certificate));
+                        if (trouble_families[i].value(certificate) > 0)
+                                exposition_sample(exposition, trouble_families[i].suffix, labels,
+                                                  trouble_families[i].value(certificate));
                 }
         }
 }
@@ -283,7 +299,7 @@ int report_make(const ReportRooms *rooms, char **ret_text)
         expose_limits(rooms, &exposition);
         expose_sources(rooms, &exposition);
         expose_certificates(rooms, &exposition);
-        expose_held_back(rooms, &exposition);
+        expose_troubles(rooms, &exposition);
         expose_audit(rooms, &exposition);
         expose_disk(rooms, &exposition);
         expose_store(rooms, &exposition);

@@ -198,6 +198,9 @@ int certificate_copy(const Certificate *certificate, Certificate **ret_copy)
         copy->next_refresh_sec = certificate->next_refresh_sec;
         copy->n_held_back = certificate->n_held_back;
         copy->held_back_sec = certificate->held_back_sec;
+        copy->n_unpublished = certificate->n_unpublished;
+        copy->unpublished_sec = certificate->unpublished_sec;
+        copy->used_while_gone = certificate->used_while_gone;
         copy->life = certificate->life;
         if (string_set(&copy->registered_uri, certificate->registered_uri) < 0 ||
             string_set(&copy->last_error, certificate->last_error) < 0 ||

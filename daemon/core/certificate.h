@@ -108,6 +108,9 @@ typedef struct Certificate {
         uint64_t last_refresh_sec;
         uint64_t next_refresh_sec; /* 0: never */
         uint64_t n_held_back, held_back_sec; /* wrong signatures since the start, and the last; not stored */
+        /* What its source had for it and could not be published, since the start; since when: 0: it could. Not stored. */
+        uint64_t n_unpublished, unpublished_sec;
+        bool used_while_gone; /* so a use that succeeds says nothing of its source: not stored */
         uint64_t life; /* the catalog's: another once it has been disabled, or made anew under its id */
 } Certificate;
 

@@ -192,3 +192,135 @@ def test_v28_an_older_version_is_not_taken_by_who_has_just_begun(broker):
     made = broker.vault.rotate("orders")
     broker.restart("vault")
     wait_until(lambda: broker.key_is("orders", made), "the new version is found")
+
+
+def metric(broker, name, id="orders"):
+    """The sample of this certificate, or None."""
+    [line] = [line for line in str(broker.manager("GetMetrics")).splitlines()
+              if line.startswith(f'{name}{{certificate="{id}"}} ')] or [None]
+    return line and float(line.split()[-1])
+
+
+# What a newer version may be like that cannot be taken: a fault while it is looked up, and the words for it.
+UNFIT = [("V20.flipped", "did not pass a trial"), ("V19.certificate", "another key"), ("V7.base64", "'cer'"),
+         ("V14.500", "500")]
+
+
+def test_a_rotation_that_cannot_be_published(vaulted, refused):
+    """It is said, counted, shown and tried again a minute later; the one before goes on."""
+    broker = vaulted.begin(refresh="1s")
+    broker.add()
+    made = broker.vault.rotate("orders")
+    started = time.time()
+    for i, (fault, words) in enumerate(UNFIT):
+        broker.vault.fault(fault, **({"match": "^POST /keys/"} if fault.startswith("V14") else {}), times=1000)
+        # the first is found by itself, the others are by somebody who asks
+        if i > 0:
+            with pytest.raises(Failure):
+                broker.refresh("orders")
+        wait_until(lambda w=words: w in broker.last_error(), f"LastError has: {words}", 20)
+        properties = broker.certificate_properties("orders")
+        assert time.time() < properties["NextRefresh"] < time.time() + 62
+        assert properties["State"] == "active" and properties["Generation"] == 1
+        assert words in broker.cli("status").stdout.decode()
+        broker.vault.clear_faults()
+        broker.source_call("vault", "Refresh")
+        broker.check_signature()
+    assert metric(broker, "certbroker_rotations_failed_total") >= 2
+    assert started <= metric(broker, "certbroker_rotation_failing_since_seconds") <= time.time()
+    broker.refresh("orders")
+    assert broker.key_is("orders", made) and broker.last_error() == ""
+    assert metric(broker, "certbroker_rotations_failed_total") >= 2
+    assert metric(broker, "certbroker_rotation_failing_since_seconds") is None
+
+
+def test_a_new_versions_key_that_is_not_there_yet(orders):
+    """404 of the newer version's key says nothing of the one in use."""
+    made = orders.vault.rotate("orders")
+    orders.vault.fault("V11.not-found", match=f"^GET /keys/orders/{made['version']}", times=1000)
+    with pytest.raises(Failure):
+        orders.refresh("orders")
+    assert orders.certificate_properties("orders")["State"] == "active" and made["version"] in orders.last_error()
+    still_served(orders)
+    orders.check_signature()
+    orders.vault.clear_faults()
+    orders.refresh("orders")
+    assert orders.key_is("orders", made)
+
+
+def test_restored_from_an_older_backup(broker, refused):
+    """The current version is gone from the vault, which answers with the one before: said, across restarts, until a
+    person goes back to that; one that was never here is a rotation."""
+    first = broker.add()
+    broker.create_backend("orders-backend", "orders")
+    time.sleep(1.1)  # `created` is in seconds
+    second = broker.vault.rotate("orders")
+    broker.refresh("orders")
+    assert broker.certificate_properties("orders")["Generation"] == 2
+    broker.vault.remove_certificate("orders", second["version"])
+
+    def is_said():
+        return broker.certificate_properties("orders")["State"] == "unavailable" and \
+            "certbroker certificate rollback orders 1" in broker.last_error() and second["version"] in broker.last_error()
+
+    refused("NotFound", broker.try_sign)
+    wait_until(is_said, "a signature finds it")
+    broker.refresh("orders")
+    assert is_said()
+    assert "rollback orders 1" in broker.cli("status").stdout.decode()
+    broker.restart("vault")
+    wait_until(lambda: broker.certificate_properties("orders")["LastRefresh"] > 0, "it is looked up")
+    broker.refresh("orders")
+    assert is_said()
+    assert broker.certificate_properties("orders")["Generation"] == 2
+    broker.cli("certificate", "rollback", "orders", "1")
+    for _ in range(2):
+        broker.check_signature()
+        assert broker.certificate_properties("orders")["State"] == "active"
+        broker.refresh("orders")
+        assert broker.last_error() == "" and broker.key_is("orders", first)
+    # rolled back while both are there: that it is no longer the latest says nothing of it
+    third = broker.vault.rotate("orders")
+    broker.refresh("orders")
+    broker.certificate("orders", "SetCurrent", "t", 1)
+    broker.refresh("orders")
+    assert broker.certificate_properties("orders")["Generation"] == 1 and broker.last_error() == ""
+    broker.vault.change("orders", first["version"], enabled=False)
+    refused("Disabled", broker.refresh, "orders")
+    assert broker.certificate_properties("orders")["State"] == "disabled"
+    broker.certificate("orders", "SetCurrent", "t", 3)
+    broker.refresh("orders")
+    assert broker.key_is("orders", third)
+    broker.check_signature()
+
+
+def test_restored_to_what_was_never_here(broker):
+    """The vault has another version instead, which this broker has never had: a rotation like any."""
+    older = broker.vault.add_certificate("orders")
+    time.sleep(1.1)  # `created` is in seconds
+    newer = broker.vault.rotate("orders")
+    broker.register("orders")
+    broker.vault.remove_certificate("orders", newer["version"])
+    broker.refresh("orders")
+    assert broker.key_is("orders", older)
+    broker.check_signature()
+
+
+def test_a_use_that_succeeds_ends_unavailable(orders, refused):
+    """At once, whatever look-ups say meanwhile; where they say again that it is gone, that counts."""
+    state = lambda: orders.certificate_properties("orders")["State"]  # noqa: E731
+    sign = orders.vault.fault("V11.not-found", match="^POST /keys/", times=1000)
+    gone = orders.vault.fault("V11.not-found", match="^GET /certificates/", times=1000)
+    refused("NotFound", orders.try_sign)
+    wait_until(lambda: state() == "unavailable", "a look-up says so, too")
+    orders.vault.clear_faults(sign)
+    orders.vault.set(latency={"GET /certificates": 2})
+    orders.check_signature()
+    assert state() == "active" and orders.last_error() == ""
+    wait_until(lambda: state() == "unavailable", "the look-up after it says that it is gone")
+    orders.check_signature()
+    assert state() == "unavailable"
+    orders.vault.set(latency={})
+    orders.vault.clear_faults(gone)
+    orders.check_signature()
+    wait_until(lambda: state() == "active", "it is there again")
