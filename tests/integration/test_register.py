@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """RegisterCertificate and Refresh: keys that are in the token already."""
 
+import time
+
 import dbus
 import pki
 import pytest
@@ -10,6 +12,7 @@ from conftest import Signals
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from lifecycle import GRANT_EVERYTHING
+from test_metrics import value
 
 
 def register(broker, id, uri, **options):
@@ -146,6 +149,29 @@ def test_refresh(prepared):
     assert after["LastRefresh"] >= before["LastRefresh"] > 0
     assert after["Generation"] == 1
     prepared.source_call("hsm", "Refresh")
+
+
+def test_a_renewal_beside_the_key_that_cannot_be_published(stopped, refused):
+    """Its owner has put a newer certificate there, and the key does not sign: said, and tried again a minute later."""
+    key = pki.key("rsa-2048")
+    put(stopped, "outside", key, pki.certificate(key, "in.the.token", not_before=pki.NOW - 10 * pki.DAY))
+    stopped.fault_rules("")
+    stopped.configure(sources=stopped.source(module=stopped.fault_module()))
+    stopped.start()
+    register(stopped, "client", "pkcs11:object=outside")
+    assert stopped.certificate_properties("client")["NextRefresh"] == 0
+    put(stopped, "outside", None, pki.certificate(key, "in.the.token", not_before=pki.NOW - 5 * pki.DAY))
+    stopped.fault_rules("C_Sign flipbit\n")
+    refused("KeyMismatch", stopped.certificate, "client", "Refresh")
+    properties = stopped.certificate_properties("client")
+    assert "was not published" in properties["LastError"] and "trial" in properties["LastError"]
+    assert time.time() < properties["NextRefresh"] < time.time() + 62
+    assert properties["Generation"] == 1 and properties["State"] == "active"
+    assert value(stopped, "certbroker_rotations_failed_total", certificate="client") == 1
+    stopped.fault_rules("")
+    stopped.certificate("client", "Refresh")
+    properties = stopped.certificate_properties("client")
+    assert properties["Generation"] == 2 and properties["LastError"] == "" and properties["NextRefresh"] == 0
 
 
 def test_destroyed_key_is_unavailable(prepared):
