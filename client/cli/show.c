@@ -158,8 +158,8 @@ static void format_refresh(uint64_t next, const cb_value *dict, FILE *to)
                 return;
         }
         time_format(next, text);
-        /* One that its source refuses is looked up again as well, pinned or not. */
-        (void)fprintf(to, "%s%s", text, active ? " (rotations are followed)" : "");
+        /* One that its source refuses, or a new one of, is looked up again as well: pinned, or a token's. */
+        (void)fprintf(to, "%s%s", text, active && remote ? " (rotations are followed)" : "");
 }
 
 static void format_value(const Field *field, const cb_value *dict, FILE *to)

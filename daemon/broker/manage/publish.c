@@ -224,7 +224,7 @@ static int submit_trial(Publication *publication, Failure *failure)
         Manage *manage = publication->manage;
 
         return trial_submit(manage, publication->next, publication_generation(publication),
-                            manage_owner(manage, publication->caller), on_trial, publication,
+                            manage_owner(manage, publication->asked_by), on_trial, publication,
                             failure);
 }
 

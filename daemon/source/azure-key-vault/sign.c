@@ -2,8 +2,8 @@
 /*
  * Signing. Invariants: a signature is asked for by the versioned id of its generation's key, never by the
  * name alone, so that a rotation between cannot change the key; whatever comes back is verified with the
- * public key that the broker serves before it leaves. It keeps nothing of what it signed. What no gateway
- * waits for (a trial of a key that may be new) is asked for again for some seconds.
+ * public key that the broker serves before it leaves. It keeps nothing of what it signed. A trial of a key
+ * that somebody has just made is asked for again for some seconds.
  */
 #include "source/azure-key-vault/sign.h"
 
@@ -175,11 +175,16 @@ static int find_and_sign(Vault *vault, const DriverCall *call, const Identifier 
         return r == 0 ? sign_with(vault, call, key, known, ret_signature, failure) : r;
 }
 
-/* Whatever does not pass is told, with how long that was waited for. */
+/*
+ * For who has just made the key, and waits. What the broker asks for by itself it asks for again, and its other
+ * work would have to wait behind it.
+ */
 static int sign_patiently(Vault *vault, const DriverCall *call, const Identifier *key,
                           KeyKnown *known, Bytes *ret_signature, Failure *failure)
 {
-        Patience patience = patience_begin(call->request->manages, call->deadline_usec);
+        const WireRequest *request = call->request;
+        Patience patience = patience_begin(request->manages && request->owner != 0,
+                                           call->deadline_usec);
         Failure last;
         int r;
 
