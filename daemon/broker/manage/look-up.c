@@ -9,6 +9,7 @@
 #include <inttypes.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
@@ -305,8 +306,12 @@ static void note_unpublished(Job *job, const Failure *failure)
 
         if (present) {
                 present->n_unpublished++;
-                if (present->unpublished_sec == 0)
+                if (present->unpublished_sec == 0) { /* in the journal once, and not each minute */
                         present->unpublished_sec = clock_realtime_sec();
+                        log_warning("certificate '%s' is not rotated, though its source has "
+                                    "something newer: %s",
+                                    job->id, failure->text);
+                }
         }
         note_failure(job, failure);
 }
