@@ -377,7 +377,9 @@ static int say(char **text, const char *more)
 
 int certificate_trouble(const Certificate *certificate, char **ret_text)
 {
-        const Generation *current = certificate_find_generation(certificate, 0);
+        const Generation *current = certificate->current
+                                            ? certificate_find_generation(certificate, 0)
+                                            : certificate_newest(certificate); /* it is pending */
         CLEANUP(freep) char *text = NULL;
         int r = 0;
 
