@@ -24,14 +24,10 @@
 #include "pki/signature.h"
 #include "pki/x509.h"
 #include "source/azure-key-vault/keys.h"
+#include "source/azure-key-vault/newest.h"
 #include "source/azure-key-vault/patience.h"
 
 #define CONFIRM_USEC (400 * USEC_PER_MSEC)
-
-typedef struct Newest {
-        char version[OBJECT_VERSION_MAX + 1];
-        uint64_t created_sec;
-} Newest;
 
 typedef struct Found {
         const CertificateAnswer *certificate;
@@ -184,155 +180,6 @@ static int take_ids(Vault *vault, const Identifier *asked, Found *found, Failure
                             "the vault answered for certificate %s with another one", asked->name);
         found->key_uri = identifier_uri(address, OBJECT_KEY, found->key.name, found->key.version);
         return found->key_uri ? 0 : -ENOMEM;
-}
-
-static int note_newest_locked(Vault *vault, const Identifier *key, uint64_t created_sec)
-{
-        Newest *newest = map_find(&vault->newest, key->name);
-        int r;
-
-        if (!newest) {
-                newest = calloc(1, sizeof(*newest));
-                r = newest ? map_put(&vault->newest, key->name, newest) : -ENOMEM;
-                if (r < 0) {
-                        free(newest);
-                        return r;
-                }
-        }
-        memcpy(newest->version, key->version, sizeof(newest->version));
-        newest->created_sec = created_sec;
-        return 0;
-}
-
-static int check_newest_locked(Vault *vault, const Found *found, Failure *failure)
-{
-        const Newest *newest = map_find(&vault->newest, found->key.name);
-        uint64_t created_sec = found->certificate->attributes.created_sec;
-
-        if (newest && strcasecmp(newest->version, found->key.version) != 0 &&
-            created_sec < newest->created_sec)
-                return fail(failure, CB_FAILED,
-                            "the vault answered with version %s of %s, which is older than %s, "
-                            "which it answered before; it is not taken",
-                            found->key.version, found->key.name, newest->version);
-        return note_newest_locked(vault, &found->key, created_sec);
-}
-
-static bool find_newest(Vault *vault, const char *name, Newest *ret_newest)
-{
-        const Newest *newest;
-
-        pthread_mutex_lock(&vault->lock);
-        newest = map_find(&vault->newest, name);
-        if (newest)
-                *ret_newest = *newest;
-        pthread_mutex_unlock(&vault->lock);
-        return newest;
-}
-
-static bool knows_newest(Vault *vault, const char *name)
-{
-        Newest newest;
-
-        return find_newest(vault, name, &newest);
-}
-
-static void forget_newest(Vault *vault, const char *name)
-{
-        pthread_mutex_lock(&vault->lock);
-        free(map_find(&vault->newest, name));
-        map_remove(&vault->newest, name);
-        pthread_mutex_unlock(&vault->lock);
-}
-
-/*
- * One version of a name, twice where it is not found. 0: it is there; CB_NOT_FOUND: it is not, or nobody may look
- * at it any more.
- */
-static int ask_for_version(Vault *vault, const Identifier *id, uint64_t deadline_usec,
-                           uint64_t *ret_created_sec, Failure *failure)
-{
-        CLEANUP(certificate_answer_deinit) CertificateAnswer certificate = { 0 };
-        KeyVerdict verdict;
-        int r = lookup_certificate(vault, id, deadline_usec, &certificate, failure);
-
-        if (r > 0 && key_verdict_of(r, &verdict)) {
-                *failure = (Failure){ 0 };
-                return CB_NOT_FOUND;
-        }
-        if (r == 0)
-                *ret_created_sec = certificate.attributes.created_sec;
-        return r;
-}
-
-/* A version that was seen before and does not exist any more (the name was purged, and restored) is no rule. */
-static int forget_what_is_gone(Vault *vault, const Found *found, uint64_t deadline_usec,
-                               Failure *failure)
-{
-        Identifier id = found->key;
-        uint64_t created_sec;
-        Newest newest;
-        int r;
-
-        if (!find_newest(vault, found->key.name, &newest) ||
-            strcasecmp(newest.version, found->key.version) == 0 ||
-            found->certificate->attributes.created_sec >= newest.created_sec)
-                return 0;
-        memcpy(id.version, newest.version, sizeof(id.version));
-        r = ask_for_version(vault, &id, deadline_usec, &created_sec, failure);
-        if (r != CB_NOT_FOUND)
-                return r;
-        log_warning("the vault has no version %s of %s any more, and answers with an older one, %s",
-                    newest.version, found->key.name, found->key.version);
-        forget_newest(vault, found->key.name);
-        return 0;
-}
-
-/*
- * A process that has just begun has seen no version yet, but its broker has: where that is another one than
- * the vault says now, the vault is asked when it was made. A version that cannot be looked at any more
- * stops nobody.
- */
-static int recall_newest(Vault *vault, const char *current, const Found *found,
-                         uint64_t deadline_usec, Failure *failure)
-{
-        Failure ignored = { 0 };
-        Identifier known = { 0 };
-        uint64_t created_sec;
-        int r;
-
-        if (!current || knows_newest(vault, found->key.name) ||
-            identifier_parse(&vault->settings.vault, current, &known, &ignored) != 0 ||
-            known.kind != OBJECT_KEY || !*known.version ||
-            strcasecmp(known.name, found->key.name) != 0 ||
-            strcasecmp(known.version, found->key.version) == 0)
-                return 0;
-
-        r = ask_for_version(vault, &known, deadline_usec, &created_sec, failure);
-        if (r != 0)
-                return r == CB_NOT_FOUND ? 0 : r;
-
-        pthread_mutex_lock(&vault->lock);
-        r = note_newest_locked(vault, &known, created_sec);
-        pthread_mutex_unlock(&vault->lock);
-        return r;
-}
-
-static int check_newest(Vault *vault, const char *current, const Found *found,
-                        uint64_t deadline_usec, Failure *failure)
-{
-        int r = recall_newest(vault, current, found, deadline_usec, failure);
-
-        if (r == 0)
-                r = forget_what_is_gone(vault, found, deadline_usec, failure);
-        if (r != 0)
-                return r;
-        pthread_mutex_lock(&vault->lock);
-        r = check_newest_locked(vault, found, failure);
-        pthread_mutex_unlock(&vault->lock);
-        if (r == CB_FAILED)
-                log_error("%s", failure->text);
-        return r;
 }
 
 /* --- the key --- */
@@ -703,8 +550,8 @@ int lookup_run(Vault *vault, const DriverCall *call, WireReply *reply)
         if (r == 0)
                 r = take_ids(vault, &identifier, &found, failure);
         if (r == 0 && !*identifier.version)
-                r = check_newest(vault, call->request->key_uri, &found, call->deadline_usec,
-                                 failure);
+                r = newest_check(vault, call->request->key_uri, &found.key,
+                                 certificate.attributes.created_sec, call->deadline_usec, failure);
         if (r == 0)
                 r = fill(vault, &found, call->deadline_usec, reply);
         if (r == 0 && !*identifier.version)

@@ -43,7 +43,7 @@ typedef struct Vault {
         Permissions permissions;
         char *learned_resource; /* from a challenge that was verified */
         Map refused;            /* "permission url" → Refusal */
-        Map newest;             /* certificate's name → Newest: lookup.c */
+        Map newest;             /* certificate's name → Newest: newest.c */
 
         /* the keeper's */
         pthread_cond_t stirred; /* monotonic */
