@@ -74,6 +74,7 @@ class TestVault:
 
     # ---- where it is
 
+    pid = property(lambda self: self._process.pid)
     url = property(lambda self: self.info["url"])
     named_url = property(lambda self: self.info["named_url"])
     ca_file = property(lambda self: self.info["ca_file"])

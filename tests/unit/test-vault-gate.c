@@ -234,25 +234,81 @@ static void test_throttled(void **state)
                          GATE_OPEN);
 }
 
-/* However much is managed, signatures have their share, and what they do not use is not lost. */
+/* Units that pass in so many seconds, by what each asks for at every millisecond; 0: it does not. */
+typedef struct Passed {
+        unsigned signed_units, managed_units;
+} Passed;
+
+static Passed pass(Gate *gate, unsigned seconds, unsigned sign_cost, unsigned manage_cost,
+                   uint64_t *now_usec)
+{
+        uint64_t end_usec = *now_usec + seconds * USEC_PER_SEC, wait_usec;
+        Passed passed = { 0 };
+
+        for (; *now_usec < end_usec; *now_usec += USEC_PER_MSEC) {
+                if (manage_cost > 0 &&
+                    gate_enter(gate, GATE_MANAGES, manage_cost, *now_usec, &wait_usec) == GATE_OPEN)
+                        passed.managed_units += manage_cost;
+                if (sign_cost > 0 &&
+                    gate_enter(gate, GATE_SIGNS, sign_cost, *now_usec, &wait_usec) == GATE_OPEN)
+                        passed.signed_units += sign_cost;
+        }
+        return passed;
+}
+
+/* However much is managed, not one signature less passes, whatever it costs; and management is never starved. */
 static void test_budget_of_management(void **state)
 {
-        uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
-        unsigned n_managed = 0, n_signed = 0;
+        static const unsigned costs[] = { 1, 4, 8, 16 };
+        uint64_t now_usec;
+        Gate gate;
+
+        (void)state;
+        for (size_t i = 0; i < sizeof(costs) / sizeof(*costs); i++) {
+                Passed alone, beside;
+
+                gate_init(&gate);
+                now_usec = 5 * USEC_PER_SEC;
+                alone = pass(&gate, 60, costs[i], 0, &now_usec);
+
+                gate_init(&gate);
+                now_usec = 5 * USEC_PER_SEC;
+                beside = pass(&gate, 60, costs[i], 1, &now_usec);
+                assert_int_equal(beside.signed_units, alone.signed_units);
+                assert_true(beside.managed_units >= 60 * GATE_UNITS_TO_MANAGE_PER_SEC);
+        }
+}
+
+/* A burst of signatures finds what it would have found, however long there was only management before. */
+static void test_management_leaves_the_burst(void **state)
+{
+        uint64_t now_usec = 5 * USEC_PER_SEC;
+        Passed managed, burst;
         Gate gate;
 
         (void)state;
         gate_init(&gate);
-        while (gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec) == GATE_OPEN)
-                n_managed++;
-        assert_true(wait_usec > 0);
-        while (gate_enter(&gate, GATE_SIGNS, 1, now_usec, &wait_usec) == GATE_OPEN)
-                n_signed++;
-        assert_int_equal(n_managed, GATE_UNITS_BURST - GATE_UNITS_TO_SIGN);
-        assert_int_equal(n_signed, GATE_UNITS_TO_SIGN);
-        now_usec += USEC_PER_SEC;
+        managed = pass(&gate, 30, 0, 1, &now_usec);
+        assert_true(managed.managed_units > 29 * GATE_UNITS_PER_SEC); /* nothing is lost */
+        burst = pass(&gate, 10, 1, 1, &now_usec);
+        assert_true(burst.signed_units >= 3900);
+        assert_true(burst.signed_units + burst.managed_units <= 4000);
+}
+
+/* When to come back: soon, for what signatures leave may be there at once. */
+static void test_management_waits(void **state)
+{
+        uint64_t now_usec = 5 * USEC_PER_SEC, wait_usec;
+        Gate gate;
+
+        (void)state;
+        gate_init(&gate);
+        for (unsigned i = 0; i < GATE_UNITS_TO_MANAGE; i++)
+                assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec),
+                                 GATE_OPEN);
         assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec, &wait_usec), GATE_SPENT);
-        assert_int_equal(gate_enter(&gate, GATE_SIGNS, GATE_UNITS_PER_SEC, now_usec, &wait_usec),
+        assert_true(wait_usec > 0 && wait_usec < USEC_PER_SEC);
+        assert_int_equal(gate_enter(&gate, GATE_MANAGES, 1, now_usec + wait_usec, &wait_usec),
                          GATE_OPEN);
 }
 
@@ -406,6 +462,8 @@ int main(void)
                 cmocka_unit_test(test_hurry),
                 cmocka_unit_test(test_throttled),
                 cmocka_unit_test(test_budget_of_management),
+                cmocka_unit_test(test_management_leaves_the_burst),
+                cmocka_unit_test(test_management_waits),
                 cmocka_unit_test(test_management_closes_nothing),
                 cmocka_unit_test(test_objects),
                 cmocka_unit_test(test_objects_and_a_hiccup),

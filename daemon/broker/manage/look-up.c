@@ -67,13 +67,24 @@ static void put_off(Certificate *next)
                 next->next_refresh_sec = clock_realtime_sec() + RETRY_SEC;
 }
 
-/* The source did not answer: what it said last stands, and it is asked again later. */
+bool look_up_has_no_room(int status)
+{
+        return status == CB_THROTTLED || status == CB_LIMIT_EXCEEDED;
+}
+
+/*
+ * The source did not answer: what it said last stands, and it is asked again later. That there was no room for what
+ * nobody has asked for is no error of the certificate; where it is due, it stays so, and keeps its turn.
+ */
 static void note_failure(Job *job, const Failure *failure)
 {
         CLEANUP(certificate_freep) Certificate *next = NULL;
+        bool no_room = job->quiet && look_up_has_no_room(failure->status);
 
-        if (copy_present(job, &next) == 0 && string_set(&next->last_error, failure->text) == 0) {
-                put_off(next);
+        if (copy_present(job, &next) == 0 &&
+            (no_room || string_set(&next->last_error, failure->text) == 0)) {
+                if (!no_room || next->next_refresh_sec > clock_realtime_sec())
+                        put_off(next);
                 (void)change_apply_certificate(job->manage, TAKE(next));
         }
         job_finish(job, failure);
@@ -156,25 +167,21 @@ static int renew_known(Certificate *next, Generation *known, const WireReply *re
         return string_set(&next->last_error, known ? NULL : reply->warning);
 }
 
-/*
- * What is due and could not even be asked for waits its turn
- * as after a failure: not every look at the clock asks.
- */
-static void put_off_due(Job *job)
+void look_up_put_off(Manage *manage, const char *id)
 {
-        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        const Certificate *present = catalog_find_certificate(manage->catalog, id);
         CLEANUP(certificate_freep) Certificate *next = NULL;
 
         if (!present || present->next_refresh_sec > clock_realtime_sec() ||
-            copy_present(job, &next) != 0)
+            certificate_copy(present, &next) != 0)
                 return;
         put_off(next);
-        (void)change_apply_certificate(job->manage, TAKE(next));
+        (void)change_apply_certificate(manage, TAKE(next));
 }
 
 static void give_up(Job *job, int r, Failure *failure)
 {
-        put_off_due(job);
+        look_up_put_off(job->manage, job->id);
         job_give_up(job, r, failure);
 }
 
@@ -326,7 +333,7 @@ static void on_published(void *userdata, const Failure *failure)
                 return;
         }
         if (failure->status != 0)
-                put_off_due(job); /* there was no room to try it */
+                look_up_put_off(job->manage, job->id); /* there was no room to try it */
         else if (present)
                 present->unpublished_sec = 0;
         job_finish(job, failure);
@@ -368,7 +375,7 @@ static bool concerns_new(const Job *job, const WireReply *reply)
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
 
         if (!present || !reply->key_uri || reply->failure.status == CB_PENDING ||
-            reply->failure.status == CB_DISABLED)
+            reply->failure.status == CB_DISABLED || look_up_has_no_room(reply->failure.status))
                 return false;
         for (size_t i = 0; i < present->n_generations; i++)
                 if (string_equal(present->generations[i]->key_uri, reply->key_uri))

@@ -34,6 +34,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
         map_init(&manage->credentials);
         map_init(&manage->states);
         map_init(&manage->sweeps);
+        map_init(&manage->lines);
         map_init(&manage->intents);
         map_init(&manage->refreshing);
         map_init(&manage->served);
@@ -52,6 +53,7 @@ Manage *manage_free(Manage *manage)
         notice_deinit(&manage->credentials);
         notice_deinit(&manage->states);
         sweep_deinit(&manage->sweeps);
+        due_deinit(&manage->lines);
         intents_deinit(&manage->intents);
         endings_deinit(&manage->endings);
         refreshing_deinit(&manage->refreshing);

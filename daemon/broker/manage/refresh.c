@@ -9,8 +9,6 @@
 #include "base/strings.h"
 #include "broker/manage/room.h"
 
-/* A look-up that is due and on its way is looked at again after this. */
-#define DUE_AGAIN_SEC 5
 
 /*
  * --- the first asks, those who come before it has asked get its answer ---
@@ -172,38 +170,6 @@ void manage_refresh(Manage *manage, const char *id, manage_done done, void *user
                 suspect_try(manage, id, certificate->current, done, userdata);
         else
                 refresh_certificate(manage, id, false, done, userdata);
-}
-
-static bool is_served(const Manage *manage, const Certificate *certificate)
-{
-        Source *source = sources_find(manage->sources, certificate->source);
-
-        return source && source_state_serves(source_state(source));
-}
-
-uint64_t refresh_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec)
-{
-        if (certificate->next_refresh_sec > now_sec)
-                return certificate->next_refresh_sec;
-        if (certificate->next_refresh_sec == 0 || !is_served(manage, certificate))
-                return 0;
-        return now_sec + DUE_AGAIN_SEC;
-}
-
-void refresh_due(Manage *manage, uint64_t now_sec)
-{
-        CLEANUP(strv_freep) char **due = NULL;
-
-        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
-                const Certificate *certificate = entry->value;
-
-                if (certificate->next_refresh_sec != 0 &&
-                    certificate->next_refresh_sec <= now_sec && is_served(manage, certificate) &&
-                    strv_append(&due, certificate->id) < 0)
-                        break;
-        }
-        for (char **id = due; id && *id; id++)
-                refresh_certificate(manage, *id, true, on_refreshed_alone, NULL);
 }
 
 /*

@@ -47,6 +47,7 @@ struct Manage {
         Map credentials; /* backend → what its credential was when it was last told, as text */
         Map states;      /* certificate → CertificateState as last told */
         Map sweeps;      /* source → Sweep */
+        Map lines;       /* source → Line, of what is due */
         Map warned;      /* certificate → Warned: expiry.c */
         Map due;         /* certificate → Due: rotation.c */
         uint64_t due_again_sec; /* not before that, for one could not be stored; 0: nothing is wrong */
@@ -206,7 +207,7 @@ void suspect_try(Manage *manage, const char *id, uint64_t generation, manage_don
 void suspects_try_due(Manage *manage, uint64_t now_usec);
 uint64_t suspect_next(const Certificate *certificate, uint64_t now_usec); /* when; 0: never */
 
-/* --- refresh.c and sweep.c --- */
+/* --- refresh.c, due.c and sweep.c --- */
 
 /* As manage_refresh(), without a trial; quiet: nothing is written to the store unless something has changed. */
 void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done done,
@@ -214,7 +215,7 @@ void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done
 void refreshing_deinit(Map *refreshing);
 /* When it was looked up, and when it is to be again, as the source has it. */
 void refresh_schedule(Certificate *next, const WireReply *reply);
-/* Starts those whose NextRefresh has come. */
+/* Starts those whose NextRefresh has come, or has them wait for those before them. */
 void refresh_due(Manage *manage, uint64_t now_sec);
 /* When that is; 0: never, or when its source serves again, which looks up all that it has. */
 uint64_t refresh_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec);
@@ -223,6 +224,7 @@ uint64_t sweep_next(const Manage *manage, uint64_t now_usec);
 /* Goes on with those that their source had no room for. */
 void sweep_resume(Manage *manage);
 void sweep_deinit(Map *sweeps);
+void due_deinit(Map *lines);
 
 /* --- withhold.c --- */
 
@@ -385,6 +387,10 @@ DEFINE_CLEANUP(Job, job_free)
 
 /* look-up.c: asks the source, takes what it says into the catalog and the store, and answers the job. */
 void look_up(Job *job);
+/* Was there no room for a look-up, whatever it was for? */
+bool look_up_has_no_room(int status);
+/* One that is due and could not even be asked for waits as after a failure: not every look at the clock asks. */
+void look_up_put_off(Manage *manage, const char *id);
 
 /* CB_INVALID_ARGUMENT: what an id or name must look like. */
 int manage_refuse_name(Failure *failure, ObjectKind kind, const char *name);

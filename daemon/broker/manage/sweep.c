@@ -20,6 +20,7 @@ typedef struct Sweep {
         char *source;
         char *last;   /* the id that was looked up last */
         bool serves;  /* as last seen */
+        uint64_t since_sec; /* by the wall clock */
         bool running; /* a look-up is on its way */
         bool again;   /* the source came back meanwhile: start over */
         bool refused; /* the source had no room for the last: the same once more, a little later */
@@ -72,6 +73,13 @@ static int sweep_of(Manage *manage, const char *source, Sweep **ret_sweep)
         return 0;
 }
 
+/* By what was due, or by a person, since the source serves: once is enough. */
+static bool is_looked_up(const Sweep *sweep, const Certificate *certificate, uint64_t now_sec)
+{
+        return certificate->last_refresh_sec > sweep->since_sec &&
+               certificate->last_refresh_sec <= now_sec && certificate->next_refresh_sec > now_sec;
+}
+
 /* The one after the last; or, where that was refused, the same. */
 static const Certificate *next_of(const Sweep *sweep, bool same)
 {
@@ -79,13 +87,15 @@ static const Certificate *next_of(const Sweep *sweep, bool same)
         const Certificate *last =
                 same ? catalog_find_certificate(sweep->manage->catalog, sweep->last) : NULL;
         size_t i = sweep->last ? map_index_after(certificates, sweep->last) : 0;
+        uint64_t now_sec = clock_realtime_sec();
 
         if (last)
                 return last;
         for (; i < certificates->n; i++) {
                 const Certificate *certificate = certificates->entries[i].value;
 
-                if (string_equal(certificate->source, sweep->source))
+                if (string_equal(certificate->source, sweep->source) &&
+                    !is_looked_up(sweep, certificate, now_sec))
                         return certificate;
         }
         return NULL;
@@ -99,7 +109,7 @@ static void step(Sweep *sweep);
  */
 static bool was_refused(Sweep *sweep, const Failure *failure)
 {
-        if (failure->status == CB_LIMIT_EXCEEDED)
+        if (look_up_has_no_room(failure->status))
                 return true;
         if (failure->status == CB_TIMED_OUT && ++sweep->n_timeouts < TIMEOUTS_MAX)
                 return true;
@@ -185,6 +195,7 @@ void manage_source_changed(Manage *manage, Source *source)
         if (serves != sweep->serves) {
                 sweep->serves = serves;
                 sweep->again = serves;
+                sweep->since_sec = clock_realtime_sec();
                 if (serves) {
                         endings_resume(manage, source_name(source));
                         intents_recover(manage, source_name(source));

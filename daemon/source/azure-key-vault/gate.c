@@ -3,8 +3,8 @@
  * Budget, waiting and breaker in one place. Invariants: in any ten seconds at most burst + 10 × rate units
  * pass; nothing passes before the time that the vault has named; while it is closed, one probe at a time
  * is all that is sent. What closes it is a word about the vault as a whole: no connection, or a probe that
- * fails after signatures did; and what opens it says something of what failed. What manages leaves units for
- * what signs, and nothing that the vault makes of it, but for TLS, closes the gate to a signature: neither
+ * fails after signatures did; and what opens it says something of what failed. What manages has a share of
+ * its own, and what is over of what signs has: nothing that the vault makes of it, but for TLS, closes the gate to a signature: neither
  * "leave me alone" nor a failure. It keeps no clock and sends nothing.
  */
 #include "source/azure-key-vault/gate.h"
@@ -15,13 +15,20 @@
 #define SURE_USEC    (60 * USEC_PER_SEC) /* so long a probe's word for an object's trouble holds */
 #define PROBE_USEC   (10 * USEC_PER_SEC) /* a probe that gives no answer is given up after it */
 #define MILLI        UINT64_C(1000)
-#define BURST_MILLI  (GATE_UNITS_BURST * MILLI)
-#define KEPT_MILLI   (GATE_UNITS_TO_SIGN * MILLI)
+
+static const uint64_t burst_milli[_GATE_USE_N] = {
+        [GATE_SIGNS] = (GATE_UNITS_BURST - GATE_UNITS_TO_MANAGE) * MILLI,
+        [GATE_MANAGES] = GATE_UNITS_TO_MANAGE * MILLI,
+};
+static const uint64_t units_per_sec[_GATE_USE_N] = {
+        [GATE_SIGNS] = GATE_UNITS_PER_SEC - GATE_UNITS_TO_MANAGE_PER_SEC,
+        [GATE_MANAGES] = GATE_UNITS_TO_MANAGE_PER_SEC,
+};
 
 void gate_init(Gate *gate)
 {
         *gate = (Gate){
-                .milli_units = BURST_MILLI,
+                .milli_units = { burst_milli[GATE_SIGNS], burst_milli[GATE_MANAGES] },
                 .throttled = { .first_usec = USEC_PER_SEC, .max_usec = 64 * USEC_PER_SEC },
                 .managing_throttled = { .first_usec = USEC_PER_SEC, .max_usec = 64 * USEC_PER_SEC },
                 .away = { .first_usec = 500 * USEC_PER_MSEC, .max_usec = 4 * USEC_PER_SEC },
@@ -30,46 +37,57 @@ void gate_init(Gate *gate)
         };
 }
 
+/* What the share for signatures has no room for goes to management, and is lost where that has none either. */
 static void fill(Gate *gate, uint64_t now_usec)
 {
-        uint64_t elapsed_usec = now_usec - gate->filled_usec, more;
+        uint64_t elapsed_usec = now_usec - gate->filled_usec, *units = gate->milli_units, sum;
 
         if (gate->filled_usec == 0 || elapsed_usec > 3600 * USEC_PER_SEC) {
-                gate->milli_units = BURST_MILLI;
+                units[GATE_SIGNS] = burst_milli[GATE_SIGNS];
+                units[GATE_MANAGES] = burst_milli[GATE_MANAGES];
                 gate->filled_usec = now_usec;
                 return;
         }
-        more = elapsed_usec * GATE_UNITS_PER_SEC / USEC_PER_MSEC;
-        if (more == 0)
+        if (elapsed_usec * units_per_sec[GATE_MANAGES] < USEC_PER_MSEC)
                 return; /* the rest of a step is not lost */
-        gate->milli_units = MIN(gate->milli_units + more, BURST_MILLI);
+        sum = units[GATE_SIGNS] + elapsed_usec * units_per_sec[GATE_SIGNS] / USEC_PER_MSEC;
+        units[GATE_SIGNS] = MIN(sum, burst_milli[GATE_SIGNS]);
+        units[GATE_MANAGES] = MIN(units[GATE_MANAGES] + sum - units[GATE_SIGNS] +
+                                          elapsed_usec * units_per_sec[GATE_MANAGES] / USEC_PER_MSEC,
+                                  burst_milli[GATE_MANAGES]);
         gate->filled_usec = now_usec;
+}
+
+/* What signatures leave may be there at once, and nobody knows how much that is going to be. */
+static uint64_t wait_for_units(const Gate *gate, GateUse use, uint64_t wanted)
+{
+        uint64_t rate = use == GATE_SIGNS ? units_per_sec[use] : GATE_UNITS_PER_SEC;
+
+        return (wanted - gate->milli_units[use]) * USEC_PER_MSEC / rate + 1;
 }
 
 GateAnswer gate_enter(Gate *gate, GateUse use, unsigned cost, uint64_t now_usec,
                       uint64_t *ret_wait_usec)
 {
-        uint64_t wanted = cost * MILLI, needed = wanted, until_usec = gate->asked_until_usec;
+        uint64_t wanted = cost * MILLI, until_usec = gate->asked_until_usec;
 
         *ret_wait_usec = 0;
         if (gate->closed) {
                 *ret_wait_usec = gate->probe_usec > now_usec ? gate->probe_usec - now_usec : 0;
                 return GATE_CLOSED;
         }
-        if (use == GATE_MANAGES) {
+        if (use == GATE_MANAGES)
                 until_usec = MAX(until_usec, gate->managing_until_usec);
-                needed += KEPT_MILLI;
-        }
         if (until_usec > now_usec) {
                 *ret_wait_usec = until_usec - now_usec;
                 return GATE_ASKED;
         }
         fill(gate, now_usec);
-        if (gate->milli_units < needed) {
-                *ret_wait_usec = (needed - gate->milli_units) * USEC_PER_MSEC / GATE_UNITS_PER_SEC;
+        if (gate->milli_units[use] < wanted) {
+                *ret_wait_usec = wait_for_units(gate, use, wanted);
                 return GATE_SPENT;
         }
-        gate->milli_units -= wanted;
+        gate->milli_units[use] -= wanted;
         return GATE_OPEN;
 }
 

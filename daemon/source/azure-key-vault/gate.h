@@ -17,8 +17,12 @@
  */
 #define GATE_UNITS_BURST   2000
 #define GATE_UNITS_PER_SEC 200
-/* What management leaves for signatures: at once as many as it may use itself. */
-#define GATE_UNITS_TO_SIGN 1000
+/*
+ * Of these, what management has for itself: so much that it gets on beside any load of signatures. It gets what
+ * signatures leave besides: what they could not keep for later themselves.
+ */
+#define GATE_UNITS_TO_MANAGE         40
+#define GATE_UNITS_TO_MANAGE_PER_SEC 4
 
 /* What a request is for. One that manages never stands in the way of one that signs. */
 typedef enum GateUse { GATE_SIGNS, GATE_MANAGES, _GATE_USE_N } GateUse;
@@ -56,7 +60,7 @@ typedef struct GateNote {
 #define GATE_ILL_MAX 3
 
 typedef struct Gate {
-        uint64_t milli_units; /* that are left */
+        uint64_t milli_units[_GATE_USE_N]; /* that are left */
         uint64_t filled_usec; /* until when they are counted; 0: never yet */
         uint64_t asked_until_usec;    /* nothing goes before that */
         uint64_t managing_until_usec; /* nothing that manages */

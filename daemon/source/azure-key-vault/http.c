@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HTTP over libcurl: one thread owns the multi handle, and with it all connections; who asks waits on a
- * condition of its own, so hundreds wait at the price of hundreds of stacks and few connections.
+ * HTTP over libcurl: there are two ways out, one for what a signature waits for, one for what manages; for each one
+ * thread owns the multi handle, and with it the connections; who asks waits on a condition of its own, so
+ * hundreds wait at the price of hundreds of stacks and few connections.
  *
- * Invariants: https with the peer verified, but for what a request marks `plain`; a bearer token is never
+ * Invariants: no signature waits for a connection, or behind an answer, of management; https with the peer verified, but for what a request marks `plain`; a bearer token is never
  * put on anything else; nothing is redirected; no proxy, cookie, netrc or key log comes from the
  * environment; no answer is larger than its limit, whatever its headers say; every request ends by its
  * deadline. Memory that curl and its parts give back is wiped: headers and bodies pass through it.
@@ -27,7 +28,7 @@
 
 #define HEADER_BYTES_MAX   (64 * 1024)
 #define CONNECT_USEC       (3 * USEC_PER_SEC)
-#define CONNECTIONS_MAX    128
+#define CONNECTIONS_MAX    128 /* of each way */
 #define CA_CACHE_SEC       300L /* of the system's, which are many */
 #define LOW_SPEED_BYTES    32L
 #define LOW_SPEED_SEC      8L
@@ -51,12 +52,16 @@ struct Transfer {
         pthread_cond_t ended;
 };
 
-struct Http {
-        CaFile ca_file;
-        char *proxy;
+typedef struct Way {
         CURLM *multi; /* the thread's alone, but for curl_multi_wakeup() */
         pthread_mutex_t lock;
         Transfer *queue;
+} Way;
+
+struct Http {
+        CaFile ca_file;
+        char *proxy;
+        Way to_sign, to_manage;
 };
 
 /* --- what comes in --- */
@@ -360,65 +365,65 @@ static void conclude(Transfer *transfer)
         snprintf(answer->fault_text, sizeof(answer->fault_text), "%s", string_or_empty(escaped));
 }
 
-/* --- the thread --- */
+/* --- the threads --- */
 
-static void start_queued(Http *http)
+static void start_queued(Way *way)
 {
         Transfer *transfer;
 
-        pthread_mutex_lock(&http->lock);
-        transfer = TAKE(http->queue);
-        pthread_mutex_unlock(&http->lock);
+        pthread_mutex_lock(&way->lock);
+        transfer = TAKE(way->queue);
+        pthread_mutex_unlock(&way->lock);
         while (transfer) {
                 Transfer *next = transfer->next;
 
-                curl_multi_add_handle(http->multi, transfer->easy);
+                curl_multi_add_handle(way->multi, transfer->easy);
                 transfer = next;
         }
 }
 
-static void end_transfer(Http *http, CURLMsg *message)
+static void end_transfer(Way *way, CURLMsg *message)
 {
         CURL *easy = message->easy_handle;
         Transfer *transfer = NULL;
         CURLcode result = message->data.result;
 
         curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
-        curl_multi_remove_handle(http->multi, easy); /* `message` is gone with it */
-        pthread_mutex_lock(&http->lock);
+        curl_multi_remove_handle(way->multi, easy); /* `message` is gone with it */
+        pthread_mutex_lock(&way->lock);
         transfer->result = result;
         transfer->done = true;
         pthread_cond_signal(&transfer->ended);
-        pthread_mutex_unlock(&http->lock);
+        pthread_mutex_unlock(&way->lock);
 }
 
 static void *http_main(void *userdata)
 {
-        Http *http = userdata;
+        Way *way = userdata;
 
         for (;;) {
                 CURLMsg *message;
                 int n;
 
-                start_queued(http);
-                curl_multi_perform(http->multi, &n);
-                while ((message = curl_multi_info_read(http->multi, &n)))
+                start_queued(way);
+                curl_multi_perform(way->multi, &n);
+                while ((message = curl_multi_info_read(way->multi, &n)))
                         if (message->msg == CURLMSG_DONE)
-                                end_transfer(http, message);
-                curl_multi_poll(http->multi, NULL, 0, POLL_MSEC, NULL);
+                                end_transfer(way, message);
+                curl_multi_poll(way->multi, NULL, 0, POLL_MSEC, NULL);
         }
         return NULL;
 }
 
-static void run(Http *http, Transfer *transfer)
+static void run(Way *way, Transfer *transfer)
 {
-        pthread_mutex_lock(&http->lock);
-        transfer->next = http->queue;
-        http->queue = transfer;
-        curl_multi_wakeup(http->multi);
+        pthread_mutex_lock(&way->lock);
+        transfer->next = way->queue;
+        way->queue = transfer;
+        curl_multi_wakeup(way->multi);
         while (!transfer->done)
-                pthread_cond_wait(&transfer->ended, &http->lock);
-        pthread_mutex_unlock(&http->lock);
+                pthread_cond_wait(&transfer->ended, &way->lock);
+        pthread_mutex_unlock(&way->lock);
 }
 
 int http_perform(Http *http, const HttpRequest *request, HttpAnswer *answer)
@@ -444,31 +449,40 @@ int http_perform(Http *http, const HttpRequest *request, HttpAnswer *answer)
                 snprintf(answer->fault_text, sizeof(answer->fault_text), "%.300s", failure.text);
                 return 0;
         }
-        run(http, transfer);
+        run(request->manages ? &http->to_manage : &http->to_sign, transfer);
         conclude(transfer);
+        return 0;
+}
+
+static int way_start(Way *way)
+{
+        pthread_t thread;
+        int r;
+
+        pthread_mutex_init(&way->lock, NULL);
+        way->multi = curl_multi_init();
+        if (!way->multi)
+                return -ENOMEM;
+        curl_multi_setopt(way->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
+        curl_multi_setopt(way->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)CONNECTIONS_MAX);
+        curl_multi_setopt(way->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_MAX);
+        r = pthread_create(&thread, NULL, http_main, way);
+        if (r != 0)
+                return -r;
+        pthread_detach(thread);
         return 0;
 }
 
 static int http_start(Http *http)
 {
-        pthread_t thread;
         int r;
 
         unsetenv("SSLKEYLOGFILE");
         if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, http_wiping_free, http_wiping_realloc, strdup,
                                  calloc) != CURLE_OK)
                 return -ENOTSUP;
-        http->multi = curl_multi_init();
-        if (!http->multi)
-                return -ENOMEM;
-        curl_multi_setopt(http->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX);
-        curl_multi_setopt(http->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)CONNECTIONS_MAX);
-        curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)CONNECTIONS_MAX);
-        r = pthread_create(&thread, NULL, http_main, http);
-        if (r != 0)
-                return -r;
-        pthread_detach(thread);
-        return 0;
+        r = way_start(&http->to_sign);
+        return r == 0 ? way_start(&http->to_manage) : r;
 }
 
 int http_new(const char *ca_file, const char *proxy, Http **ret_http)
@@ -478,7 +492,6 @@ int http_new(const char *ca_file, const char *proxy, Http **ret_http)
 
         if (!http)
                 return -ENOMEM;
-        pthread_mutex_init(&http->lock, NULL);
         r = ca_file_init(&http->ca_file, ca_file);
         if (r == 0)
                 r = string_set(&http->proxy, proxy);

@@ -43,6 +43,7 @@ typedef struct HttpRequest {
         bool plain;         /* http is allowed too: an identity endpoint of this host; no proxy */
         bool secret_answer; /* the body is kept in locked memory */
         bool fresh;         /* over a connection of its own: what is tried is the way as well */
+        bool manages;       /* over other connections than what a signature waits for */
         uint64_t connect_usec;
         uint64_t deadline_usec; /* monotonic */
 } HttpRequest;

@@ -169,15 +169,16 @@ static GateUse use_of(const VaultCall *call)
         return call->signs ? GATE_SIGNS : GATE_MANAGES;
 }
 
-static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_usec,
-                      Failure *failure)
+static int enter_gate_once(Vault *vault, const VaultCall *call, GateAnswer *ret_answer,
+                           uint64_t *ret_wait_usec, Failure *failure)
 {
         uint64_t wait_usec;
         int r = 0;
 
         pthread_mutex_lock(&vault->lock);
-        switch (gate_enter(&vault->gate, use_of(call), MAX(call->cost, 1U), clock_monotonic_usec(),
-                           &wait_usec)) {
+        *ret_answer = gate_enter(&vault->gate, use_of(call), MAX(call->cost, 1U),
+                                 clock_monotonic_usec(), &wait_usec);
+        switch (*ret_answer) {
         case GATE_OPEN:
                 break;
         case GATE_SPENT:
@@ -200,6 +201,21 @@ static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_us
         }
         pthread_mutex_unlock(&vault->lock);
         *ret_wait_usec = wait_usec;
+        return r;
+}
+
+/* What manages waits for its share: there is little at once, but always more. */
+static int enter_gate(Vault *vault, const VaultCall *call, uint64_t *ret_wait_usec,
+                      Failure *failure)
+{
+        GateAnswer answer;
+        int r;
+
+        do {
+                *failure = (Failure){ 0 };
+                r = enter_gate_once(vault, call, &answer, ret_wait_usec, failure);
+        } while (answer == GATE_SPENT && !call->signs &&
+                 vault_sleep(*ret_wait_usec + vault_random() % AGAIN_USEC, call->deadline_usec));
         return r;
 }
 
@@ -292,6 +308,7 @@ static int send_once(Vault *vault, const Attempts *attempts, Token *token, HttpA
                                     .body = call->body,
                                     .n_body = call->n_body,
                                     .secret_answer = call->secret,
+                                    .manages = !call->signs,
                                     .deadline_usec = call->deadline_usec,
                             },
                             answer);
