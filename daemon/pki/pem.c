@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/macro.h"
+
 static const char begin_mark[] = "-----BEGIN ", end_mark[] = "-----END ", dashes[] = "-----";
 
 static const char *find(const char *from, const char *end, const char *mark)
@@ -24,9 +26,14 @@ static bool starts_with(const char *p, const char *end, const char *mark)
         return (size_t)(end - p) >= strlen(mark) && memcmp(p, mark, strlen(mark)) == 0;
 }
 
+static bool ends_line(char c)
+{
+        return c == '\n' || c == '\r';
+}
+
 static const char *line_end(const char *p, const char *end)
 {
-        while (p < end && *p != '\n' && *p != '\r')
+        while (p < end && !ends_line(*p))
                 p++;
         return p;
 }
@@ -46,25 +53,35 @@ static bool is_margin(char c)
         return (uint8_t)c <= ' ' || (uint8_t)c >= 0x7f;
 }
 
-static const char *skip_margin(const char *p, const char *stop)
+/* Within the line. */
+static const char *skip_margin(const char *p, const char *end)
 {
-        while (p < stop && is_margin(*p))
+        while (p < end && is_margin(*p) && !ends_line(*p))
                 p++;
         return p;
 }
 
 static bool rest_is_margin(const char *p, const char *end)
 {
-        const char *stop = line_end(p, end);
+        p = skip_margin(p, end);
+        return p == end || ends_line(*p);
+}
 
-        return skip_margin(p, stop) == stop;
+/* The mark on the rest of this line. A file may be one line with thousands of blocks: no further is looked than needed. */
+static const char *find_on_line(const char *p, const char *end, const char *mark)
+{
+        for (; p < end && !ends_line(*p); p++)
+                if (starts_with(p, end, mark))
+                        return p;
+        return NULL;
 }
 
 /* The label between `from` and the dashes on its line; what is after those is the caller's to judge. */
 static bool read_label(const char *from, const char *end, char ret_label[PEM_LABEL_MAX],
                        const char **ret_after)
 {
-        const char *stop = find(from, line_end(from, end), dashes);
+        size_t n_most = MIN((size_t)(end - from), PEM_LABEL_MAX + strlen(dashes));
+        const char *stop = find_on_line(from, from + n_most, dashes);
         size_t n = stop ? (size_t)(stop - from) : 0;
 
         if (n == 0 || n >= PEM_LABEL_MAX || memchr(from, '\0', n))
@@ -79,7 +96,7 @@ static bool read_label(const char *from, const char *end, char ret_label[PEM_LAB
 static bool ends_on_line(const char *p, const char *end, const char *label)
 {
         char other[PEM_LABEL_MAX];
-        const char *after, *stop = find(p, line_end(p, end), end_mark);
+        const char *after, *stop = find_on_line(p, end, end_mark);
 
         return stop && !memchr(p, '\\', (size_t)(stop - p)) &&
                read_label(stop + strlen(end_mark), end, other, &after) && strcmp(other, label) == 0;
@@ -89,7 +106,7 @@ static bool ends_on_line(const char *p, const char *end, const char *label)
 static bool read_begin(const char *line, const char *end, char ret_label[PEM_LABEL_MAX],
                        const char **ret_body)
 {
-        const char *p = skip_margin(line, line_end(line, end)), *after;
+        const char *p = skip_margin(line, end), *after;
 
         if (!starts_with(p, end, begin_mark) ||
             !read_label(p + strlen(begin_mark), end, ret_label, &after))
@@ -156,8 +173,8 @@ static int read_end(PemReader *reader, PemBlock *block)
         if (!stop || !read_label(stop + strlen(end_mark), reader->end, label, &after) ||
             strcmp(label, block->label) != 0)
                 return -EBADMSG;
-        after = skip_margin(after, line_end(after, reader->end));
-        if (after != line_end(after, reader->end) && !starts_with(after, reader->end, begin_mark))
+        after = skip_margin(after, reader->end);
+        if (!rest_is_margin(after, reader->end) && !starts_with(after, reader->end, begin_mark))
                 return -EBADMSG;
         block->n_body = (size_t)(stop - block->body);
         reader->p = after;
@@ -205,12 +222,11 @@ int pem_decode(const PemBlock *block, uint8_t *ret_data, size_t *ret_n)
                 if (c == '\n' || c == '\r' || c == ' ' || c == '\t')
                         continue;
                 if (is_margin(c)) { /* at the end of a line alone */
-                        const char *p = block->body + i;
-                        const char *stop = line_end(p, block->body + block->n_body);
+                        const char *p = block->body + i, *end = block->body + block->n_body;
 
-                        if (skip_margin(p, stop) != stop)
+                        if (!rest_is_margin(p, end))
                                 return -EBADMSG;
-                        i = (size_t)(stop - block->body) - 1;
+                        i = (size_t)(skip_margin(p, end) - block->body) - 1;
                         continue;
                 }
                 if (c == '=') {

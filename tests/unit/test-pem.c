@@ -163,7 +163,7 @@ static void hostile_lines_take_no_time(void **state)
 {
         static const char *const lines[] = { "-----BEGIN X-----x\n", "\xa0", "-----BEGIN ",
                                              "-----BEGIN X----- -----END Y-----\r",
-                                             "-----END X-----" };
+                                             "-----BEGIN X----------END X-----", "-----END X-----" };
 
         for (size_t i = 0; i < ELEMENTSOF(lines); i++) {
                 BIO *bio = BIO_new(BIO_s_mem());
