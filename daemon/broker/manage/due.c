@@ -112,10 +112,15 @@ static Place *free_place(Line *line)
         return NULL;
 }
 
-/* Said once for as long as there is somebody in the line, not for each. */
-static void hold(Line *line, const Failure *failure)
+static void hold(Line *line)
 {
         line->held = true;
+        notice_rearm_at(line->manage, clock_realtime_sec() + AGAIN_SEC);
+}
+
+/* Said once for as long as there is somebody in the line, not for each. */
+static void tell(Line *line, const Failure *failure)
+{
         if (!line->told)
                 log_info("source '%s': look-ups that are due wait, and are made later: %s",
                          line->source, failure->text);
@@ -132,12 +137,12 @@ static void on_looked_up(void *userdata, const Failure *failure)
         CLEANUP(freep) char *id = TAKE(place->id);
 
         if (look_up_has_no_room(failure->status))
-                hold(line, failure);
+                tell(line, failure);
         else if (failure->status != 0)
                 look_up_put_off(line->manage, id);
-        /* Answered from within the submission: it takes no request now. */
-        if (line->stepping && failure->status != 0)
-                line->held = true;
+        /* Or: answered from within the submission, since it takes no request now. */
+        if (look_up_has_no_room(failure->status) || (line->stepping && failure->status != 0))
+                hold(line);
         step(line);
 }
 
@@ -172,6 +177,20 @@ uint64_t refresh_next(const Manage *manage, const Certificate *certificate, uint
         return now_sec + AGAIN_SEC;
 }
 
+static void go_on(Line *line)
+{
+        line->held = false;
+        step(line);
+}
+
+void due_begin(Manage *manage, const char *source)
+{
+        Line *line = line_of(manage, source);
+
+        if (line)
+                go_on(line);
+}
+
 void refresh_due(Manage *manage, uint64_t now_sec)
 {
         MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
@@ -180,10 +199,6 @@ void refresh_due(Manage *manage, uint64_t now_sec)
                 if (is_due(certificate, now_sec))
                         (void)line_of(manage, certificate->source);
         }
-        MAP_FOREACH (&manage->lines, entry) {
-                Line *line = entry->value;
-
-                line->held = false;
-                step(line);
-        }
+        MAP_FOREACH (&manage->lines, entry)
+                go_on(entry->value);
 }

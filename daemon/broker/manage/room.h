@@ -225,6 +225,8 @@ uint64_t sweep_next(const Manage *manage, uint64_t now_usec);
 void sweep_resume(Manage *manage);
 void sweep_deinit(Map *sweeps);
 void due_deinit(Map *lines);
+/* The source serves: what has become due meanwhile is looked up before, and faster than, all that it has. */
+void due_begin(Manage *manage, const char *source);
 
 /* --- withhold.c --- */
 
