@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from lifecycle import generate, install, issue, request, retire, set_current
 from test_expiry import HOUR, jumping, now, sign_outcome, state  # noqa: F401
+from test_register import put, register
 
 
 def leaf(key, not_before=None, not_after=None, **how):
@@ -96,6 +97,39 @@ def test_dates(jumping):  # noqa: F811
     assert sign_outcome(broker, "client", 1) in ("ok", "Expired")
     assert outcome(bring, broker, key, expired, replace=True, force=True) == "ok"
     assert state(broker, "client") == "expired"
+
+
+def test_what_has_waited_for_too_long(jumping, refused):  # noqa: F811
+    """The clock went past its end while it waited: it has ended, is told as such, and is no reason to leave anything."""
+    broker = jumping.start()
+    key, other = pki.new_key("ec-p256"), pki.new_key("ec-p256")
+    short = leaf(other, now() + 10 * pki.DAY, now() + 20 * pki.DAY)
+    bring(broker, key, leaf(key))
+    bring(broker, other, short, replace=True)
+    assert generations(broker)[1][2] == 0
+    jumping.clock("+30d")
+    broker.manager("Reload")
+    assert broker.certificate_properties("client")["Generation"] == 1
+    end = short.not_valid_after.replace(tzinfo=datetime.timezone.utc).timestamp()
+    assert generations(broker)[1][2] == end
+    assert broker.cli_json("status")["waiting"] == []
+    assert "2 (ended)" in broker.cli("certificate", "show", "client").stdout.decode()
+    refused("Expired", bring, broker, other, short, replace=True)
+
+
+def test_a_source_has_only_one_that_waits(broker):
+    """The current key is gone, and the source has another one whose certificate is for later: that is said."""
+    key, other = pki.key("rsa-2048"), pki.key("rsa-2048", 1)
+    put(broker, "outside", key, leaf(key))
+    register(broker, "client", "pkcs11:token=test;object=outside")
+    for kind in "privkey", "cert":
+        broker.pkcs11_tool("--delete-object", "--type", kind, "--id", "01")
+    put(broker, "outside", other, leaf(other, now() + pki.DAY), id="02")
+    for _ in range(2):
+        broker.certificate("client", "Refresh")
+    assert [g[2] for g in generations(broker)] == [0, 0]
+    assert state(broker, "client") == "unavailable"
+    assert "generation 2 instead, which becomes current" in broker.certificate_properties("client")["LastError"]
 
 
 def test_a_request_of_one_that_waits(broker, refused):
@@ -197,12 +231,27 @@ def test_the_same_again(broker):
     # What is no longer in force, or is gone, or may be exported, is another matter.
     bring(broker, key, mine, replace=True, extractable=True)
     assert [g[0] for g in generations(broker)] == [1, 2]
+    set_current(broker, "client", 1)  # its leaf is also that of one that is no longer in force
+    bring(broker, key, mine, replace=True)
+    install(broker, "client", pki.pem(mine))
+    assert [(g[0], g[2] == 0) for g in generations(broker)] == [(1, True), (2, False)]
+    set_current(broker, "client", 2)
     other = pki.new_key("ec-p256")
     bring(broker, other, leaf(other), replace=True)
     bring(broker, key, mine, replace=True)
     assert [g[0] for g in generations(broker)] == [1, 2, 3, 4]
     broker.restart()  # no note is left of a key that was to be made
     assert len(broker.token_objects("Private Key")) == 4
+
+
+def test_the_same_however_many_wait(broker):
+    key = pki.new_key("ec-p256")
+    mine = leaf(key)
+    bring(broker, key, mine)
+    for _ in range(64):
+        install(broker, "client", pki.pem(leaf(key, pki.NOW + 30 * pki.DAY)))
+    bring(broker, key, mine, replace=True)
+    assert (len(generations(broker)), broker.certificate_properties("client")["Generation"]) == (65, 1)
 
 
 def test_a_key_that_is_gone_is_imported_again(broker):

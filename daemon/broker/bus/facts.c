@@ -154,9 +154,10 @@ static int certificate_algorithms(const Object *object, Value *ret_value)
 
 /*
  * When a generation ends: its grace or its NotAfter, whichever is first. 0: the current one, or one that is pending,
- * without a leaf or before its NotBefore.
+ * without a leaf or before its NotBefore. One that has expired while it waited has ended as well.
  */
-static uint64_t usable_until(const Certificate *certificate, const Generation *generation)
+static uint64_t usable_until(const Certificate *certificate, const Generation *generation,
+                             uint64_t now_sec)
 {
         uint64_t until = generation->usable_until_sec;
 
@@ -164,7 +165,8 @@ static uint64_t usable_until(const Certificate *certificate, const Generation *g
         if (generation->retired)
                 return MAX(until, UINT64_C(1));
         if (generation->number == certificate->current || generation->chain.n == 0 ||
-            certificate_generation_waits(certificate, generation))
+            (certificate_generation_waits(certificate, generation) &&
+             generation->facts.not_after_sec >= now_sec))
                 return 0;
         if (until == 0 || generation->facts.not_after_sec < until)
                 until = generation->facts.not_after_sec;
@@ -186,7 +188,7 @@ static int certificate_generations(const Object *object, Value *ret_value)
                 rows[n++] = (ValueGeneration){
                         .number = generation->number,
                         .thumbprint_sha256 = generation->facts.thumbprint_sha256,
-                        .usable_until_sec = usable_until(certificate, generation),
+                        .usable_until_sec = usable_until(certificate, generation, object->now_sec),
                 };
         }
         *ret_value = value_take_generations(rows, n);

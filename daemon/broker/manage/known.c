@@ -17,7 +17,7 @@
 static bool is_in_force(const Certificate *certificate, const Generation *generation)
 {
         if (certificate_generation_waits(certificate, generation))
-                return true;
+                return generation->facts.not_after_sec >= clock_realtime_sec();
         return generation->number == certificate->current && !generation->retired;
 }
 
@@ -31,20 +31,32 @@ static bool is_spared(const Certificate *certificate, const Generation *generati
                (generation->extractable || !extractable);
 }
 
+static int tell(char ***settings, const Generation *generation)
+{
+        char setting[sizeof(WIRE_LEAF) + THUMBPRINT_TEXT] = WIRE_LEAF "=";
+
+        strncat(setting, generation->facts.thumbprint_sha256, THUMBPRINT_TEXT);
+        return strv_append(settings, setting);
+}
+
+/* The current one first: however many wait, it is told. */
 int known_leaves(const Certificate *certificate, bool extractable, char ***ret_settings)
 {
         CLEANUP(strv_freep) char **settings = NULL;
+        const Generation *current = certificate_find_generation(certificate, 0);
+        int r = 0;
 
-        for (size_t i = certificate->n_generations; i-- > 0 && strv_length(settings) < TOLD_MAX;) {
+        if (current && current->chain.n > 0 && is_spared(certificate, current, extractable))
+                r = tell(&settings, current);
+        for (size_t i = certificate->n_generations; r == 0 && i-- > 0;) {
                 const Generation *generation = certificate->generations[i];
-                char setting[sizeof(WIRE_LEAF) + THUMBPRINT_TEXT] = WIRE_LEAF "=";
 
-                if (generation->chain.n == 0 || !is_spared(certificate, generation, extractable))
-                        continue;
-                strncat(setting, generation->facts.thumbprint_sha256, THUMBPRINT_TEXT);
-                if (strv_append(&settings, setting) < 0)
-                        return -ENOMEM;
+                if (strv_length(settings) < TOLD_MAX && generation != current &&
+                    generation->chain.n > 0 && is_spared(certificate, generation, extractable))
+                        r = tell(&settings, generation);
         }
+        if (r < 0)
+                return r;
         *ret_settings = TAKE(settings);
         return 0;
 }
@@ -78,17 +90,30 @@ int known_renew_chain(Generation *known, const WireReply *reply)
         return is_longer || is_better ? take_chain(known, reply) : 0;
 }
 
+/* A leaf may have come with several keys, as where it was imported again as one that may be exported. */
+static Generation *find_in_force(const Certificate *certificate, const Bytes *leaf)
+{
+        for (size_t i = certificate->n_generations; i-- > 0;) {
+                Generation *generation = certificate->generations[i];
+
+                if (is_in_force(certificate, generation) && generation->chain.n > 0 &&
+                    bytes_equal(&generation->chain.items[0], leaf))
+                        return generation;
+        }
+        return NULL;
+}
+
 int known_take(Job *job, const WireReply *reply)
 {
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         CLEANUP(certificate_freep) Certificate *next = NULL;
         Generation *known = present && reply->chain.n > 0
-                                    ? certificate_find_leaf(present, &reply->chain.items[0])
+                                    ? find_in_force(present, &reply->chain.items[0])
                                     : NULL;
         bool turns;
         int r;
 
-        if (!known || !is_in_force(present, known))
+        if (!known)
                 return CB_NOT_FOUND;
         turns = job->force && known->number != present->current;
         if (!turns && is_start_of(&reply->chain, &known->chain)) {

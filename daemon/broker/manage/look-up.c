@@ -247,13 +247,20 @@ static int explain_instead(const Job *job, const Certificate *certificate, Failu
         const Generation *instead =
                 certificate_find_leaf(certificate, &job->found.chain.items[0]); /* as it is now */
         uint64_t number = instead ? instead->number : 0;
+        int r = instead ? certificate_may_sign(certificate, instead, clock_realtime_sec())
+                        : CB_NOT_FOUND;
 
-        if (instead && certificate_may_sign(certificate, instead, clock_realtime_sec()) == 0)
+        if (r == 0)
                 return fail(why, of_current.status,
                             "%.300s; it has generation %" PRIu64
                             " instead: `certbroker certificate rollback %s %" PRIu64
                             "` goes back to that",
                             of_current.text, number, job->id, number);
+        if (r == CB_PENDING && certificate_generation_waits(certificate, instead))
+                return fail(why, of_current.status,
+                            "%.300s; it has generation %" PRIu64
+                            " instead, which becomes current by itself at its NotBefore",
+                            of_current.text, number);
         return fail(why, of_current.status,
                     "%.300s; it has generation %" PRIu64 " instead, which may not sign any more: "
                     "register that under another id, or give the source a new version",

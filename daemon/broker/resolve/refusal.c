@@ -17,6 +17,24 @@ static bool is_verdict(const Certificate *certificate, const Generation *generat
                verdict == certificate->verdict;
 }
 
+static int refuse_pending(const Certificate *certificate, const Generation *generation,
+                          Failure *failure)
+{
+        if (!generation || generation->chain.n == 0)
+                return fail(failure, CB_PENDING,
+                            "certificate '%s' has no certificate for its key yet; install one",
+                            certificate->id);
+        if (certificate_generation_waits(certificate, generation))
+                return fail(failure, CB_PENDING,
+                            "generation %" PRIu64
+                            " of certificate '%s' is not valid yet; it becomes current by itself "
+                            "at its NotBefore",
+                            generation->number, certificate->id);
+        return fail(failure, CB_PENDING,
+                    "certificate '%s' is not valid yet; wait for its NotBefore or install another",
+                    certificate->id);
+}
+
 int certificate_refusal(const Certificate *certificate, const Generation *generation, int status,
                         Failure *failure)
 {
@@ -42,13 +60,7 @@ int certificate_refusal(const Certificate *certificate, const Generation *genera
                                     : "certificate '%s' is disabled; enable it first",
                             id);
         case CB_PENDING:
-                return fail(failure, status,
-                            generation && generation->chain.n > 0
-                                    ? "certificate '%s' is not valid yet; wait for its NotBefore "
-                                      "or install another"
-                                    : "certificate '%s' has no certificate for its key yet; "
-                                      "install one",
-                            id);
+                return refuse_pending(certificate, generation, failure);
         case CB_EXPIRED:
                 return fail(failure, status,
                             generation && generation->number != certificate->current
