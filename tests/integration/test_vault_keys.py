@@ -475,10 +475,15 @@ def test_a_pending_key_signs_nothing(broker, refused):
     refused("Pending", broker.try_sign)
 
 
-def test_install_of_another_keys_certificate(broker, refused):
+def test_install_of_what_a_vault_cannot_use(broker, refused):
     generate(broker)
     issuer = pki.Issuer()
     refused("KeyMismatch", install, broker, [pki.certificate(pki.key("ec-p256"), issuer=issuer)])
+    csr = request(broker)
+    for days, name in ((1, "Pending"), (-300, "Expired")):  # once merged, it could neither be tried nor replaced
+        begin = pki.NOW + days * pki.DAY
+        not_now = pki.certificate(csr, issuer=issuer, subject=csr.subject, not_before=begin, not_after=begin + 30 * pki.DAY)
+        refused(name, install, broker, [not_now])
     assert broker.asked("POST", "/certificates/orders/pending/merge") == 0
     install(broker, [issue(issuer, request(broker)), issuer.certificate])
     broker.check_signature()

@@ -134,6 +134,17 @@ def test_v18_a_leaf_that_is_not_valid_yet(orders, refused):
     orders.check_signature()
 
 
+def test_v18_what_became_of_one_that_waited(orders):
+    """When it becomes current the vault is asked about it, though nobody uses it and the next look-up is hours away."""
+    made = orders.vault.rotate("orders", leaf_not_before=int(time.time()) + 2 * PATIENCE)
+    orders.vault.change("orders", made["version"], not_before=None)
+    orders.refresh("orders")
+    orders.vault.change("orders", made["version"], enabled=False)
+    properties = lambda: orders.certificate_properties("orders")  # noqa: E731
+    assert properties()["State"] == "active"
+    wait_until(lambda: (properties()["Generation"], properties()["State"]) == (2, "disabled"), "its state", 20 * PATIENCE)
+
+
 def test_v18_lost_names_are_said_as_long_as_it_is_current(orders):
     """Nobody can force what a vault rotates: it is published, and a look at it takes nothing away of what is said."""
     orders.vault.rotate("orders", sans=["other.example"])

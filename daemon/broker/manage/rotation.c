@@ -128,6 +128,8 @@ static void run(void *userdata)
         due = certificate_due(next, now_sec);
         job->generation = due->number;
         certificate_make_current(next, due, now_sec, job->manage->grace_usec / USEC_PER_SEC);
+        if (next->next_refresh_sec != 0)
+                next->next_refresh_sec = now_sec; /* what has become of it while it waited? */
         change_certificate(job->manage, TAKE(next), on_turned, job);
 }
 

@@ -360,6 +360,9 @@ int generate_install(Vault *vault, const DriverCall *call, WireReply *reply)
         r = identifier_parse(&vault->settings.vault, request->key_uri, &key, &reply->failure);
         if (r != 0 || !key.pending)
                 return r;
+        r = import_check_dates(&request->chain, "install", &reply->failure);
+        if (r != 0)
+                return r;
         r = merge(vault, &key, request, call->deadline_usec, &certificate, &reply->failure);
         if (r != 0 && find_merged(vault, &key, &request->chain.items[0], call->deadline_usec,
                                   &certificate) == 0) {

@@ -135,10 +135,10 @@ static int take_chain(PkiBundle *bundle, WireReply *reply)
  * A vault gives key and certificate the leaf's dates, and until and after those signs nothing with the key: it would be
  * there, and could not be tried.
  */
-static int check_dates(const PkiBundle *bundle, Failure *failure)
+int import_check_dates(const BytesList *chain, const char *verb, Failure *failure)
 {
         CLEANUP(certificate_facts_deinit) CertificateFacts leaf = { 0 };
-        const Bytes *der = &bundle->chain.items[0];
+        const Bytes *der = &chain->items[0];
         uint64_t now_sec = clock_realtime_sec();
         int r = pki_certificate_facts(der->data, der->n, &leaf, failure);
 
@@ -147,7 +147,8 @@ static int check_dates(const PkiBundle *bundle, Failure *failure)
         if (leaf.not_before_sec > now_sec)
                 return fail(failure, CB_PENDING,
                             "the leaf is not valid yet, and until it is a vault does not sign with "
-                            "its key, so that it cannot be tried: import it then");
+                            "its key, so that it cannot be tried: %s it then",
+                            verb);
         if (leaf.not_after_sec < now_sec)
                 return fail(failure, CB_EXPIRED,
                             "the leaf has expired, and a vault does not sign with its key: give a "
@@ -207,7 +208,7 @@ int import_run(Vault *vault, const DriverCall *call, WireReply *reply)
         if (r == 0 && same_leaf(request->settings, &bundle.chain))
                 return take_chain(&bundle, reply);
         if (r == 0)
-                r = check_dates(&bundle, failure);
+                r = import_check_dates(&bundle.chain, "import", failure);
         if (r == 0)
                 r = import_check_name(vault, request, name, call->deadline_usec, failure);
         if (r == 0)

@@ -28,3 +28,5 @@ int destroy_find_enabled(Vault *vault, const char *name, uint64_t deadline_usec,
  */
 int import_check_name(Vault *vault, const WireRequest *request, const char *name,
                       uint64_t deadline_usec, Failure *failure);
+/* Is the leaf valid now? Else CB_PENDING, with the verb by which it is given again, or CB_EXPIRED. */
+int import_check_dates(const BytesList *chain, const char *verb, Failure *failure);
