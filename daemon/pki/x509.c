@@ -25,6 +25,7 @@
 
 #define SERIAL_MAX     64 /* bytes; RFC 5280 allows 20 */
 #define SHORT_NAME_MAX 128
+#define NAME_CUT_MAX   16 /* a name that was cut is not shorter by more */
 
 static void bio_freep(BIO **place)
 {
@@ -231,15 +232,15 @@ static int address_text(const ASN1_OCTET_STRING *address, char **ret_text)
         return prefixed("IP:", text, ret_text);
 }
 
-static int directory_text(const X509_NAME *name, char **ret_text)
-{
-        CLEANUP(freep) char *text = x509_name_text(name);
-
-        return text ? prefixed("DirName:", text, ret_text) : -ENOMEM;
-}
-
-/* OBJ_obj2txt() tells how long it is; what is longer than any that is in use stays recognisable by its start. */
 #define OID_TEXT_MAX 256
+
+/* false: it is longer than any that is in use, or OBJ_obj2txt() gives none. */
+static bool oid_text(const ASN1_OBJECT *oid, char text[static OID_TEXT_MAX])
+{
+        int n = OBJ_obj2txt(text, OID_TEXT_MAX, oid, 1);
+
+        return n > 0 && n < OID_TEXT_MAX;
+}
 
 static int hex_text(const char *prefix, const char *oid, uint8_t *der, int n, char **ret_text)
 {
@@ -255,17 +256,53 @@ static int hex_text(const char *prefix, const char *oid, uint8_t *der, int n, ch
         return r;
 }
 
+static int whole_text(const GENERAL_NAME *name, char **ret_text)
+{
+        uint8_t *der = NULL;
+        int n = i2d_GENERAL_NAME(name, &der);
+
+        return hex_text("other:", "", der, n, ret_text);
+}
+
+/* x509_name_text() cuts, and gives nothing for what cannot be shown: so others would have the same text. */
+static bool is_whole(const char *text, const X509_NAME *name)
+{
+        size_t n = strlen(text);
+
+        return n > 0 ? n < PKI_NAME_MAX - NAME_CUT_MAX : X509_NAME_entry_count(name) == 0;
+}
+
+static int directory_text(const GENERAL_NAME *general, const X509_NAME *name, char **ret_text)
+{
+        CLEANUP(freep) char *text = x509_name_text(name);
+
+        if (!text)
+                return -ENOMEM;
+        return is_whole(text, name) ? prefixed("DirName:", text, ret_text)
+                                    : whole_text(general, ret_text);
+}
+
+/* Text as it is: not what could be taken for the DER of something else. */
+static bool is_plain_text(const ASN1_TYPE *value)
+{
+        const ASN1_STRING *string = value->value.asn1_string;
+
+        return (value->type == V_ASN1_UTF8STRING || value->type == V_ASN1_IA5STRING ||
+                value->type == V_ASN1_PRINTABLESTRING) &&
+               (ASN1_STRING_length(string) == 0 || *ASN1_STRING_get0_data(string) != '#');
+}
+
 /* Such as a user principal name: text as it is, anything else as its DER. */
-static int other_text(const OTHERNAME *other, char **ret_text)
+static int other_text(const GENERAL_NAME *name, const OTHERNAME *other, char **ret_text)
 {
         const ASN1_TYPE *value = other->value;
         char oid[OID_TEXT_MAX];
         uint8_t *der = NULL;
         int n;
 
-        OBJ_obj2txt(oid, sizeof(oid), other->type_id, 1);
-        if (value->type == V_ASN1_UTF8STRING || value->type == V_ASN1_IA5STRING ||
-            value->type == V_ASN1_PRINTABLESTRING) {
+        if (!oid_text(other->type_id, oid))
+                return whole_text(name, ret_text);
+        if (is_plain_text(value)) {
                 size_t length = (size_t)ASN1_STRING_length(value->value.asn1_string);
                 CLEANUP(freep)
                 char *text = text_escape(ASN1_STRING_get0_data(value->value.asn1_string), length,
@@ -279,30 +316,27 @@ static int other_text(const OTHERNAME *other, char **ret_text)
         return hex_text("otherName:", oid, der, n, ret_text);
 }
 
-static int registered_text(const ASN1_OBJECT *oid, char **ret_text)
+static int registered_text(const GENERAL_NAME *name, const ASN1_OBJECT *oid, char **ret_text)
 {
         char text[OID_TEXT_MAX];
 
-        OBJ_obj2txt(text, sizeof(text), oid, 1);
-        return prefixed("RID:", text, ret_text);
+        return oid_text(oid, text) ? prefixed("RID:", text, ret_text) : whole_text(name, ret_text);
 }
 
-/* Every name has a text: names are compared by it. */
+/* Every name has a text, whole: names are compared by it. */
 static int alt_name_text(const GENERAL_NAME *name, char **ret_text)
 {
         int type;
         const void *value = GENERAL_NAME_get0_value(name, &type);
-        uint8_t *der = NULL;
-        int n;
 
         if (type == GEN_IPADD)
                 return address_text(value, ret_text);
         if (type == GEN_DIRNAME)
-                return directory_text(value, ret_text);
+                return directory_text(name, value, ret_text);
         if (type == GEN_OTHERNAME)
-                return other_text(value, ret_text);
+                return other_text(name, value, ret_text);
         if (type == GEN_RID)
-                return registered_text(value, ret_text);
+                return registered_text(name, value, ret_text);
         for (size_t i = 0; i < ELEMENTSOF(text_names); i++)
                 if (text_names[i].type == type) {
                         size_t length = (size_t)ASN1_STRING_length(value);
@@ -311,8 +345,7 @@ static int alt_name_text(const GENERAL_NAME *name, char **ret_text)
 
                         return text ? prefixed(text_names[i].prefix, text, ret_text) : -ENOMEM;
                 }
-        n = i2d_GENERAL_NAME(name, &der);
-        return hex_text("other:", "", der, n, ret_text);
+        return whole_text(name, ret_text);
 }
 
 /* How many there are is bounded by the certificate's size alone. */

@@ -482,6 +482,64 @@ static void every_kind_of_name_has_a_text(void **state)
         X509_free(x);
 }
 
+static GENERAL_NAME *long_directory_name(const char *last)
+{
+        GENERAL_NAME *general = GENERAL_NAME_new();
+        X509_NAME *name = X509_NAME_new();
+        static const unsigned char unit[] = "a unit whose name is rather long, among many others";
+
+        /* The text of a name begins with what was added last. */
+        assert_true(X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+                                               (const unsigned char *)last, -1, -1, 0));
+        for (size_t i = 0; i < 30; i++)
+                assert_true(X509_NAME_add_entry_by_txt(name, "OU", MBSTRING_UTF8, unit, -1, -1, 0));
+        GENERAL_NAME_set0_value(general, GEN_DIRNAME, name);
+        return general;
+}
+
+/* Of an identifier with hundreds of arcs. */
+static GENERAL_NAME *long_identifier(int type, const char *rest)
+{
+        char text[600] = "1.2";
+
+        for (size_t i = 0; i < 200; i++)
+                strcat(text, ".5");
+        strcat(text, rest);
+        return a2i_GENERAL_NAME(NULL, NULL, NULL, type, text, 0);
+}
+
+static GENERAL_NAME *other_name(const char *text)
+{
+        return a2i_GENERAL_NAME(NULL, NULL, NULL, GEN_OTHERNAME, text, 0);
+}
+
+/* What has the same text is taken for the same name. */
+static void no_name_has_the_text_of_another(void **state)
+{
+        GENERAL_NAME *const pairs[][2] = {
+                { other_name("1.2.3;UTF8:#0500"), other_name("1.2.3;NULL") },
+                { long_identifier(GEN_OTHERNAME, ".3;NULL"), long_identifier(GEN_OTHERNAME, ".4;NULL") },
+                { long_identifier(GEN_RID, ".3"), long_identifier(GEN_RID, ".4") },
+                { long_directory_name("one"), long_directory_name("other") },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(pairs); i++) {
+                CLEANUP(certificate_facts_deinit) CertificateFacts f = { 0 };
+                X509 *x = issue_certificate(&(Issue){ .name = "twins", .key = pki.key });
+                GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
+
+                for (size_t k = 0; k < 2; k++)
+                        assert_true(pairs[i][k] && sk_GENERAL_NAME_push(names, pairs[i][k]) > 0);
+                assert_int_equal(X509_add1_ext_i2d(x, NID_subject_alt_name, names, 0, 0), 1);
+                assert_true(X509_sign(x, pki.key, EVP_sha256()) > 0);
+                assert_int_equal(facts_of(x, &f), 0);
+                assert_int_equal(strv_length(f.subject_alt_names), 2);
+                assert_string_not_equal(f.subject_alt_names[0], f.subject_alt_names[1]);
+                GENERAL_NAMES_free(names);
+                X509_free(x);
+        }
+}
+
 static void what_a_tls_client_needs(void **state)
 {
         static const struct {
@@ -534,6 +592,7 @@ int main(void)
                 cmocka_unit_test(name_of_certificate),
                 cmocka_unit_test(alternative_names_are_all_there_and_escaped),
                 cmocka_unit_test(every_kind_of_name_has_a_text),
+                cmocka_unit_test(no_name_has_the_text_of_another),
                 cmocka_unit_test(what_a_tls_client_needs),
         };
 
