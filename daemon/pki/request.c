@@ -124,14 +124,13 @@ typedef enum NameUse {
         NAME_TO_FIND,     /* what authorities have written, whatever it is */
 } NameUse;
 
-/* The types whose values libcrypto shows as text. */
+/* The types whose values libcrypto shows as text, of those that it reads in a name: times it only shows. */
 static bool is_shown_as_text(int type)
 {
         static const int types[] = { V_ASN1_UTF8STRING,      V_ASN1_NUMERICSTRING,
                                      V_ASN1_PRINTABLESTRING, V_ASN1_T61STRING,
                                      V_ASN1_IA5STRING,       V_ASN1_VISIBLESTRING,
-                                     V_ASN1_UNIVERSALSTRING, V_ASN1_BMPSTRING,
-                                     V_ASN1_UTCTIME,         V_ASN1_GENERALIZEDTIME };
+                                     V_ASN1_UNIVERSALSTRING, V_ASN1_BMPSTRING };
 
         for (size_t i = 0; i < ELEMENTSOF(types); i++)
                 if (types[i] == type)

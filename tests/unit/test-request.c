@@ -242,6 +242,7 @@ static void test_shown_names_are_found(void **state)
                 { "CN=,O=a", "CN=,O=a" },
                 { "CN=#04024869", "CN=#04024869" },
                 { "CN=#020101", "CN=#020101" },
+                { "OU=b+OU=a,CN=#1703616263", "OU=b+OU=a,CN=#1703616263" },
                 { "CN=#1e0400480069", "CN=Hi" },
                 { "CN=#1c080000004800000069", "CN=Hi" },
                 { "CN=#1401fc", "CN=ü" },
