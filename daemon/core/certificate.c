@@ -65,6 +65,7 @@ int generation_copy(const Generation *generation, Generation **ret_copy)
         copy->number = generation->number;
         copy->key_type = generation->key_type;
         copy->algorithms = generation->algorithms;
+        copy->n_chains = generation->n_chains;
         copy->usable_until_sec = generation->usable_until_sec;
         copy->retired = generation->retired;
         copy->extractable = generation->extractable;

@@ -50,6 +50,7 @@ typedef struct Generation {
         uint32_t algorithms; /* bits of what key and source can do */
         Bytes spki;
         BytesList chain;           /* DER, leaf first; empty: pending */
+        uint64_t n_chains;         /* how often another was taken for the same leaf; not stored */
         CertificateFacts facts;    /* of the leaf; zero where pending */
         uint64_t usable_until_sec; /* 0: no end of its own */
         bool retired;

@@ -225,6 +225,15 @@ def test_the_same_again(broker):
     assert broker.certificate_properties("client")["LastError"] == ""
     install(broker, "client", pki.pem(mine, between.certificate, root.certificate))
     assert len(chain()) >= 2
+
+    broker.create_backend("orders", "client")
+    watch = Signals(broker)
+    renewed = pki.certificate(between.key, "Between", issuer=root, ca=True)
+    install(broker, "client", pki.pem(mine, renewed, root.certificate))  # another chain of the same length
+    assert chain()[1] == pki.der(renewed)
+    watch.wait("CredentialChanged", backend_path("orders"))
+    broker.restart()
+    assert chain()[1] == pki.der(renewed)
     assert [g[0] for g in generations(broker)] == [1]
     assert sorted(str(o) for o in broker.token_objects()) == before
 

@@ -79,6 +79,7 @@ static int take_chain(Generation *generation, const WireReply *reply)
                 return r;
         bytes_list_deinit(&generation->chain);
         generation->chain = chain;
+        generation->n_chains++;
         return string_set(&generation->warning, reply->warning);
 }
 

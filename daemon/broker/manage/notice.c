@@ -47,8 +47,8 @@ static char *describe(Manage *manage, const Backend *backend, uint64_t *ret_gene
                                                                                           : text;
 
         *ret_generation = credential.generation->number;
-        r = asprintf(&text, "%s %s %zu %" PRIx32 " %d%d%d %s %s %s %s", credential.key_uri,
-                     credential.generation->facts.thumbprint_sha256, credential.generation->chain.n,
+        r = asprintf(&text, "%s %s %" PRIu64 " %" PRIx32 " %d%d%d %s %s %s %s", credential.key_uri,
+                     credential.generation->facts.thumbprint_sha256, credential.generation->n_chains,
                      credential.generation->algorithms, credential.stale, credential.validate_chain,
                      credential.validate_name, backend->url, names, pins, backend->ca_file);
         return r < 0 ? NULL : text;
