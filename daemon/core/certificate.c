@@ -20,6 +20,7 @@ void certificate_facts_deinit(CertificateFacts *facts)
         free(facts->serial_number);
         strv_free(facts->subject_alt_names);
         bytes_deinit(&facts->spki);
+        free(facts->chain_end);
         *facts = (CertificateFacts){ 0 };
 }
 
@@ -27,12 +28,13 @@ int certificate_facts_copy(const CertificateFacts *facts, CertificateFacts *ret_
 {
         CLEANUP(certificate_facts_deinit) CertificateFacts copy = *facts;
 
-        copy.subject = copy.issuer = copy.serial_number = NULL;
+        copy.subject = copy.issuer = copy.serial_number = copy.chain_end = NULL;
         copy.subject_alt_names = NULL;
         copy.spki = (Bytes){ 0 };
         if (string_set(&copy.subject, facts->subject) < 0 ||
             string_set(&copy.issuer, facts->issuer) < 0 ||
             string_set(&copy.serial_number, facts->serial_number) < 0 ||
+            string_set(&copy.chain_end, facts->chain_end) < 0 ||
             strv_copy(facts->subject_alt_names, &copy.subject_alt_names) < 0 ||
             bytes_set(&copy.spki, facts->spki.data, facts->spki.n) < 0)
                 return -ENOMEM;
@@ -82,6 +84,11 @@ int generation_copy(const Generation *generation, Generation **ret_copy)
 
         *ret_copy = TAKE(copy);
         return 0;
+}
+
+bool generation_chain_has_expired(const Generation *generation, uint64_t now_sec)
+{
+        return generation->facts.chain_end && now_sec > generation->facts.chain_not_after_sec;
 }
 
 const char *certificate_state_name(CertificateState state)
@@ -376,11 +383,27 @@ static int say(char **text, const char *more)
         return string_format(text, "%s%s%s", string_or_empty(*text), *text ? "; " : "", more);
 }
 
-int certificate_trouble(const Certificate *certificate, char **ret_text)
+const Generation *certificate_shown(const Certificate *certificate)
 {
-        const Generation *current = certificate->current
-                                            ? certificate_find_generation(certificate, 0)
-                                            : certificate_newest(certificate); /* it is pending */
+        return certificate->current ? certificate_find_generation(certificate, 0)
+                                    : certificate_newest(certificate);
+}
+
+/* Where it had expired when its source was asked last, that has said so already. */
+static int say_chain_expired(char **text, const Generation *generation)
+{
+        const char *expired = generation->facts.chain_end;
+        int r;
+
+        if (strstr(string_or_empty(*text), expired))
+                return 0;
+        r = say(text, expired);
+        return r < 0 ? r : say(text, CERTIFICATE_CHAIN_REMEDY);
+}
+
+int certificate_trouble(const Certificate *certificate, uint64_t now_sec, char **ret_text)
+{
+        const Generation *current = certificate_shown(certificate);
         CLEANUP(freep) char *text = NULL;
         int r = 0;
 
@@ -390,6 +413,8 @@ int certificate_trouble(const Certificate *certificate, char **ret_text)
                 r = say(&text, certificate->last_error);
         if (r == 0 && current && current->warning)
                 r = say(&text, current->warning);
+        if (r == 0 && current && generation_chain_has_expired(current, now_sec))
+                r = say_chain_expired(&text, current);
         if (r == 0 && current && current->lost_names)
                 r = say(&text, current->lost_names);
         if (r == 0 && current && current->facts.lacks_client_auth)
@@ -445,6 +470,14 @@ int certificate_may_sign(const Certificate *certificate, const Generation *gener
         return verdicts[certificate->verdict].status;
 }
 
+/* Of what is told only its chain's end; 0: never. */
+static uint64_t chain_end(const Certificate *certificate, const Generation *generation)
+{
+        if (generation != certificate_shown(certificate) || !generation->facts.chain_end)
+                return 0;
+        return generation->facts.chain_not_after_sec + 1;
+}
+
 uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_sec)
 {
         uint64_t next_sec = UINT64_MAX;
@@ -455,6 +488,7 @@ uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_se
                         generation->facts.not_before_sec,
                         generation->facts.not_after_sec + 1, /* from UINT64_MAX: 0, never */
                         grace_end(certificate, generation),
+                        chain_end(certificate, generation),
                 };
 
                 if (generation->retired || generation->chain.n == 0)

@@ -38,7 +38,14 @@ typedef struct CertificateFacts {
         bool lacks_client_auth, lacks_digital_signature;
         KeyType key_type;
         Bytes spki; /* SubjectPublicKeyInfo, DER */
+        /* Of the chain, not of the leaf: the member beside it that expires first. NULL: there is none. */
+        char *chain_end; /* what is said of it then */
+        uint64_t chain_not_after_sec;
 } CertificateFacts;
+
+/* What helps where a chain lacks somebody, or has one who has expired, and files are given. */
+#define CERTIFICATE_CHAIN_REMEDY                                                                   \
+        "import or install it again with a valid certificate of that name in the file"
 
 void certificate_facts_deinit(CertificateFacts *facts);
 int certificate_facts_copy(const CertificateFacts *facts, CertificateFacts *ret_copy);
@@ -68,6 +75,8 @@ typedef struct Generation {
 Generation *generation_free(Generation *generation);
 int generation_copy(const Generation *generation, Generation **ret_copy); /* deep */
 DEFINE_CLEANUP(Generation, generation_free)
+/* A member of its chain beside the leaf is past its NotAfter. */
+bool generation_chain_has_expired(const Generation *generation, uint64_t now_sec);
 
 typedef enum CertificateState {
         CERTIFICATE_PENDING,
@@ -161,7 +170,9 @@ const Generation *certificate_one_before(const Certificate *certificate,
 /* The newest with this very leaf. NULL: none. */
 Generation *certificate_find_leaf(const Certificate *certificate, const Bytes *leaf);
 /* Everything that there is to say of it, a sentence after the other, for LastError. *ret_text: owned, or NULL. -ENOMEM. */
-int certificate_trouble(const Certificate *certificate, char **ret_text);
+int certificate_trouble(const Certificate *certificate, uint64_t now_sec, char **ret_text);
+/* The one whose chain and names that speaks of: the current one, or of a pending certificate the newest. NULL: none. */
+const Generation *certificate_shown(const Certificate *certificate);
 /*
  * May this generation's key be used for anything, pending and expired ones included? 0, or CB_DISABLED where the
  * certificate is disabled or the generation retired.
@@ -177,5 +188,5 @@ int certificate_may_use_key(const Certificate *certificate, const Generation *ge
  */
 int certificate_may_sign(const Certificate *certificate, const Generation *generation,
                          uint64_t now_sec);
-/* When the state or a generation next changes by the clock alone; 0: never. */
+/* When the state, a generation, or what there is to say next changes by the clock alone; 0: never. */
 uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_sec);

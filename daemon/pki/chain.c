@@ -226,7 +226,10 @@ static int missing_text(const Candidates *c, const Way *way, char **ret_text)
                     : -ENOMEM;
 }
 
-/* The leaf's own is told by the certificate's state. */
+/*
+ * The leaf's own is told by the certificate's state. Of several the one that expired first, which is the one that
+ * pki_chain_facts() names.
+ */
 static const Candidate *find_not_valid(const Candidates *c, const Way *way, size_t *ret_n)
 {
         const Candidate *first = NULL;
@@ -236,7 +239,8 @@ static const Candidate *find_not_valid(const Candidates *c, const Way *way, size
 
                 if (one->validity == VALID_NOW)
                         continue;
-                first = first ?: one;
+                if (!first || one->not_after_sec < first->not_after_sec)
+                        first = one;
                 ++*ret_n;
         }
         return first;
@@ -251,24 +255,39 @@ static void date_text(uint64_t sec, char text[static 32])
         strftime(text, 32, "%Y-%m-%d", &tm);
 }
 
+static int expired_text(const char *name, uint64_t not_after_sec, char **ret_text)
+{
+        char date[32];
+
+        date_text(not_after_sec, date);
+        return format(ret_text, "the certificate of '%s' in the chain expired on %s", name, date);
+}
+
 static int not_valid_text(const Candidates *c, const Way *way, char **ret_text)
 {
-        CLEANUP(freep) char *name = NULL;
-        char date[32], all[64] = "";
+        CLEANUP(freep) char *name = NULL, *text = NULL;
+        char date[32];
         size_t n = 0;
         const Candidate *one = find_not_valid(c, way, &n);
-        bool later;
+        int r;
 
         if (!one)
                 return 0;
-        later = one->validity == VALID_LATER;
-        date_text(later ? one->not_before_sec : one->not_after_sec, date);
-        if (n > 1)
-                snprintf(all, sizeof(all), " (members that are not valid now: %zu)", n);
         name = x509_name_text(X509_get_subject_name(one->x));
-        return name ? format(ret_text, "the certificate of '%s' in the chain %s %s%s", name,
-                             later ? "is not valid before" : "expired on", date, all)
-                    : -ENOMEM;
+        if (!name)
+                return -ENOMEM;
+        if (one->validity == VALID_LATER) {
+                date_text(one->not_before_sec, date);
+                r = format(&text, "the certificate of '%s' in the chain is not valid before %s",
+                           name, date);
+        } else {
+                r = expired_text(name, one->not_after_sec, &text);
+        }
+        if (r == 0 && n > 1)
+                return format(ret_text, "%s (members that are not valid now: %zu)", text, n);
+        if (r == 0)
+                *ret_text = TAKE(text);
+        return r;
 }
 
 static int fault_of(const Candidates *c, const Way *way, char **ret_fault)
@@ -293,8 +312,7 @@ int pki_chain_warning(const char *fault, const char *remedy, char **ret_warning)
         int r;
 
         if (!remedy)
-                remedy = "import or install it again with a valid certificate of that name in the "
-                         "file";
+                remedy = CERTIFICATE_CHAIN_REMEDY;
         r = fault ? format(&text, "%s; %s", fault, remedy) : 0;
         if (r == 0)
                 *ret_warning = TAKE(text);
@@ -351,4 +369,59 @@ int pki_chain_sort(const BytesList *certificates, const Bytes *spki, uint64_t no
         Work work = { 0 };
 
         return chain_sort_within(&work, certificates, spki, now_sec, ret_chain, ret_fault, failure);
+}
+
+static int note_end(X509 *x, uint64_t not_after_sec, CertificateFacts *facts)
+{
+        CLEANUP(freep) char *name = x509_name_text(X509_get_subject_name(x));
+        char *text = NULL;
+        int r = name ? expired_text(name, not_after_sec, &text) : -ENOMEM;
+
+        if (r < 0)
+                return r;
+        free(facts->chain_end);
+        facts->chain_end = text;
+        facts->chain_not_after_sec = not_after_sec;
+        return 0;
+}
+
+/* What cannot be read was never taken into a chain; whoever has an odd one from elsewhere is told of the others. */
+static int note_first_to_expire(const BytesList *chain, CertificateFacts *facts)
+{
+        int r = 0;
+
+        for (size_t i = 1; i < chain->n && r == 0; i++) {
+                CLEANUP(x509_freep)
+                X509 *x = x509_from_der(chain->items[i].data, chain->items[i].n);
+                uint64_t from_sec, until_sec;
+
+                if (!x)
+                        continue;
+                x509_validity(x, &from_sec, &until_sec);
+                if (!facts->chain_end || until_sec < facts->chain_not_after_sec)
+                        r = note_end(x, until_sec, facts);
+        }
+        return r;
+}
+
+int pki_chain_facts(const BytesList *chain, const Bytes *spki, CertificateFacts *ret_facts,
+                    Failure *failure)
+{
+        CLEANUP(certificate_facts_deinit) CertificateFacts facts = { 0 };
+        unsigned n_before = pki_memory_failures();
+        int r;
+
+        assert_always(chain->n > 0);
+        r = pki_certificate_facts_of(chain->items[0].data, chain->items[0].n, spki, &facts,
+                                     failure);
+        if (r != 0)
+                return r;
+        r = note_first_to_expire(chain, &facts);
+        if (r == 0 && pki_memory_failures() != n_before)
+                r = -ENOMEM;
+        if (r < 0)
+                return fail(failure, r, "cannot read a chain: %s", strerror(-r));
+        *ret_facts = facts;
+        facts = (CertificateFacts){ 0 };
+        return 0;
 }

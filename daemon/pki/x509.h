@@ -35,6 +35,13 @@ int pki_chain_sort(const BytesList *certificates, const Bytes *spki, uint64_t no
                    BytesList *ret_chain, char **ret_fault, Failure *failure);
 
 /*
+ * The facts of a chain that was sorted once: those of its leaf (spki as above, or NULL), and which member
+ * beside that expires first. A root at its end is a member like any other, here as above.
+ */
+int pki_chain_facts(const BytesList *chain, const Bytes *spki, CertificateFacts *ret_facts,
+                    Failure *failure);
+
+/*
  * That fault as a warning, with what to do about it; remedy NULL: what helps where files are given.
  * *ret_warning is NULL where nothing is wrong. 0 or -ENOMEM.
  */

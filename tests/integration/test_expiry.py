@@ -30,6 +30,10 @@ def state(broker, id):
     return str(broker.certificate_properties(id)["State"])
 
 
+def last_error(broker, id):
+    return str(broker.certificate_properties(id)["LastError"])
+
+
 def sign_outcome(broker, id, generation=0):
     try:
         broker.sign(id, "ecdsa-sha256", bytes(32), generation)
@@ -99,18 +103,41 @@ def test_warning_that_came_due_while_it_was_away(stopped):
 
 
 def test_state_changes_by_the_clock(broker):
+    """States, and that a member of a chain has expired since it was imported."""
     watch = Signals(broker)
     begin = now() + datetime.timedelta(seconds=3 * PATIENCE)
-    import_until(broker, "client", begin + datetime.timedelta(seconds=3 * PATIENCE), begin)
+    end = begin + datetime.timedelta(seconds=3 * PATIENCE)
+    import_until(broker, "client", end, begin)
     assert (state(broker, "client"), sign_outcome(broker, "client")) == ("pending", "Pending")
+    root, key = pki.Issuer("Root"), pki.key("ec-p256", 1)
+    low = pki.Issuer("Low", parent=root)
+    soon = pki.certificate(low.key, "Low", issuer=root, ca=True, not_after=end)
+    leaf = pki.certificate(key, "chained.example", issuer=low)
+    broker.import_bundle("chained", pki.pem(key, leaf, soon, root.certificate))
+    assert last_error(broker, "chained") == ""
 
-    def told(word):
-        return any(s[3][1].get("State") == word for s in watch.of("PropertiesChanged", certificate_path("client")))
+    def told(id, name, start):
+        return any(str(s[3][1].get(name, "")).startswith(start)
+                   for s in watch.of("PropertiesChanged", certificate_path(id)))
 
-    wait_until(lambda: told("active"), "active")
+    wait_until(lambda: told("client", "State", "active"), "active")
     assert sign_outcome(broker, "client") == "ok"
-    wait_until(lambda: told("expired"), "expired")
+    said = f"the certificate of 'CN=Low' in the chain expired on {end:%Y-%m-%d}"
+    wait_until(lambda: told("chained", "LastError", said), "the chain's end")
+    wait_until(lambda: told("client", "State", "expired"), "expired")
     assert (state(broker, "client"), sign_outcome(broker, "client")) == ("expired", "Expired")
+
+    assert (state(broker, "chained"), sign_outcome(broker, "chained")) == ("active", "ok")
+    assert watch.of("ExpiryWarning", certificate_path("chained")) == []
+    broker.restart()
+    assert last_error(broker, "chained").count(said) == 1
+    assert said.encode() in broker.cli("status").stdout
+    broker.import_bundle("chained", pki.pem(key, leaf, soon, root.certificate), replace=True)  # its source says so, too
+    broker.certificate("chained", "Refresh")
+    assert last_error(broker, "chained").count("in the chain expired") == 1
+    broker.import_bundle("chained", pki.pem(key, leaf, low.certificate, root.certificate), replace=True)
+    assert last_error(broker, "chained") == ""
+    assert int(broker.certificate_properties("chained")["Generation"]) == 1
 
 
 # a clock that jumps

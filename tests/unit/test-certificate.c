@@ -295,29 +295,74 @@ static void trouble_is_said_while_it_holds(void **state)
         char *text = NULL;
 
         certificate->current = 1;
-        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_int_equal(certificate_trouble(certificate, 500, &text), 0);
         assert_null(text);
         two->facts.lacks_client_auth = true; /* it is not the current one's */
         assert_int_equal(string_set(&one->warning, "a gap"), 0);
         assert_int_equal(string_set(&one->lost_names, "lost"), 0);
         assert_int_equal(string_set(&certificate->last_error, "away"), 0);
-        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_int_equal(certificate_trouble(certificate, 500, &text), 0);
         assert_string_equal(text, "away; a gap; lost");
         free(text);
         text = NULL;
         certificate->current = 2;
         two->facts.lacks_digital_signature = true;
         assert_int_equal(string_set(&certificate->last_error, NULL), 0);
-        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_int_equal(certificate_trouble(certificate, 500, &text), 0);
         assert_non_null(strstr(text, "lacks clientAuth"));
         assert_non_null(strstr(text, "; its key usage lacks digitalSignature"));
         free(text);
         text = NULL;
         certificate->enabled = false;
         assert_int_equal(string_set(&certificate->withheld, "an older store"), 0);
-        assert_int_equal(certificate_trouble(certificate, &text), 0);
+        assert_int_equal(certificate_trouble(certificate, 500, &text), 0);
         assert_string_equal(text, "an older store");
         free(text);
+}
+
+static char *trouble_at(const Certificate *certificate, uint64_t now_sec)
+{
+        char *text = NULL;
+
+        assert_int_equal(certificate_trouble(certificate, now_sec, &text), 0);
+        return text;
+}
+
+/* From the second after its end, of the generation that is shown, and once only. */
+static void member_that_expires_is_said(void **state)
+{
+        static const char said[] = "the certificate of 'CN=Low' in the chain expired on 1970-01-02";
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        Generation *one = add(certificate, 1, 0, 900000), *two = add(certificate, 2, 0, 900000);
+        CLEANUP(freep) char *before = NULL, *after = NULL, *again = NULL, *other = NULL;
+        CLEANUP(freep) char *pending = NULL;
+
+        assert_int_equal(string_set(&one->facts.chain_end, said), 0);
+        one->facts.chain_not_after_sec = 100000;
+        certificate->current = 1;
+        assert_int_equal(certificate_next_change(certificate, 10), 100001);
+        assert_null(before = trouble_at(certificate, 100000));
+        assert_int_equal(certificate_next_change(certificate, 100000), 100001);
+        assert_int_equal(certificate_next_change(certificate, 100001), 900001);
+        after = trouble_at(certificate, 100001);
+        assert_int_equal(strncmp(after, said, strlen(said)), 0);
+        assert_non_null(strstr(after, "; import or install it again"));
+
+        /* its source has said it, beside something else */
+        assert_int_equal(string_format(&one->warning, "a gap; %s; do that", said), 0);
+        again = trouble_at(certificate, 100001);
+        assert_string_equal(again, one->warning);
+
+        certificate->current = 2;
+        assert_null(other = trouble_at(certificate, 100001));
+        assert_int_equal(certificate_next_change(certificate, 10), 900001);
+        two->facts.chain_not_after_sec = UINT64_MAX; /* no end */
+        assert_int_equal(string_set(&two->facts.chain_end, said), 0);
+        assert_int_equal(certificate_next_change(certificate, 10), 900001);
+        certificate->current = 0;
+        two->facts.chain_not_after_sec = 100000;
+        pending = trouble_at(certificate, 100001);
+        assert_non_null(strstr(pending, said));
 }
 
 static void copies_are_deep(void **state)
@@ -381,6 +426,7 @@ int main(void)
                 cmocka_unit_test(what_a_person_ended_does_not_become_current),
                 cmocka_unit_test(the_one_before),
                 cmocka_unit_test(trouble_is_said_while_it_holds),
+                cmocka_unit_test(member_that_expires_is_said),
                 cmocka_unit_test(copies_are_deep),
         };
 

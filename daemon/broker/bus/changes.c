@@ -116,6 +116,12 @@ static void on_certificate_state_changed(void *userdata, const char *id)
         note_properties(userdata, OBJECT_CERTIFICATE, id, property_bit(PROPERTY_CERTIFICATE_STATE));
 }
 
+static void on_certificate_trouble_changed(void *userdata, const char *id)
+{
+        note_properties(userdata, OBJECT_CERTIFICATE, id,
+                        property_bit(PROPERTY_CERTIFICATE_LAST_ERROR));
+}
+
 static void on_certificate_removed(void *userdata, const char *id, size_t n_generations)
 {
         stock_add(userdata, OBJECT_CERTIFICATE, id, -1, -(int64_t)n_generations);
@@ -233,6 +239,7 @@ static void on_retry_at(void *userdata, uint64_t monotonic_usec)
 const ManageEvents changes_of_manage = {
         .certificate_changed = on_certificate_changed,
         .certificate_state_changed = on_certificate_state_changed,
+        .certificate_trouble_changed = on_certificate_trouble_changed,
         .certificate_removed = on_certificate_removed,
         .backend_changed = on_backend_changed,
         .backend_removed = on_backend_removed,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/strings.h"
 
 typedef int (*PropertyGetter)(const Object *object, Value *ret_value);
@@ -198,7 +199,7 @@ static int certificate_generations(const Object *object, Value *ret_value)
 static int certificate_last_error(const Object *object, Value *ret_value)
 {
         char *text = NULL;
-        int r = certificate_trouble(object->certificate, &text);
+        int r = certificate_trouble(object->certificate, clock_realtime_sec(), &text);
 
         if (r == 0)
                 *ret_value = value_take_string(text);

@@ -119,7 +119,7 @@ static void remove_certificate(Manage *manage, const char *id)
         if (!present)
                 return;
         catalog_remove_certificate(manage->catalog, id);
-        notice_forget(&manage->states, id);
+        notice_forget(&manage->seen, id);
         expiry_forget(manage, id);
         if (manage->events.certificate_removed)
                 manage->events.certificate_removed(manage->events_userdata, id, n_generations);

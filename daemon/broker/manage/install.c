@@ -148,7 +148,7 @@ static int prepare(Job *job, const WireReply *reply, Certificate **ret_next,
         if (r == 0)
                 r = certificate_copy(present, &next);
         if (r == 0)
-                r = pki_certificate_facts(leaf->data, leaf->n, &facts, failure);
+                r = pki_chain_facts(&reply->chain, NULL, &facts, failure);
         if (r == 0)
                 r = find_place(next, &facts, &generation, failure);
         if (r == 0)

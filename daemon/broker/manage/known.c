@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
+#include "pki/x509.h"
 
 #define TOLD_MAX 64 /* more do not wait where anybody looks */
 
@@ -72,11 +73,20 @@ static bool is_start_of(const BytesList *chain, const BytesList *longer)
 
 static int take_chain(Generation *generation, const WireReply *reply)
 {
+        CertificateFacts facts;
         BytesList chain = { 0 };
-        int r = bytes_list_copy(&reply->chain, &chain);
+        Failure ignored = { 0 };
+        int r = pki_chain_facts(&reply->chain, &generation->spki, &facts, &ignored);
 
-        if (r < 0)
+        if (r != 0)
+                return r < 0 ? r : -EINVAL; /* its leaf is the one that we have, and could be read */
+        r = bytes_list_copy(&reply->chain, &chain);
+        if (r < 0) {
+                certificate_facts_deinit(&facts);
                 return r;
+        }
+        certificate_facts_deinit(&generation->facts);
+        generation->facts = facts;
         bytes_list_deinit(&generation->chain);
         generation->chain = chain;
         generation->n_chains++;
@@ -86,7 +96,9 @@ static int take_chain(Generation *generation, const WireReply *reply)
 int known_renew_chain(Generation *known, const WireReply *reply)
 {
         bool is_longer = is_start_of(&known->chain, &reply->chain);
-        bool is_better = known->warning && !reply->warning && reply->chain.n >= known->chain.n;
+        bool is_faulty = known->warning ||
+                         generation_chain_has_expired(known, clock_realtime_sec());
+        bool is_better = is_faulty && !reply->warning && reply->chain.n >= known->chain.n;
 
         return is_longer || is_better ? take_chain(known, reply) : 0;
 }

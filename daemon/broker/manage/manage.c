@@ -32,7 +32,7 @@ int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_ma
         tickets_init(&manage->tickets);
         LIST_INIT(&manage->claims);
         map_init(&manage->credentials);
-        map_init(&manage->states);
+        map_init(&manage->seen);
         map_init(&manage->sweeps);
         map_init(&manage->lines);
         map_init(&manage->intents);
@@ -51,7 +51,7 @@ Manage *manage_free(Manage *manage)
 
         tickets_deinit(&manage->tickets);
         notice_deinit(&manage->credentials);
-        notice_deinit(&manage->states);
+        notice_deinit(&manage->seen);
         sweep_deinit(&manage->sweeps);
         due_deinit(&manage->lines);
         intents_deinit(&manage->intents);
@@ -125,20 +125,18 @@ typedef struct Loading {
         Failure *failure;
 } Loading;
 
-/* The facts are not stored: they follow from the leaf. */
+/* The facts are not stored: they follow from the chain. */
 static int read_facts(Certificate *certificate, Failure *failure)
 {
         for (size_t i = 0; i < certificate->n_generations; i++) {
                 Generation *generation = certificate->generations[i];
-                const Bytes *leaf;
                 int r;
 
                 if (generation->chain.n == 0)
                         continue;
 
-                leaf = &generation->chain.items[0];
-                r = pki_certificate_facts_of(leaf->data, leaf->n, &generation->spki,
-                                             &generation->facts, failure);
+                r = pki_chain_facts(&generation->chain, &generation->spki, &generation->facts,
+                                    failure);
                 if (r < 0)
                         return r;
                 if (r > 0)

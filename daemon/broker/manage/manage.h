@@ -21,6 +21,8 @@ typedef struct ManageEvents {
                                     const Certificate *after);
         /* State has changed by the clock alone. */
         void (*certificate_state_changed)(void *userdata, const char *id);
+        /* A member of its chain has expired: LastError is another, by the clock alone. */
+        void (*certificate_trouble_changed)(void *userdata, const char *id);
         void (*certificate_removed)(void *userdata, const char *id, size_t n_generations);
         void (*backend_changed)(void *userdata, const char *name, const Backend *before,
                                 const Backend *after);

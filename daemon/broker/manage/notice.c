@@ -88,26 +88,50 @@ void notice_users_of(Manage *manage, const char *id)
                 notice_backend(manage, name);
 }
 
-static bool state_differs(Manage *manage, const Certificate *certificate, uint64_t now_sec)
+/* What the clock alone changes. */
+typedef struct Seen {
+        CertificateState state;
+        bool chain_has_expired;
+} Seen;
+
+static Seen see(const Certificate *certificate, uint64_t now_sec)
 {
-        CertificateState *then = map_find(&manage->states, certificate->id);
-        CertificateState now = certificate_state(certificate, now_sec);
+        const Generation *shown = certificate_shown(certificate);
 
-        if (then && *then == now)
-                return false;
+        return (Seen){
+                .state = certificate_state(certificate, now_sec),
+                .chain_has_expired = shown && generation_chain_has_expired(shown, now_sec),
+        };
+}
 
-        if (then) {
-                *then = now;
-                return true;
+/* *ret_then is what was seen before, or where that is not known what is seen now, which is remembered. */
+static Seen remember(Manage *manage, const Certificate *certificate, uint64_t now_sec,
+                     Seen *ret_then)
+{
+        Seen *kept = map_find(&manage->seen, certificate->id);
+        Seen now = see(certificate, now_sec);
+
+        *ret_then = kept ? *kept : now;
+        if (!kept) {
+                kept = calloc(1, sizeof(*kept));
+                if (!kept || map_put(&manage->seen, certificate->id, kept) < 0) {
+                        free(kept);
+                        return now;
+                }
         }
+        *kept = now;
+        return now;
+}
 
-        then = calloc(1, sizeof(*then));
-        if (!then)
-                return false;
-        *then = now;
-        if (map_put(&manage->states, certificate->id, then) < 0)
-                free(then);
-        return false;
+static void tell_of(Manage *manage, const Certificate *certificate, uint64_t now_sec)
+{
+        const ManageEvents *events = &manage->events;
+        Seen then, now = remember(manage, certificate, now_sec, &then);
+
+        if (then.state != now.state && events->certificate_state_changed)
+                events->certificate_state_changed(manage->events_userdata, certificate->id);
+        if (then.chain_has_expired != now.chain_has_expired && events->certificate_trouble_changed)
+                events->certificate_trouble_changed(manage->events_userdata, certificate->id);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -152,8 +176,10 @@ void notice_certificate(Manage *manage, const char *id)
 {
         const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
 
+        Seen then;
+
         if (certificate)
-                state_differs(manage, certificate, clock_realtime_sec());
+                remember(manage, certificate, clock_realtime_sec(), &then);
 }
 
 static void arm(Manage *manage, uint64_t realtime_sec)
@@ -188,9 +214,10 @@ void notice_rearm_backend(Manage *manage, const Backend *backend)
 void notice_all(Manage *manage)
 {
         uint64_t now_sec = clock_realtime_sec(), generation;
+        Seen then;
 
         MAP_FOREACH (catalog_certificates(manage->catalog), entry)
-                state_differs(manage, entry->value, now_sec);
+                remember(manage, entry->value, now_sec, &then);
         MAP_FOREACH (catalog_backends(manage->catalog), entry)
                 differs(manage, entry->value, &generation);
 }
@@ -200,12 +227,8 @@ void manage_tick(Manage *manage)
         uint64_t now_sec = clock_realtime_sec();
 
         /* Observers change nothing in the catalog, so its maps stay as they are meanwhile. */
-        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
-                if (state_differs(manage, entry->value, now_sec) &&
-                    manage->events.certificate_state_changed)
-                        manage->events.certificate_state_changed(manage->events_userdata,
-                                                                 entry->key);
-        }
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry)
+                tell_of(manage, entry->value, now_sec);
         MAP_FOREACH (catalog_backends(manage->catalog), entry)
                 notice_backend(manage, entry->key);
 

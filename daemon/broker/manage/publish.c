@@ -252,9 +252,7 @@ static int generation_from_reply(const WireReply *reply, uint64_t number,
                 return r;
 
         if (generation->chain.n > 0) {
-                const Bytes *leaf = &generation->chain.items[0];
-
-                r = pki_certificate_facts(leaf->data, leaf->n, &generation->facts, failure);
+                r = pki_chain_facts(&generation->chain, NULL, &generation->facts, failure);
                 if (r != 0)
                         return r;
                 if (!bytes_equal(&generation->facts.spki, &generation->spki))

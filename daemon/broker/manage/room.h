@@ -45,7 +45,7 @@ struct Manage {
         ManageEvents events;
         void *events_userdata;
         Map credentials; /* backend → what its credential was when it was last told, as text */
-        Map states;      /* certificate → CertificateState as last told */
+        Map seen;        /* certificate → what of it the clock changes, as last told */
         Map sweeps;      /* source → Sweep */
         Map lines;       /* source → Line, of what is due */
         Map warned;      /* certificate → Warned: expiry.c */
