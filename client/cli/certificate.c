@@ -62,7 +62,13 @@ static int tell_waiting(void *userdata, const char *id, uint64_t generation, uin
         (void)userdata;
         (void)id;
         time_format(from, text);
-        (void)printf("Generation %" PRIu64 " becomes current by itself at %s.\n", generation, text);
+        if (from != 0 && from <= (uint64_t)time(NULL))
+                (void)printf("Generation %" PRIu64 " is valid since %s, and becomes current when its "
+                             "key has passed a trial.\n",
+                             generation, text);
+        else
+                (void)printf("Generation %" PRIu64 " becomes current by itself at %s.\n", generation,
+                             text);
         return 0;
 }
 

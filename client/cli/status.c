@@ -200,13 +200,16 @@ static int add_waiting(void *userdata, const char *id, uint64_t generation, uint
 {
         Status *status = userdata;
         CLEANUP(free_text) char *object = text_of_object("certificate", id);
-        char when[TIME_TEXT_MAX], what[TIME_TEXT_MAX + 64];
+        char when[TIME_TEXT_MAX], what[TIME_TEXT_MAX + 96];
         const char *cells[] = { object, what };
 
         if (!object)
                 return -1;
         time_format(from, when);
-        (void)snprintf(what, sizeof(what), "generation %" PRIu64 " becomes current at %s",
+        (void)snprintf(what, sizeof(what),
+                       from != 0 && from <= status->now
+                               ? "generation %" PRIu64 " is valid since %s, and was not made current yet"
+                               : "generation %" PRIu64 " becomes current at %s",
                        generation, when);
         status->n_waiting++;
         if (json_array_append_new(status->json_waiting,

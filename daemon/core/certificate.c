@@ -54,6 +54,7 @@ Generation *generation_free(Generation *generation)
         certificate_facts_deinit(&generation->facts);
         free(generation->warning);
         free(generation->lost_names);
+        free(generation->held_up);
         free(generation);
         return NULL;
 }
@@ -74,9 +75,11 @@ int generation_copy(const Generation *generation, Generation **ret_copy)
         copy->trial_usec = generation->trial_usec;
         copy->n_wrong = generation->n_wrong;
         copy->spread_usec = generation->spread_usec;
+        copy->again_sec = generation->again_sec;
         if (string_set(&copy->key_uri, generation->key_uri) < 0 ||
             string_set(&copy->warning, generation->warning) < 0 ||
             string_set(&copy->lost_names, generation->lost_names) < 0 ||
+            string_set(&copy->held_up, generation->held_up) < 0 ||
             bytes_set(&copy->spki, generation->spki.data, generation->spki.n) < 0 ||
             bytes_list_copy(&generation->chain, &copy->chain) < 0 ||
             certificate_facts_copy(&generation->facts, &copy->facts) < 0)
@@ -319,13 +322,20 @@ bool certificate_generation_waits(const Certificate *certificate, const Generati
                generation->chain.n > 0 && generation->usable_until_sec == 0 && !generation->retired;
 }
 
+static bool is_left_alone(const Generation *generation, uint64_t now_sec)
+{
+        return generation->again_sec > now_sec &&
+               generation->again_sec <= now_sec + GENERATION_AGAIN_SEC;
+}
+
 Generation *certificate_due(const Certificate *certificate, uint64_t now_sec)
 {
         for (size_t i = certificate->n_generations; i-- > 0 && !certificate_is_withheld(certificate);) {
                 Generation *generation = certificate->generations[i];
 
                 if (certificate_generation_waits(certificate, generation) &&
-                    generation_state(generation, now_sec) == CERTIFICATE_ACTIVE)
+                    generation_state(generation, now_sec) == CERTIFICATE_ACTIVE &&
+                    !is_left_alone(generation, now_sec))
                         return generation;
         }
         return NULL;
@@ -347,6 +357,8 @@ void certificate_make_current(Certificate *certificate, Generation *generation, 
                 certificate->verdict = KEY_USABLE;
                 (void)string_set(&certificate->last_error, NULL);
         }
+        (void)string_set(&generation->held_up, NULL);
+        generation->again_sec = 0;
         generation->usable_until_sec = 0;
         certificate->current = generation->number;
 }
@@ -423,6 +435,12 @@ int certificate_trouble(const Certificate *certificate, uint64_t now_sec, char *
         if (r == 0 && current && current->facts.lacks_digital_signature)
                 r = say(&text, "its key usage lacks digitalSignature, so it cannot sign a TLS "
                                "handshake: have it issued with digitalSignature");
+        for (size_t i = 0; r == 0 && i < certificate->n_generations; i++) {
+                const Generation *generation = certificate->generations[i];
+
+                if (generation->held_up && certificate_generation_waits(certificate, generation))
+                        r = say(&text, generation->held_up);
+        }
         if (r == 0)
                 *ret_text = TAKE(text);
         return r;
@@ -489,6 +507,7 @@ uint64_t certificate_next_change(const Certificate *certificate, uint64_t now_se
                         generation->facts.not_after_sec + 1, /* from UINT64_MAX: 0, never */
                         grace_end(certificate, generation),
                         chain_end(certificate, generation),
+                        generation->again_sec,
                 };
 
                 if (generation->retired || generation->chain.n == 0)

@@ -50,6 +50,9 @@ typedef struct CertificateFacts {
 void certificate_facts_deinit(CertificateFacts *facts);
 int certificate_facts_copy(const CertificateFacts *facts, CertificateFacts *ret_copy);
 
+/* The longest that one is left alone: what is further away is of a clock that was set back. */
+#define GENERATION_AGAIN_SEC 60
+
 typedef struct Generation {
         uint64_t number;
         char *key_uri; /* the source's locator of this key */
@@ -70,6 +73,12 @@ typedef struct Generation {
          * were last told. Not stored: a wrong signature is found again as soon as there is one.
          */
         uint64_t trial_usec, n_wrong, spread_usec;
+        /*
+         * Its time has come, and it did not become current: why (NULL: nothing to say), and until when (wall clock) it
+         * is left alone. Not stored: it is tried again after a start.
+         */
+        char *held_up;
+        uint64_t again_sec;
 } Generation;
 
 Generation *generation_free(Generation *generation);
@@ -149,13 +158,14 @@ bool certificate_is_withheld(const Certificate *certificate);
 /* Disabled before all, which it is too where its current generation is retired; then pending, expired, unavailable (gone, or suspected), active. */
 CertificateState certificate_state(const Certificate *certificate, uint64_t now_sec);
 /*
- * It has a leaf and was never current, and it becomes current when its NotBefore has come, without anybody's doing.
+ * It has a leaf and was never current, and it becomes current when its NotBefore has come and its key signs, without
+ * anybody's doing.
  * That follows from what is stored of it: it is newer than the current one, has been given no end, and is not retired.
  */
 bool certificate_generation_waits(const Certificate *certificate, const Generation *generation);
 /*
- * Of those that wait, the one that is to be current by now: the newest that is valid. NULL: none; nor is there one
- * while a person has to decide on the certificate.
+ * Of those that wait, the one that is to be current by now: the newest that is valid, and is not left alone. NULL: none;
+ * nor is there one while a person has to decide on the certificate.
  */
 Generation *certificate_due(const Certificate *certificate, uint64_t now_sec);
 /*

@@ -186,20 +186,71 @@ def test_what_ends_the_waiting(broker):
 
 
 def test_by_itself(stopped):
-    """With the kernel's clock: two with the same key, of which the later takes the place of the one before."""
+    """With the kernel's clock: two with the same key, of which the later takes the place of the one before. The key of
+    another was destroyed meanwhile: the one before stays, that is said, and an import mends it."""
     broker = stopped.start()
     watch = Signals(broker)
     generate(broker, "client")
     ca = pki.Issuer()
     csr = request(broker, "client")
     install(broker, "client", pki.pem(issue(csr, ca)))
-    begin = now() + datetime.timedelta(seconds=2 * PATIENCE)
+    key, other = pki.new_key("ec-p256"), pki.new_key("ec-p256")
+    bring(broker, key, leaf(key), id="lost")
+    before = {o["ID"] for o in broker.token_objects("Private Key")}
+    begin = now() + datetime.timedelta(seconds=3 * PATIENCE)
+    coming = leaf(other, begin)
+    bring(broker, other, coming, id="lost", replace=True)
     install(broker, "client", pki.pem(issue(csr, ca, not_before=begin)))
+    [made] = {o["ID"] for o in broker.token_objects("Private Key")} - before
+    broker.pkcs11_tool("--delete-object", "--type", "privkey", "--id", made)
     assert broker.certificate_properties("client")["Generation"] == 1
     watch.wait("Rotated", certificate_path("client"), timeout=20 * PATIENCE)
     wait_until(lambda: broker.certificate_properties("client")["Generation"] == 2, "the next generation")
     pki.verify(csr.public_key(), "ecdsa-sha256", broker.sign("client", "ecdsa-sha256", pki.digest("ecdsa-sha256", b"m")),
                b"m")
+
+    said = lambda: str(broker.certificate_properties("lost")["LastError"])  # noqa: E731
+    wait_until(lambda: "generation 2 is valid now, but did not become current" in said(), "it is said")
+    for again in (lambda: None, lambda: broker.certificate("lost", "Refresh")):
+        again()
+        assert "did not pass a trial" in said()
+        assert (generations(broker, "lost")[1][2], broker.certificate_properties("lost")["Generation"]) == (0, 1)
+        assert sign_outcome(broker, "lost") == "ok"
+        assert any("did not pass a trial" in a["reason"] for a in broker.cli_json("status")["attention"])
+    assert "2 is valid since" in broker.cli("certificate", "show", "lost").stdout.decode()
+    bring(broker, other, coming, id="lost", replace=True)
+    assert (broker.certificate_properties("lost")["Generation"], said(), sign_outcome(broker, "lost")) == (3, "", "ok")
+    assert broker.log_text().count("did not become current") == 1
+    rotated = [r for r in map(json.loads, (broker.state / "audit.jsonl").read_text().splitlines())
+               if r["event"] == "Rotated"]
+    assert [(r["object"], r["generation"]) for r in rotated] == [(certificate_path("client"), 2)]
+
+
+def test_by_itself_without_its_source(jumping):  # noqa: F811
+    """Its source is away when its time comes: the one before goes on. Once that has expired, the next one is current,
+    and nobody is given it before its key has signed."""
+    broker = jumping.start()
+    key, other = pki.new_key("ec-p256"), pki.new_key("ec-p256")
+    bring(broker, key, leaf(key, not_after=now() + 20 * pki.DAY))
+    bring(broker, other, leaf(other, now() + 10 * pki.DAY), replace=True)
+    broker.create_backend("orders", "client")
+    told = lambda: broker.certificate_properties("client")  # noqa: E731
+    broker.stop()
+    broker.tokens.rename(broker.folder / "gone")
+    broker.tokens.mkdir()
+    jumping.clock("+11d")
+    broker.start(ready=None)
+    wait_until(lambda: "generation 2 is valid now" in told()["LastError"], "it could not be tried")
+    assert (told()["Generation"], state(broker, "client")) == (1, "active")
+    jumping.clock("+21d")
+    broker.manager("Reload")
+    wait_until(lambda: told()["Generation"] == 2, "the one before has expired")
+    assert state(broker, "client") == "unavailable" and "untried" in told()["LastError"]
+    assert outcome(broker.backend, "orders", "GetCredential") == "SourceUnavailable"
+    broker.tokens.rmdir()
+    (broker.folder / "gone").rename(broker.tokens)
+    wait_until(lambda: state(broker, "client") == "active", "its source is back", 30)
+    assert (told()["LastError"], sign_outcome(broker, "client")) == ("", "ok")
 
 
 def test_the_same_again(broker):

@@ -135,14 +135,20 @@ def test_v18_a_leaf_that_is_not_valid_yet(orders, refused):
 
 
 def test_v18_what_became_of_one_that_waited(orders):
-    """When it becomes current the vault is asked about it, though nobody uses it and the next look-up is hours away."""
+    """When its time comes its key is tried, though nobody uses it and the next look-up is hours away."""
     made = orders.vault.rotate("orders", leaf_not_before=int(time.time()) + 2 * PATIENCE)
     orders.vault.change("orders", made["version"], not_before=None)
     orders.refresh("orders")
     orders.vault.change("orders", made["version"], enabled=False)
     properties = lambda: orders.certificate_properties("orders")  # noqa: E731
     assert properties()["State"] == "active"
-    wait_until(lambda: (properties()["Generation"], properties()["State"]) == (2, "disabled"), "its state", 20 * PATIENCE)
+    wait_until(lambda: "generation 2 is valid now" in orders.last_error(), "it is said", 20 * PATIENCE)
+    assert "disabled" in orders.last_error()
+    assert (properties()["Generation"], properties()["State"]) == (1, "active")
+    orders.check_signature()
+    orders.vault.change("orders", made["version"], enabled=True)
+    orders.refresh("orders")
+    assert orders.last_error() == "" and orders.key_is("orders", made)
 
 
 def test_v18_lost_names_are_said_as_long_as_it_is_current(orders):

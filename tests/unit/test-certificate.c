@@ -237,6 +237,13 @@ static void what_waits_becomes_current_in_time(void **state)
         three->facts.not_before_sec = 200;
         assert_ptr_equal(certificate_due(certificate, 100), two);
         assert_ptr_equal(certificate_due(certificate, 200), three);
+        three->again_sec = 250; /* its key did not sign: another one is as good meanwhile */
+        assert_ptr_equal(certificate_due(certificate, 200), two);
+        two->again_sec = 220;
+        assert_null(certificate_due(certificate, 200));
+        assert_int_equal(certificate_next_change(certificate, 200), 220);
+        assert_ptr_equal(certificate_due(certificate, 150), two); /* of a clock that was set back */
+        assert_ptr_equal(certificate_due(certificate, 250), three);
 
         certificate->verdict = KEY_GONE;
         certificate_make_current(certificate, three, 210, 24);
@@ -271,6 +278,29 @@ static void what_a_person_ended_does_not_become_current(void **state)
         assert_ptr_equal(certificate_due(certificate, 100), three);
         three->retired = true;
         assert_null(certificate_due(certificate, 100));
+}
+
+static void what_is_held_up_is_said_while_it_waits(void **state)
+{
+        CLEANUP(certificate_freep) Certificate *certificate = make();
+        CLEANUP(freep) char *text = NULL;
+        Generation *two;
+
+        add(certificate, 1, 0, 1000);
+        two = add(certificate, 2, 100, 1000);
+        certificate->current = 1;
+        assert_int_equal(string_set(&two->held_up, "its key is gone"), 0);
+        assert_int_equal(certificate_trouble(certificate, 110, &text), 0);
+        assert_string_equal(text, "its key is gone");
+        two->retired = true;
+        free(TAKE(text));
+        assert_int_equal(certificate_trouble(certificate, 110, &text), 0);
+        assert_null(text);
+        two->retired = false;
+        two->again_sec = 150;
+        certificate_make_current(certificate, two, 120, 24);
+        assert_null(two->held_up);
+        assert_int_equal(two->again_sec, 0);
 }
 
 static void the_one_before(void **state)
@@ -424,6 +454,7 @@ int main(void)
                 cmocka_unit_test(next_change_misses_nothing),
                 cmocka_unit_test(what_waits_becomes_current_in_time),
                 cmocka_unit_test(what_a_person_ended_does_not_become_current),
+                cmocka_unit_test(what_is_held_up_is_said_while_it_waits),
                 cmocka_unit_test(the_one_before),
                 cmocka_unit_test(trouble_is_said_while_it_holds),
                 cmocka_unit_test(member_that_expires_is_said),

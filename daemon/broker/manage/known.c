@@ -22,13 +22,16 @@ static bool is_in_force(const Certificate *certificate, const Generation *genera
         return generation->number == certificate->current && !generation->retired;
 }
 
-/* A key that is gone, or that is suspected, is mended by an import; one that may be exported is another one. */
+/*
+ * A key that is gone, or that is suspected, or did not sign when its time came, is mended by an import; one that may be
+ * exported is another one.
+ */
 static bool is_spared(const Certificate *certificate, const Generation *generation, bool extractable)
 {
         bool is_current = generation->number == certificate->current;
 
         return is_in_force(certificate, generation) && generation->trial_usec == 0 &&
-               !(is_current && certificate->verdict == KEY_GONE) &&
+               !generation->held_up && !(is_current && certificate->verdict == KEY_GONE) &&
                (generation->extractable || !extractable);
 }
 

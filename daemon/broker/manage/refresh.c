@@ -166,6 +166,14 @@ void manage_refresh(Manage *manage, const char *id, manage_done done, void *user
 {
         const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
 
+        if (!certificate || !rotation_try(manage, certificate, done, userdata))
+                refresh_for(manage, id, done, userdata);
+}
+
+void refresh_for(Manage *manage, const char *id, manage_done done, void *userdata)
+{
+        const Certificate *certificate = catalog_find_certificate(manage->catalog, id);
+
         if (certificate && suspect_is_current(certificate))
                 suspect_try(manage, id, certificate->current, done, userdata);
         else

@@ -187,6 +187,10 @@ int rotation_begin(const Manage *manage, Certificate *next, Generation *generati
                    const PublishRequest *request, Failure *failure);
 /* Makes current what has waited for long enough. */
 void rotations_due(Manage *manage, uint64_t now_sec);
+/* The source serves: what could not be tried is tried now. */
+void rotations_hasten(Manage *manage, const char *source);
+/* Somebody asks: what its time has come for is tried now, and then refresh_for(). false: nothing is, or no memory. */
+bool rotation_try(Manage *manage, const Certificate *certificate, manage_done done, void *userdata);
 /* When to call that because of one that is due; 0: none is, and when one will be is certificate_next_change(). */
 uint64_t rotation_next(const Manage *manage, const Certificate *certificate, uint64_t now_sec);
 void rotations_deinit(Map *due);
@@ -204,11 +208,17 @@ bool suspect_is_current(const Certificate *certificate);
 /* Its trial, now; then, unless it fails that, it is looked up as by refresh_certificate(). */
 void suspect_try(Manage *manage, const char *id, uint64_t generation, manage_done done,
                  void *userdata);
+/* It is handed out to nobody before a trial. */
+void suspect_until_tried(Generation *generation);
+/* The source serves: its keys under suspicion are tried now. */
+void suspects_hasten(Manage *manage, const char *source);
 void suspects_try_due(Manage *manage, uint64_t now_usec);
 uint64_t suspect_next(const Certificate *certificate, uint64_t now_usec); /* when; 0: never */
 
 /* --- refresh.c, due.c and sweep.c --- */
 
+/* As manage_refresh(), of what is current; userdata is who asks. */
+void refresh_for(Manage *manage, const char *id, manage_done done, void *userdata);
 /* As manage_refresh(), without a trial; quiet: nothing is written to the store unless something has changed. */
 void refresh_certificate(Manage *manage, const char *id, bool quiet, manage_done done,
                          void *userdata);

@@ -4,6 +4,10 @@
  * After that, one that has expired is refused and one that is not valid yet waits, until its NotBefore has come; the one
  * before goes on until then. Which of them wait is not stored (core/certificate.c), so it is the same after a restart,
  * and what came due meanwhile becomes current then.
+ *
+ * Much may have happened to a key that has waited: it has to pass a trial again, and until it does the one before stays
+ * current. Where that is of no use any more, one that nothing is known against is better: it becomes current untried,
+ * and under suspicion (suspect.c), so that nobody is given it before its trial.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -101,6 +105,8 @@ static void on_turned(void *userdata, const Failure *failure)
         Manage *manage = job->manage;
 
         if (failure->status != 0)
+                manage->due_again_sec = clock_realtime_sec() + AGAIN_SEC;
+        if (failure->status != 0)
                 log_error("certificate '%s': generation %" PRIu64
                           " is valid now, but did not become current: %s",
                           job->id, job->generation, failure->text);
@@ -109,28 +115,104 @@ static void on_turned(void *userdata, const Failure *failure)
         job_finish(job, failure);
 }
 
-static void run(void *userdata)
+/* It says nothing of the key. */
+static bool is_away(int status)
+{
+        return status < 0 || status == CB_SOURCE_UNAVAILABLE || status == CB_SOURCE_LOCKED ||
+               status == CB_SOURCE_DENIED || status == CB_TIMED_OUT;
+}
+
+/* The current one serves nobody any more. Of one that is disabled that is meant. */
+static bool is_useless(const Certificate *certificate, uint64_t now_sec)
+{
+        return certificate->enabled && certificate_state(certificate, now_sec) != CERTIFICATE_ACTIVE;
+}
+
+/* A source that is busy, or whose clock is a little behind, is no fault, and is asked again soon. */
+static bool is_soon(const Generation *due, int status, uint64_t now_sec)
+{
+        return look_up_has_no_room(status) ||
+               (status == CB_PENDING &&
+                now_sec < due->facts.not_before_sec + GENERATION_AGAIN_SEC);
+}
+
+static int explain(const Generation *due, const Failure *why, char **ret_text)
+{
+        return string_format(ret_text,
+                             "generation %" PRIu64
+                             " is valid now, but did not become current: its key did not pass a "
+                             "trial: %s",
+                             due->number, why->text);
+}
+
+/* The one before stays current. In the journal once, and not at all where that has it of the source. */
+static void hold_up(Job *job, Certificate *next, Generation *due, const Failure *why)
+{
+        uint64_t now_sec = clock_realtime_sec();
+        bool soon = is_soon(due, why->status, now_sec), told = due->held_up || is_away(why->status);
+
+        due->again_sec = now_sec + (soon ? AGAIN_SEC : GENERATION_AGAIN_SEC);
+        if (!soon && explain(due, why, &due->held_up) == 0 && !told)
+                log_warning("certificate '%s': %s; it is tried again each minute", next->id,
+                            due->held_up);
+        (void)change_apply_certificate(job->manage, next);
+        job_finish(job, why);
+}
+
+static int take_untried(Certificate *next, Generation *due, const Failure *why)
+{
+        suspect_until_tried(due);
+        return string_format(&next->last_error,
+                             "generation %" PRIu64
+                             " became current untried, as the one before cannot be used any more; "
+                             "nobody is given its key until it has passed a trial: %s",
+                             due->number, why->text);
+}
+
+static void on_trial(void *userdata, const Failure *outcome)
 {
         Job *job = userdata;
         const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
         CLEANUP(certificate_freep) Certificate *next = NULL;
-        uint64_t now_sec = clock_realtime_sec();
         Generation *due;
+        uint64_t now_sec = clock_realtime_sec();
+        bool untried;
+        int r = present ? certificate_copy(present, &next) : -ENOENT;
 
-        if (!present || !certificate_due(present, now_sec)) {
-                job_finish(job, &(Failure){ 0 }); /* somebody was faster, or has deleted it */
-                return;
-        }
-        if (certificate_copy(present, &next) < 0) {
+        due = r == 0 ? certificate_find_generation(next, job->generation) : NULL;
+        if (!due) {
                 on_turned(job, &(Failure){ .status = -ENOMEM, .text = "no memory" });
                 return;
         }
-        due = certificate_due(next, now_sec);
-        job->generation = due->number;
+        untried = is_away(outcome->status) && is_useless(next, now_sec);
+        if (outcome->status != 0 && !untried) {
+                hold_up(job, TAKE(next), due, outcome);
+                return;
+        }
         certificate_make_current(next, due, now_sec, job->manage->grace_usec / USEC_PER_SEC);
         if (next->next_refresh_sec != 0)
                 next->next_refresh_sec = now_sec; /* what has become of it while it waited? */
+        if (untried)
+                (void)take_untried(next, due, outcome);
         change_certificate(job->manage, TAKE(next), on_turned, job);
+}
+
+static void run(void *userdata)
+{
+        Job *job = userdata;
+        const Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
+        const Generation *due = present ? certificate_due(present, clock_realtime_sec()) : NULL;
+        Failure failure = { 0 };
+        int r;
+
+        if (!due) {
+                job_finish(job, &failure); /* somebody was faster, or has deleted it */
+                return;
+        }
+        job->generation = due->number;
+        r = trial_submit(job->manage, present, due, job->owner, on_trial, job, &failure);
+        if (r != 0)
+                on_trial(job, &failure);
 }
 
 typedef struct Due {
@@ -154,13 +236,12 @@ void rotations_deinit(Map *due)
         map_deinit(due);
 }
 
-/* Where it failed, that is in the journal, and it is tried again. */
+/* Where it failed, that is said, and it is tried again. */
 static void on_over(void *userdata, const Failure *failure)
 {
         Due *due = userdata;
 
-        if (failure->status != 0)
-                due->manage->due_again_sec = clock_realtime_sec() + AGAIN_SEC;
+        (void)failure;
         map_remove(&due->manage->due, due->id);
         due_free(due);
 }
@@ -210,4 +291,75 @@ uint64_t rotation_next(const Manage *manage, const Certificate *certificate, uin
         if (map_find(&manage->due, certificate->id))
                 return now_sec + AGAIN_SEC;
         return is_put_off(manage, now_sec) ? manage->due_again_sec : now_sec;
+}
+
+/* --- sooner than that --- */
+
+/* Returns whether one has waited for its time, and that has come. */
+static bool hasten(const Certificate *certificate)
+{
+        uint64_t now_sec = clock_realtime_sec();
+
+        for (size_t i = 0; i < certificate->n_generations; i++)
+                certificate->generations[i]->again_sec = 0;
+        return certificate_due(certificate, now_sec);
+}
+
+void rotations_hasten(Manage *manage, const char *source)
+{
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
+                const Certificate *certificate = entry->value;
+
+                if (string_equal(certificate->source, source))
+                        (void)hasten(certificate);
+        }
+        rotations_due(manage, clock_realtime_sec());
+}
+
+typedef struct Asked {
+        Manage *manage;
+        char *id;
+        manage_done done;
+        void *userdata;
+} Asked;
+
+static Asked *asked_free(Asked *asked)
+{
+        if (asked)
+                free(asked->id);
+        free(asked);
+        return NULL;
+}
+DEFINE_CLEANUP(Asked, asked_free)
+
+/* A key that did not pass is in LastError; its source may have something newer, and is asked in either case. */
+static void on_asked(void *userdata, const Failure *failure)
+{
+        Asked *asked = userdata;
+
+        (void)failure;
+        refresh_for(asked->manage, asked->id, asked->done, asked->userdata);
+        asked_free(asked);
+}
+
+bool rotation_try(Manage *manage, const Certificate *certificate, manage_done done, void *userdata)
+{
+        CLEANUP(asked_freep) Asked *asked = NULL;
+        Job *job = NULL;
+
+        if (!hasten(certificate))
+                return false;
+        asked = calloc(1, sizeof(*asked));
+        if (!asked || string_set(&asked->id, certificate->id) < 0)
+                return false;
+        asked->manage = manage;
+        asked->done = done;
+        asked->userdata = userdata;
+        if (job_new(manage, asked->id, on_asked, asked, &job) < 0)
+                return false;
+        TAKE(asked);
+        job->owner = manage_owner(manage, userdata);
+        job->caller = NULL; /* nothing is changed that time does not change */
+        job_start(job, run);
+        return true;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys under suspicion. The invariant: from a wrong signature on, until its key has passed a trial, nobody
+ * Keys under suspicion. The invariant: from a wrong signature on (or from becoming current untried), until its key has passed a trial, nobody
  * is given the key (credential.c), by whatever id, and all that it signs is checked (sign.c). Who has it
  * goes on: what is right leaves. Nothing of it is stored, for a key that is still broken shows that again
  * with its next signature. Each id has trials of its own.
@@ -55,6 +55,11 @@ static bool begin(Manage *manage, const char *id, uint64_t number, Certificate *
         return *ret_generation;
 }
 
+void suspect_until_tried(Generation *generation)
+{
+        generation->trial_usec = clock_monotonic_usec() + FIRST_TRIAL_USEC;
+}
+
 /* --- the alarm --- */
 
 static int note(Certificate *next, const Generation *generation, Algorithm algorithm)
@@ -86,7 +91,7 @@ static void raise_alarm(Manage *manage, const Certificate *present, uint64_t num
         if (!begin(manage, present->id, number, &next, &generation) ||
             note(next, generation, algorithm) < 0)
                 return;
-        generation->trial_usec = clock_monotonic_usec() + FIRST_TRIAL_USEC;
+        suspect_until_tried(generation);
         (void)change_apply_certificate(manage, TAKE(next));
 }
 
@@ -301,4 +306,21 @@ void suspects_try_due(Manage *manage, uint64_t now_usec)
                 if (certificate)
                         try_due(manage, certificate, now_usec);
         }
+}
+
+void suspects_hasten(Manage *manage, const char *source)
+{
+        uint64_t now_usec = clock_monotonic_usec();
+
+        MAP_FOREACH (catalog_certificates(manage->catalog), entry) {
+                const Certificate *certificate = entry->value;
+
+                for (size_t i = 0; i < certificate->n_generations; i++) {
+                        Generation *generation = certificate->generations[i];
+
+                        if (string_equal(certificate->source, source) && generation->trial_usec != 0)
+                                generation->trial_usec = now_usec;
+                }
+        }
+        suspects_try_due(manage, now_usec);
 }

@@ -200,6 +200,8 @@ void manage_source_changed(Manage *manage, Source *source)
                         endings_resume(manage, source_name(source));
                         intents_recover(manage, source_name(source));
                         due_begin(manage, source_name(source));
+                        suspects_hasten(manage, source_name(source));
+                        rotations_hasten(manage, source_name(source));
                 }
                 MAP_FOREACH (catalog_backends(manage->catalog), entry)
                         notice_backend(manage, entry->key);
