@@ -340,6 +340,11 @@ int catalog_search_also(CatalogSearch *search, const char *selector)
         return search->subject && is_a_subject(selector) ? string_set(&search->also, selector) : 0;
 }
 
+int catalog_search_doubt(CatalogSearch *search, const char *why)
+{
+        return string_set(&search->doubt, *why ? why : NULL);
+}
+
 static void turn_to_also(CatalogSearch *search)
 {
         free(search->selector);
@@ -352,6 +357,7 @@ static void turn_to_also(CatalogSearch *search)
 void catalog_search_deinit(CatalogSearch *search)
 {
         free(search->also);
+        free(search->doubt);
         free(search->selector);
         free(search->key);
         *search = (CatalogSearch){ 0 };
@@ -452,6 +458,10 @@ int catalog_search_end(const CatalogSearch *search, Certificate **ret_certificat
                 return fail(failure, CB_INVALID_ARGUMENT,
                             "%zu certificates have it: %.300s; ask for one of them by its id",
                             search->n, search->names);
+        /* It is told whenever nothing is found that the caller may see: so it says nothing of what he may not. */
+        if (!certificate && search->doubt)
+                return fail(failure, CB_NOT_FOUND, "no certificate has it as its subject: %s",
+                            search->doubt);
         if (!certificate)
                 return is_no_selector(search->selector)
                                ? catalog_refuse_selector(search->selector, CB_NOT_FOUND, failure)

@@ -56,6 +56,7 @@ typedef struct CatalogSearch {
         const Map *pairs; /* NULL: it is an id */
         char *selector, *key;
         char *also;                            /* "subject=DN", where none has what is in selector; NULL: nothing */
+        char *doubt;                           /* why "subject=…" is none; NULL: nothing */
         const char *subject;                   /* in selector; NULL: it is something else */
         bool may_be_id;                        /* a thumbprint that is an id as well */
         char after[IDENTIFIER_LENGTH_MAX + 1]; /* the last one that was looked at */
@@ -67,6 +68,8 @@ typedef struct CatalogSearch {
 int catalog_search_begin(CatalogSearch *search, const Catalog *catalog, const char *selector);
 /* Where none is found: is there one by this "subject=DN"? Once, before the first step. */
 int catalog_search_also(CatalogSearch *search, const char *selector);
+/* Where none is found, that is why; "": nothing is to be said. */
+int catalog_search_doubt(CatalogSearch *search, const char *why);
 /* One certificate; false: that was all. */
 bool catalog_search_step(CatalogSearch *search, catalog_visible visible, void *userdata);
 /* As catalog_select(). */

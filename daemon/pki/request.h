@@ -18,12 +18,6 @@ int pki_request_new(const char *subject, char *const *alt_names, const Bytes *sp
 PkiRequest *pki_request_free(PkiRequest *request);
 DEFINE_CLEANUP(PkiRequest, pki_request_free)
 
-/*
- * A name in RFC 4514 as we write those of certificates, however it is spaced, escaped and its types are named. NULL: it
- * is none, or no memory. Owned.
- */
-char *pki_name_normal(const char *text);
-
 /* The algorithm to sign it with, of those that the key can do (bits); ALGORITHM_NONE: none that fits. */
 Algorithm pki_request_algorithm(uint32_t algorithms);
 /* What is to be signed (CertificationRequestInfo, DER). */

@@ -7,6 +7,7 @@
 #include "fuzz-text.h"
 
 #include "pki/context.h"
+#include "pki/name.h"
 #include "pki/request.h"
 
 /* Of a P-256 key. */
@@ -48,13 +49,16 @@ static void try_request(const char *subject, char **names)
 
 static void try_normal(const char *subject)
 {
-        CLEANUP(freep) char *normal = pki_name_normal(subject);
-        CLEANUP(freep) char *again = normal ? pki_name_normal(normal) : NULL;
+        CLEANUP(freep) char *normal = NULL, *again = NULL;
+        Failure failure = { 0 };
+        int r = pki_name_normal(subject, &normal, &failure);
 
-        if (!normal)
+        fuzz_check_outcome(r, &failure);
+        if (r != 0)
                 return;
         fuzz_check_text(normal);
-        FUZZ_CHECK(!again || strcmp(again, normal) == 0);
+        if (pki_name_normal(normal, &again, &failure) == 0)
+                FUZZ_CHECK(strcmp(again, normal) == 0);
 }
 
 static void try_foreign(const uint8_t *data, size_t n)

@@ -230,6 +230,11 @@ def test_selectors(broker, refused):
         message = refused("NotFound", broker.manager, "GetCertificate", "s", bad)
         assert why in message and "\u200e" not in message, message
         assert ("\u200e" in bad) == (r"\xe2\x80\x8e" in message), message
+    for bad, why in (("CN", "is not a distinguished name"), ("Foo=a", "a type that is not known: 'Foo'"),
+                     ("CN=a\u200e,F\u200e=a", "is not a distinguished name"), ("OID.2.5.4.3=a", "without 'OID.'"),
+                     ("CN=#04", "no value in DER")):
+        message = refused("NotFound", broker.manager, "GetCertificate", "s", "subject=" + bad)
+        assert why in message and "\u200e" not in message, message
 
 
 AWKWARD = [*"abcXYZ019", *' ,+"\\\\<>;=#/', "é", "Я", "字", "😀", "\u200e", "\u202e", "\u200b", "\n", "\x01", "\u00a0"]

@@ -175,6 +175,38 @@ static void hidden_is_as_absent(void **state)
         assert_string_equal(hidden.text, absent.text);
 }
 
+/* Why a text is no name is told of the text alone; what is shown so all the same is found by who may see it. */
+static void doubt_says_nothing_of_what_is_hidden(void **state)
+{
+        static const char *const ids[] = { NULL, "hidden-a", "a" };
+        CLEANUP(catalog_freep) Catalog *catalog = NULL;
+
+        assert_int_equal(catalog_new(&catalog), 0);
+        for (size_t i = 0; i < ELEMENTSOF(ids); i++) {
+                CLEANUP(catalog_search_deinit) CatalogSearch search = { 0 };
+                Certificate *certificate = NULL;
+                Failure failure = { 0 };
+                int r;
+
+                if (ids[i])
+                        put(catalog, ids[i], "1", "Foo");
+                assert_int_equal(catalog_search_begin(&search, catalog, "subject=Foo"), 0);
+                assert_int_equal(catalog_search_also(&search, "subject=Foo"), 0);
+                assert_int_equal(catalog_search_doubt(&search, "it is none"), 0);
+                while (catalog_search_step(&search, not_hidden, NULL))
+                        ;
+                r = catalog_search_end(&search, &certificate, &failure);
+                if (i == 2) {
+                        assert_int_equal(r, 0);
+                        assert_string_equal(certificate->id, "a");
+                } else {
+                        assert_int_equal(r, CB_NOT_FOUND);
+                        assert_string_equal(failure.text,
+                                            "no certificate has it as its subject: it is none");
+                }
+        }
+}
+
 /* Nor does it take more or fewer decisions, by whatever it is looked for. */
 static void hidden_costs_what_absent_does(void **state)
 {
@@ -380,6 +412,7 @@ int main(void)
                 cmocka_unit_test(finds_what_is_there),
                 cmocka_unit_test(selects_by_id_thumbprint_and_subject),
                 cmocka_unit_test(hidden_is_as_absent),
+                cmocka_unit_test(doubt_says_nothing_of_what_is_hidden),
                 cmocka_unit_test(hidden_costs_what_absent_does),
                 cmocka_unit_test(several_are_named),
                 cmocka_unit_test(a_subject_is_found_by_its_index),

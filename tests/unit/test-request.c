@@ -14,6 +14,7 @@
 
 #include "base/hex.h"
 #include "pki/context.h"
+#include "pki/name.h"
 #include "pki/request.h"
 
 static EVP_PKEY *key;
@@ -142,14 +143,13 @@ static void test_refused(void **state)
 
 static void assert_normal(const char *text, const char *expected)
 {
-        CLEANUP(freep) char *normal = pki_name_normal(text);
-        CLEANUP(freep) char *again = normal ? pki_name_normal(normal) : NULL;
+        CLEANUP(freep) char *normal = NULL, *again = NULL;
+        Failure failure = { 0 };
 
-        if (!normal)
-                print_error("%s\n", text);
-        assert_non_null(normal);
+        (void)pki_name_normal(text, &normal, &failure);
+        assert_string_equal(failure.text, "");
         assert_string_equal(normal, expected);
-        assert_non_null(again);
+        assert_int_equal(pki_name_normal(normal, &again, &failure), 0);
         assert_string_equal(again, expected);
 }
 
@@ -259,10 +259,38 @@ static void test_shown_names_are_found(void **state)
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++)
                 assert_normal(rows[i].text, rows[i].normal);
-        assert_null(pki_name_normal("CN=#0c01ff"));
-        assert_null(pki_name_normal("CN=#1e0161"));
-        assert_null(pki_name_normal("CN=#04"));
-        assert_null(pki_name_normal("Foo=a"));
+}
+
+/* What is looked for and is no name: why. */
+static void test_names_that_are_none(void **state)
+{
+        static const struct {
+                const char *text, *why;
+        } rows[] = {
+                { "CN=#0c01ff", "attribute 'CN' has after # no value in DER" },
+                { "CN=#1e0161", "attribute 'CN' has after # no value in DER" },
+                { "CN=#04", "no value in DER" },
+                { "Foo=a", "a type that is not known: 'Foo'; give its number" },
+                { "F\u200eoo=a", "not a distinguished name" },
+                { "CN", "is not a distinguished name; write it as in RFC 4514" },
+                { "CN=a,", "is not a distinguished name" },
+                { "CN=a\\", "is not a distinguished name" },
+                { "OID=a", "a type that is not known: 'OID'" },
+                { "OID.2.5.4.3=a", "and numbers without 'OID.' ahead of them: 2.5.4.3=" },
+                { "CN=b,oid.1.2.3=a", "and numbers without 'OID.' ahead of them: 2.5.4.3=" },
+                { "CN=\xff", "not UTF-8" },
+        };
+
+        for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
+                char *normal = NULL;
+                Failure failure = { 0 };
+
+                assert_int_equal(pki_name_normal(rows[i].text, &normal, &failure), CB_INVALID_ARGUMENT);
+                if (!strstr(failure.text, rows[i].why))
+                        print_error("%s: %s\n", rows[i].text, failure.text);
+                assert_non_null(strstr(failure.text, rows[i].why));
+                assert_null(normal);
+        }
 }
 
 static void test_algorithm(void **state)
@@ -283,6 +311,7 @@ int main(void)
                 cmocka_unit_test(test_encodings_are_kept),
                 cmocka_unit_test(test_says_which_attribute),
                 cmocka_unit_test(test_shown_names_are_found),
+                cmocka_unit_test(test_names_that_are_none),
                 cmocka_unit_test(test_algorithm),
         };
 

@@ -182,12 +182,13 @@ void manager_get_certificate(Call *call, DBusMessage *message)
         CLEANUP(catalog_search_deinit) CatalogSearch begun = { 0 };
         CLEANUP(freep) char *normal = NULL;
         const char *selector;
+        Failure why = { 0 };
 
         if (!get_args(call, message, DBUS_TYPE_STRING, &selector, DBUS_TYPE_INVALID))
                 return;
-        if (manage_selector(selector, &normal) < 0 ||
+        if (manage_selector(selector, &normal, &why) < 0 ||
             catalog_search_begin(&begun, call->bus->rooms.catalog, selector) < 0 ||
-            catalog_search_also(&begun, normal) < 0)
+            catalog_search_also(&begun, normal) < 0 || catalog_search_doubt(&begun, why.text) < 0)
                 call_fail_memory(call);
         else
                 search(call, &begun);

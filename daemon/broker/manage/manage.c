@@ -12,7 +12,7 @@
 
 #include "base/strings.h"
 #include "broker/manage/room.h"
-#include "pki/request.h"
+#include "pki/name.h"
 #include "pki/x509.h"
 
 int manage_new(Catalog *catalog, Store *store, Sources *sources, Manage **ret_manage)
@@ -205,13 +205,16 @@ int manage_load(Manage *manage, void (*goes_on)(void), Failure *failure)
         return r;
 }
 
-int manage_selector(const char *selector, char **ret_normal)
+int manage_selector(const char *selector, char **ret_normal, Failure *why)
 {
         static const char subject[] = "subject=";
         CLEANUP(freep) char *name = NULL;
+        int r = 0;
 
         if (strncmp(selector, subject, strlen(subject)) == 0)
-                name = pki_name_normal(selector + strlen(subject));
+                r = pki_name_normal(selector + strlen(subject), &name, why);
+        if (r < 0)
+                return r;
         if (!name)
                 return string_set(ret_normal, selector);
         if (asprintf(ret_normal, "%s%s", subject, name) >= 0)

@@ -126,8 +126,11 @@ void manage_set_current(Manage *manage, const char *id, uint64_t generation, man
 void manage_retire(Manage *manage, const char *id, uint64_t generation, manage_done done,
                    void *userdata);
 
-/* What catalog_select() takes: a DN may be written in any way of RFC 4514. Owned. */
-int manage_selector(const char *selector, char **ret_normal);
+/*
+ * What catalog_select() takes: a DN may be written in any way of RFC 4514. Owned. *why is set where it is no DN, and then
+ * *ret_normal what was given.
+ */
+int manage_selector(const char *selector, char **ret_normal, Failure *why);
 
 /* A PKCS#10 request in DER, signed by the newest generation's key, pending or not. Strings are borrowed. */
 typedef struct RequestRequest {
