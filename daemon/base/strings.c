@@ -285,6 +285,23 @@ char *text_escape(const void *text, size_t n, size_t n_max)
         return escaped;
 }
 
+char *text_escape_ascii(const void *text, size_t n)
+{
+        const uint8_t *p = text;
+        char *escaped = n < SIZE_MAX / 4 ? malloc(4 * n + 1) : NULL, *out = escaped;
+
+        if (!escaped)
+                return NULL;
+        for (size_t i = 0; i < n; i++) {
+                if (p[i] >= ' ' && p[i] < 0x7f && p[i] != '\\')
+                        *out++ = (char)p[i];
+                else
+                        out = escape_byte(out, p[i]);
+        }
+        *out = '\0';
+        return escaped;
+}
+
 void text_clean_to(const char *text, bool cut, char *ret_text, size_t n_ret)
 {
         const uint8_t *p = (const uint8_t *)text;

@@ -40,6 +40,8 @@ bool text_is_printable(const char *string, size_t n);
  * taken, then "…" follows. Owned; NULL: no memory.
  */
 char *text_escape(const void *text, size_t n, size_t n_max);
+/* The same of what has to be ASCII: other characters become \xNN, too. */
+char *text_escape_ascii(const void *text, size_t n);
 
 /*
  * Makes a line of our own, with such text in it, printable valid UTF-8: a newline or tab becomes a space, whatever else

@@ -232,6 +232,15 @@ static int address_text(const ASN1_OCTET_STRING *address, char **ret_text)
         return prefixed("IP:", text, ret_text);
 }
 
+/* RFC 5280, 4.2.1.6: it is IA5String, so what is not ASCII is no character, whatever it looks like in UTF-8. */
+static int ia5_text(const char *prefix, const ASN1_STRING *value, char **ret_text)
+{
+        CLEANUP(freep)
+        char *text = text_escape_ascii(ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value));
+
+        return text ? prefixed(prefix, text, ret_text) : -ENOMEM;
+}
+
 #define OID_TEXT_MAX 256
 
 /* false: it is longer than any that is in use, or OBJ_obj2txt() gives none. */
@@ -338,13 +347,8 @@ static int alt_name_text(const GENERAL_NAME *name, char **ret_text)
         if (type == GEN_RID)
                 return registered_text(name, value, ret_text);
         for (size_t i = 0; i < ELEMENTSOF(text_names); i++)
-                if (text_names[i].type == type) {
-                        size_t length = (size_t)ASN1_STRING_length(value);
-                        CLEANUP(freep)
-                        char *text = text_escape(ASN1_STRING_get0_data(value), length, length);
-
-                        return text ? prefixed(text_names[i].prefix, text, ret_text) : -ENOMEM;
-                }
+                if (text_names[i].type == type)
+                        return ia5_text(text_names[i].prefix, value, ret_text);
         return whole_text(name, ret_text);
 }
 

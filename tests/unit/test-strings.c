@@ -251,9 +251,19 @@ static void escapes_random_bytes(void **state)
         }
 }
 
+static void only_ascii_is_shown(void **state)
+{
+        CLEANUP(freep) char *odd = text_escape_ascii("\xd0\xbe" "a\\\x7f\0 ~", 8);
+        CLEANUP(freep) char *none = text_escape_ascii("", 0);
+
+        assert_string_equal(odd, "\\xd0\\xbe" "a\\x5c\\x7f\\x00 ~");
+        assert_string_equal(none, "");
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(only_ascii_is_shown),
                 cmocka_unit_test(keeps_lists),
                 cmocka_unit_test(sets_strings),
                 cmocka_unit_test(globs_as_the_slow_one),
