@@ -134,6 +134,24 @@ def test_v18_a_leaf_that_is_not_valid_yet(orders, refused):
     orders.check_signature()
 
 
+def test_v18_a_version_that_waits_in_the_vault(orders, refused):
+    """The vault gives the key the leaf's dates, and signs nothing before: it waits untried, and is tried at its time. As
+    the first of an id it is refused."""
+    time.sleep(1.1)  # `created` is in seconds
+    made = orders.vault.rotate("orders", leaf_not_before=int(time.time()) + 4 * PATIENCE)
+    orders.refresh("orders")
+    orders.refresh("orders")
+    assert [(g[0], g[2]) for g in orders.certificate_properties("orders")["Generations"]] == [(1, 0), (2, 0)]
+    assert orders.last_error() == ""
+    refused("Pending", orders.register, "first", orders.uri("orders", made["version"]))
+    still_served(orders)
+    orders.check_signature()
+    wait_until(lambda: orders.certificate_properties("orders")["Generation"] == 2, "its NotBefore", 20 * PATIENCE)
+    assert orders.key_is("orders", made)
+    orders.check_signature()
+    assert orders.last_error() == ""
+
+
 def test_v18_what_became_of_one_that_waited(orders):
     """When its time comes its key is tried, though nobody uses it and the next look-up is hours away."""
     made = orders.vault.rotate("orders", leaf_not_before=int(time.time()) + 2 * PATIENCE)

@@ -123,15 +123,17 @@ int lookup_certificate(Vault *vault, const Identifier *identifier, uint64_t dead
         return r == CB_NOT_FOUND ? confirm_gone(vault, identifier, deadline_usec, failure) : r;
 }
 
-static int check_times(const Attributes *attributes, const char *what, const char *name,
-                       Failure *failure)
+/* A leaf that is not valid yet may wait for that; a date that is later than its own is somebody's decision. */
+static int check_times(const Attributes *attributes, const CertificateFacts *leaf, const char *what,
+                       const char *name, Failure *failure)
 {
         uint64_t now_sec = clock_realtime_sec();
+        bool waits = leaf->not_before_sec > now_sec;
 
         if (attributes->disabled)
                 return fail(failure, CB_DISABLED, "%s %s is disabled in the vault; enable it there",
                             what, name);
-        if (attributes->not_before_sec > now_sec)
+        if (attributes->not_before_sec > now_sec && !waits)
                 return fail(failure, CB_PENDING, "%s %s is not valid yet, says the vault", what,
                             name);
         if (attributes->expires_sec != 0 && attributes->expires_sec <= now_sec)
@@ -186,7 +188,8 @@ static int take_ids(Vault *vault, const Identifier *asked, Found *found, Failure
 
 static int judge_key(Vault *vault, const KeyAnswer *key, Found *found, Failure *failure)
 {
-        int r = check_times(&key->attributes, "the key of", found->key.name, failure);
+        int r = check_times(&key->attributes, &found->facts, "the key of", found->key.name,
+                            failure);
 
         if (r != 0)
                 return r;
@@ -394,6 +397,8 @@ static int take_secret(Vault *vault, uint64_t deadline_usec, Found *found, Failu
         if (r > 0 && !vault->settings.local) {
                 if (r == CB_SOURCE_DENIED || r == CB_DISABLED || r == CB_NOT_FOUND)
                         found->no_secret = true;
+                else if (r == CB_PENDING && found->facts.not_before_sec > clock_realtime_sec())
+                        found->is_answered = true; /* the rest of the chain comes when it is valid */
                 else if (!found->is_answered)
                         return r;
                 else if (string_set(&found->unreadable, failure->text) < 0)
@@ -448,10 +453,11 @@ static int fill(Vault *vault, Found *found, uint64_t deadline_usec, WireReply *r
         Failure *failure = &reply->failure;
         int r;
 
-        r = check_times(&certificate->attributes, "certificate", found->key.name, failure);
+        r = pki_certificate_facts(certificate->leaf.data, certificate->leaf.n, &found->facts,
+                                  failure);
         if (r == 0)
-                r = pki_certificate_facts(certificate->leaf.data, certificate->leaf.n,
-                                          &found->facts, failure);
+                r = check_times(&certificate->attributes, &found->facts, "certificate",
+                                found->key.name, failure);
         if (r == 0)
                 r = take_key(vault, deadline_usec, found, failure);
         if (r == 0 && found->known.algorithms == 0)
