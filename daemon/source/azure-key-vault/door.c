@@ -96,7 +96,8 @@ int vault_refuse_token(Vault *vault, const HttpAnswer *answer, const Token *toke
         if (answer->challenge)
                 r = judge_refusal(vault, answer->challenge, &claims, failure);
         tokens_refuse(&vault->tokens, token, claims);
-        vault_stir(vault);
+        if (r != 0)
+                vault_stir(vault); /* else who needs a new one asks for it: the keeper need not, too */
         return r;
 }
 
