@@ -17,7 +17,8 @@ def test_vault_away_and_log_not_writable(vaulted, refused, failure):  # noqa: F8
     broker.check_signature()
     log, aside = broker.state / "audit.jsonl", broker.state / "aside"
     broker.vault.network("refuse")
-    wait_until(lambda: outcome(broker.try_sign) == "SourceUnavailable", "the vault is away", 30)
+    wait_until(lambda: outcome(broker.try_sign) == "SourceUnavailable" and broker.vault_state()[0] == "unavailable",
+               "the vault is away", 30)
     log.rename(aside)
     log.mkdir()
     if failure == "refuse":
