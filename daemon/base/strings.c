@@ -61,6 +61,29 @@ int strv_copy(char *const *strv, char ***ret_copy)
         return 0;
 }
 
+int strv_pack(char *const *strv, char ***ret_packed)
+{
+        size_t n = strv_length(strv), size = (n + 1) * sizeof(char *);
+        char **packed, *p;
+
+        for (size_t i = 0; i < n; i++)
+                size += strlen(strv[i]) + 1;
+        packed = strv ? malloc(size) : NULL;
+        if (strv && !packed)
+                return -ENOMEM;
+        p = packed ? (char *)(packed + n + 1) : NULL;
+        for (size_t i = 0; i < n; i++) {
+                size_t n_text = strlen(strv[i]) + 1;
+
+                packed[i] = memcpy(p, strv[i], n_text);
+                p += n_text;
+        }
+        if (packed)
+                packed[n] = NULL;
+        *ret_packed = packed;
+        return 0;
+}
+
 bool strv_contains(char *const *strv, const char *string)
 {
         for (; strv && *strv; strv++)

@@ -12,6 +12,8 @@
 char **strv_free(char **strv);
 int strv_append(char ***strv, const char *string); /* copies */
 int strv_copy(char *const *strv, char ***ret_copy);
+/* A copy in one block, which free() frees: for lists of thousands. NULL of NULL. -ENOMEM. */
+int strv_pack(char *const *strv, char ***ret_packed);
 bool strv_contains(char *const *strv, const char *string);
 bool strv_equal(char *const *a, char *const *b);
 size_t strv_length(char *const *strv);

@@ -18,7 +18,7 @@ void certificate_facts_deinit(CertificateFacts *facts)
         free(facts->subject);
         free(facts->issuer);
         free(facts->serial_number);
-        strv_free(facts->subject_alt_names);
+        free(facts->subject_alt_names);
         bytes_deinit(&facts->spki);
         free(facts->chain_end);
         *facts = (CertificateFacts){ 0 };
@@ -35,7 +35,7 @@ int certificate_facts_copy(const CertificateFacts *facts, CertificateFacts *ret_
             string_set(&copy.issuer, facts->issuer) < 0 ||
             string_set(&copy.serial_number, facts->serial_number) < 0 ||
             string_set(&copy.chain_end, facts->chain_end) < 0 ||
-            strv_copy(facts->subject_alt_names, &copy.subject_alt_names) < 0 ||
+            strv_pack(facts->subject_alt_names, &copy.subject_alt_names) < 0 ||
             bytes_set(&copy.spki, facts->spki.data, facts->spki.n) < 0)
                 return -ENOMEM;
 

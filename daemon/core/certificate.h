@@ -28,7 +28,7 @@ typedef struct CertificateFacts {
         char *subject;       /* RFC 4514 */
         char *issuer;        /* RFC 4514 */
         char *serial_number; /* upper-case hex */
-        char **subject_alt_names;
+        char **subject_alt_names; /* in one block: strv_pack() */
         char thumbprint[THUMBPRINT_SHA1_TEXT];   /* SHA-1, upper-case hex */
         char thumbprint_sha256[THUMBPRINT_TEXT]; /* upper-case hex */
         uint64_t not_before_sec;

@@ -356,6 +356,7 @@ static int alt_name_text(const GENERAL_NAME *name, char **ret_text)
 static int fill_alt_names(X509 *x, CertificateFacts *facts)
 {
         CLEANUP(names_freep) GENERAL_NAMES *names = NULL;
+        CLEANUP(strv_freep) char **texts = NULL;
         int critical = 0, n;
 
         names = X509_get_ext_d2i(x, NID_subject_alt_name, &critical, NULL);
@@ -364,16 +365,16 @@ static int fill_alt_names(X509 *x, CertificateFacts *facts)
         n = sk_GENERAL_NAME_num(names);
         if (n <= 0)
                 return 0;
-        facts->subject_alt_names = calloc((size_t)n + 1, sizeof(*facts->subject_alt_names));
-        if (!facts->subject_alt_names)
+        texts = calloc((size_t)n + 1, sizeof(*texts));
+        if (!texts)
                 return -ENOMEM;
         for (int i = 0; i < n; i++) {
-                int r = alt_name_text(sk_GENERAL_NAME_value(names, i), &facts->subject_alt_names[i]);
+                int r = alt_name_text(sk_GENERAL_NAME_value(names, i), &texts[i]);
 
                 if (r)
                         return r;
         }
-        return 0;
+        return strv_pack(texts, &facts->subject_alt_names);
 }
 
 static void usages_freep(EXTENDED_KEY_USAGE **place)

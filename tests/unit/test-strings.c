@@ -14,7 +14,7 @@
 
 static void keeps_lists(void **state)
 {
-        char **list = NULL, **copy = NULL, *joined;
+        char **list = NULL, **copy = NULL, **packed = NULL, *joined;
 
         assert_int_equal(strv_length(NULL), 0);
         assert_false(strv_contains(NULL, "a"));
@@ -26,6 +26,11 @@ static void keeps_lists(void **state)
 
         assert_int_equal(strv_copy(list, &copy), 0);
         assert_true(strv_equal(list, copy));
+        assert_int_equal(strv_pack(copy, &packed), 0);
+        assert_true(strv_equal(list, packed));
+        free(packed);
+        assert_int_equal(strv_pack(NULL, &packed), 0);
+        assert_null(packed);
         assert_int_equal(strv_append(&copy, "c"), 0);
         assert_false(strv_equal(list, copy));
         assert_false(strv_equal(list, NULL));
