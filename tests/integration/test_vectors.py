@@ -161,6 +161,8 @@ CERTIFICATES = (
     (r": refused; judge: .*'subject': \{'why'", "a name that the judge cannot read either, once it is asked for"),
     (r"subject; judge: x500UniqueIdentifier=#00.*pki: x500UniqueIdentifier=#0309",
      "a bit string in a name: RFC 4514 (2.4) asks for its BER encoding, whose tag and length the judge leaves out"),
+    (r"(utf8-dnsname|non-ascii-san)\.pem: names; .*\\xc3",
+     "a name of ASCII alone (RFC 5280, 4.2.1.6) that has other bytes: they are shown as such, not as the letters they look like"),
     (r"custom/rsa_pss\w*\.\w+: certificate refused", "a key for RSA-PSS alone, which the judge makes any RSA key"),
     (r"ec_no_named_curve.pem: certificate refused", "a curve by its parameters: only named ones are taken"),
 )
