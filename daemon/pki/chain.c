@@ -11,12 +11,10 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/date.h"
 #include "base/strings.h"
 #include "pki/certificate.h"
 #include "pki/certificates.h"
@@ -162,22 +160,6 @@ static int find_leaf(const Candidates *c, const Bytes *spki, size_t *ret_leaf, F
 
 /* What is wrong with it */
 
-PRINTF(2, 3)
-static int format(char **ret_text, const char *how, ...)
-{
-        char *text = NULL;
-        va_list args;
-        int n;
-
-        va_start(args, how);
-        n = vasprintf(&text, how, args);
-        va_end(args);
-        if (n < 0)
-                return -ENOMEM;
-        *ret_text = text;
-        return 0;
-}
-
 static bool is_on(const Way *way, size_t candidate)
 {
         for (size_t i = 0; i < way->n; i++)
@@ -221,8 +203,9 @@ static int missing_text(const Candidates *c, const Way *way, char **ret_text)
         if (last->self_signed || (way->n > 1 && !shows_gap(c, way, last)))
                 return 0;
         name = x509_name_text(X509_get_issuer_name(last->x));
-        return name ? format(ret_text,
-                             "the chain is incomplete: the certificate of '%s' is missing", name)
+        return name ? string_format(ret_text,
+                                    "the chain is incomplete: the certificate of '%s' is missing",
+                                    name)
                     : -ENOMEM;
 }
 
@@ -246,27 +229,18 @@ static const Candidate *find_not_valid(const Candidates *c, const Way *way, size
         return first;
 }
 
-static void date_text(uint64_t sec, char text[static 32])
-{
-        time_t time = (time_t)MIN(sec, UINT64_C(253402300799)); /* of the year 9999 */
-        struct tm tm = { 0 };
-
-        gmtime_r(&time, &tm);
-        strftime(text, 32, "%Y-%m-%d", &tm);
-}
-
 static int expired_text(const char *name, uint64_t not_after_sec, char **ret_text)
 {
-        char date[32];
+        char date[DATE_TEXT_MAX];
 
-        date_text(not_after_sec, date);
-        return format(ret_text, "the certificate of '%s' in the chain expired on %s", name, date);
+        return string_format(ret_text, "the certificate of '%s' in the chain expired on %.10s",
+                             name, date_text(not_after_sec, date));
 }
 
 static int not_valid_text(const Candidates *c, const Way *way, char **ret_text)
 {
         CLEANUP(freep) char *name = NULL, *text = NULL;
-        char date[32];
+        char date[DATE_TEXT_MAX];
         size_t n = 0;
         const Candidate *one = find_not_valid(c, way, &n);
         int r;
@@ -277,14 +251,14 @@ static int not_valid_text(const Candidates *c, const Way *way, char **ret_text)
         if (!name)
                 return -ENOMEM;
         if (one->validity == VALID_LATER) {
-                date_text(one->not_before_sec, date);
-                r = format(&text, "the certificate of '%s' in the chain is not valid before %s",
-                           name, date);
+                r = string_format(&text,
+                                  "the certificate of '%s' in the chain is not valid before %.10s",
+                                  name, date_text(one->not_before_sec, date));
         } else {
                 r = expired_text(name, one->not_after_sec, &text);
         }
         if (r == 0 && n > 1)
-                return format(ret_text, "%s (members that are not valid now: %zu)", text, n);
+                return string_format(ret_text, "%s (members that are not valid now: %zu)", text, n);
         if (r == 0)
                 *ret_text = TAKE(text);
         return r;
@@ -301,7 +275,7 @@ static int fault_of(const Candidates *c, const Way *way, char **ret_fault)
         if (r < 0)
                 return r;
         if (missing && not_valid)
-                return format(ret_fault, "%s; %s", missing, not_valid);
+                return string_format(ret_fault, "%s; %s", missing, not_valid);
         *ret_fault = missing ? TAKE(missing) : TAKE(not_valid);
         return 0;
 }
@@ -313,7 +287,7 @@ int pki_chain_warning(const char *fault, const char *remedy, char **ret_warning)
 
         if (!remedy)
                 remedy = CERTIFICATE_CHAIN_REMEDY;
-        r = fault ? format(&text, "%s; %s", fault, remedy) : 0;
+        r = fault ? string_format(&text, "%s; %s", fault, remedy) : 0;
         if (r == 0)
                 *ret_warning = TAKE(text);
         return r;

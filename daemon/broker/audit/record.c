@@ -8,9 +8,9 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/date.h"
 #include "base/macro.h"
 #include "base/strings.h"
 
@@ -41,13 +41,10 @@ static int set_number(json_t *record, const char *key, uint64_t number)
 
 void record_time(uint64_t usec, char ret_text[RECORD_TIME_TEXT])
 {
-        time_t sec = (time_t)(usec / USEC_PER_SEC);
-        struct tm broken;
-        char seconds[32];
+        char seconds[DATE_TEXT_MAX];
 
-        gmtime_r(&sec, &broken);
-        strftime(seconds, sizeof(seconds), "%Y-%m-%dT%H:%M:%S", &broken);
-        snprintf(ret_text, RECORD_TIME_TEXT, "%s.%06uZ", seconds,
+        date_text(usec / USEC_PER_SEC, seconds);
+        snprintf(ret_text, RECORD_TIME_TEXT, "%.19s.%06uZ", seconds,
                  (unsigned)(usec % USEC_PER_SEC));
 }
 

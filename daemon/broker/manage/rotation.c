@@ -12,9 +12,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/date.h"
 #include "base/log.h"
 #include "base/strings.h"
 #include "broker/manage/room.h"
@@ -22,18 +23,6 @@
 
 /* One that is due and could not be stored is tried again after this. */
 #define AGAIN_SEC 5
-
-#define DATE_TEXT 32
-
-static const char *date_text(uint64_t sec, char text[DATE_TEXT])
-{
-        time_t at = (time_t)sec;
-        struct tm tm;
-
-        if (!gmtime_r(&at, &tm) || strftime(text, DATE_TEXT, "%Y-%m-%d %H:%M:%S UTC", &tm) == 0)
-                text[0] = '\0';
-        return text;
-}
 
 static int check_names(const Certificate *next, Generation *generation,
                        const PublishRequest *request, Failure *failure)
@@ -64,14 +53,15 @@ static int check_names(const Certificate *next, Generation *generation,
 static int check_expiry(const Certificate *next, const Generation *generation, bool by_source,
                         uint64_t now_sec, Failure *failure)
 {
-        char text[DATE_TEXT];
+        char text[DATE_TEXT_MAX];
 
         if (generation->facts.not_after_sec >= now_sec)
                 return 0;
+        date_text(generation->facts.not_after_sec, text);
         return fail(failure, CB_EXPIRED,
                     "the new generation of certificate '%s' was not published: its leaf expired at "
-                    "%s; %s",
-                    next->id, date_text(generation->facts.not_after_sec, text),
+                    "%.10s %.8s UTC; %s",
+                    next->id, text, text + strlen("YYYY-MM-DDT"),
                     by_source ? "put a valid one into its source"
                               : "give a valid one, or use force if that is meant");
 }
@@ -104,14 +94,14 @@ static void on_turned(void *userdata, const Failure *failure)
         Job *job = userdata;
         Manage *manage = job->manage;
 
-        if (failure->status != 0)
+        if (failure->status != 0) {
                 manage->due_again_sec = clock_realtime_sec() + AGAIN_SEC;
-        if (failure->status != 0)
                 log_error("certificate '%s': generation %" PRIu64
                           " is valid now, but did not become current: %s",
                           job->id, job->generation, failure->text);
-        else if (job->generation != 0 && manage->events.came_due)
+        } else if (job->generation != 0 && manage->events.came_due) {
                 manage->events.came_due(manage->events_userdata, job->id, job->generation);
+        }
         job_finish(job, failure);
 }
 

@@ -11,13 +11,13 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/date.h"
 #include "base/strings.h"
 
 #define MARGIN_USEC (10 * USEC_PER_SEC) /* a token with less than this left is not sent */
@@ -93,14 +93,12 @@ static uint32_t random_number(void)
 /* Until when nothing is asked for, by the clock on the wall: the sentence is read later. */
 static void tell_until(Failure *failure, uint64_t wait_usec)
 {
-        time_t until = (time_t)(clock_realtime_sec() + wait_usec / USEC_PER_SEC);
+        uint64_t until_sec = clock_realtime_sec() + wait_usec / USEC_PER_SEC;
         Failure why = *failure;
-        char text[32] = "";
-        struct tm utc;
+        char text[DATE_TEXT_MAX];
 
-        if (gmtime_r(&until, &utc))
-                strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-        fail(failure, why.status, "%.400s; it asks to be left alone until %s", why.text, text);
+        fail(failure, why.status, "%.400s; it asks to be left alone until %s", why.text,
+             date_text(until_sec, text));
 }
 
 static void note_failure_locked(Tokens *tokens, int r, const Failure *failure,
