@@ -113,8 +113,9 @@ static int append_pkcs7(BytesList *list, const uint8_t *data, size_t n, const ch
         return r;
 }
 
-int certificates_append_encoded(BytesList *list, const void *data, size_t n, const char *file,
-                                Failure *failure)
+/* One certificate (with OpenSSL's trust settings after it, which are dropped), or PKCS#7. */
+static int append_encoded(BytesList *list, const void *data, size_t n, const char *file,
+                          Failure *failure)
 {
         int r = append_certificate(list, data, n, file, failure);
 
@@ -147,7 +148,7 @@ int certificates_append_block(BytesList *list, const PemBlock *block, const char
                         return fail_surroundings(-ENOMEM, failure);
                 if (pem_decode(block, der, &n) < 0)
                         return certificates_fail_unreadable(list, file, failure);
-                r = certificates_append_encoded(list, der, n, file, failure);
+                r = append_encoded(list, der, n, file, failure);
                 ERR_clear_error();
                 return r == CB_NOT_FOUND ? certificates_fail_unreadable(list, file, failure) : r;
         }
@@ -174,7 +175,7 @@ static int append_pem(BytesList *list, const void *data, size_t n, Failure *fail
 static int append_any(BytesList *list, const void *data, size_t n, Failure *failure)
 {
         int r = pem_is(data, n) ? append_pem(list, data, n, failure)
-                                : certificates_append_encoded(list, data, n, file, failure);
+                                : append_encoded(list, data, n, file, failure);
 
         if (r == CB_NOT_FOUND || (r == 0 && list->n == 0))
                 return recognise(data, n, FILE_OF_CERTIFICATES, failure);

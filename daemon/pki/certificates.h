@@ -21,9 +21,6 @@ typedef struct x509_st X509;
 /* The next one of the list. */
 int certificates_fail_unreadable(const BytesList *list, const char *file, Failure *failure);
 int certificates_append_x509(BytesList *list, X509 *x, const char *file, Failure *failure);
-/* One certificate (with OpenSSL's trust settings after it, which are dropped), or PKCS#7. */
-int certificates_append_encoded(BytesList *list, const void *data, size_t n, const char *file,
-                                Failure *failure);
 /* Nothing, where the block's label is of no certificates. */
 int certificates_append_block(BytesList *list, const PemBlock *block, const char *file,
                               Failure *failure);

@@ -23,9 +23,22 @@
 
 #include "base/bytes.h"
 #include "base/macro.h"
+#include "base/secret.h"
 #include "pki/context.h"
 
 #define UNUSED __attribute__((__unused__))
+
+/* What is handed over as a secret: keys, bundles, passphrases. */
+static UNUSED Secret *issue_secret(const void *data, size_t n)
+{
+        Secret *secret = NULL;
+
+        assert_int_equal(secret_new(n, &secret), 0);
+        if (n > 0)
+                memcpy(secret_data(secret), data, n);
+        secret_set_length(secret, n);
+        return secret;
+}
 
 /* From here on, whatever would use the default context finds no algorithm there. */
 static UNUSED int issue_setup(void **state)

@@ -6,17 +6,6 @@
 #include "pki/bundle.h"
 #include "pki/x509.h"
 
-static UNUSED Secret *taken_secret(const void *data, size_t n)
-{
-        Secret *secret = NULL;
-
-        assert_int_equal(secret_new(n, &secret), 0);
-        if (n > 0)
-                memcpy(secret_data(secret), data, n);
-        secret_set_length(secret, n);
-        return secret;
-}
-
 static UNUSED void taken_check(const Failure *failure, int r, int status, const char *words)
 {
         if (r != status || (words && !strstr(failure->text, words)))
@@ -31,9 +20,9 @@ static UNUSED void taken_check(const Failure *failure, int r, int status, const 
 static UNUSED void taken_bundle(const Bytes *data, const char *passphrase, int status,
                                 const char *words, PkiBundle *ret_bundle)
 {
-        CLEANUP(secret_freep) Secret *d = taken_secret(data->data, data->n);
+        CLEANUP(secret_freep) Secret *d = issue_secret(data->data, data->n);
         CLEANUP(secret_freep)
-        Secret *p = passphrase ? taken_secret(passphrase, strlen(passphrase)) : NULL;
+        Secret *p = passphrase ? issue_secret(passphrase, strlen(passphrase)) : NULL;
         CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
         Failure failure = { 0 };
         int r = pki_bundle_parse(d, p, (uint64_t)time(NULL), &bundle, &failure);

@@ -50,26 +50,15 @@ static int teardown(void **state)
         return 0;
 }
 
-static Secret *secret_of(const void *data, size_t n)
-{
-        Secret *secret = NULL;
-
-        assert_int_equal(secret_new(n, &secret), 0);
-        if (n > 0)
-                memcpy(secret_data(secret), data, n);
-        secret_set_length(secret, n);
-        return secret;
-}
-
 /* passphrase NULL: none is given. */
 static int parse(const Bytes *data, const char *passphrase, PkiBundle *bundle, Failure *failure)
 {
-        CLEANUP(secret_freep) Secret *d = secret_of(data->data, data->n);
+        CLEANUP(secret_freep) Secret *d = issue_secret(data->data, data->n);
         CLEANUP(secret_freep) Secret *p = NULL;
         int r;
 
         if (passphrase)
-                p = secret_of(passphrase, strlen(passphrase));
+                p = issue_secret(passphrase, strlen(passphrase));
         *failure = (Failure){ 0 };
         r = pki_bundle_parse(d, p, (uint64_t)time(NULL), bundle, failure);
         assert_int_equal(failure->status, r);
@@ -181,7 +170,7 @@ static void vault_bundle_with_key(void **state)
 static void vault_bundle_without_key(void **state)
 {
         CLEANUP(bytes_deinit) Bytes data = issue_read_data("akv-without-key.p12");
-        CLEANUP(secret_freep) Secret *secret = secret_of(data.data, data.n);
+        CLEANUP(secret_freep) Secret *secret = issue_secret(data.data, data.n);
         CLEANUP(bytes_list_deinit) BytesList list = { 0 };
         PkiBundle bundle = { 0 };
         Failure failure;
@@ -195,8 +184,8 @@ static void vault_bundle_without_key(void **state)
 static void certificates_of_bundle(void **state)
 {
         CLEANUP(bytes_deinit) Bytes data = issue_read_data("ec-modern.p12");
-        CLEANUP(secret_freep) Secret *secret = secret_of(data.data, data.n);
-        CLEANUP(secret_freep) Secret *right = secret_of("correct", 7);
+        CLEANUP(secret_freep) Secret *secret = issue_secret(data.data, data.n);
+        CLEANUP(secret_freep) Secret *right = issue_secret("correct", 7);
         CLEANUP(bytes_list_deinit) BytesList list = { 0 };
         Failure failure;
 

@@ -537,8 +537,8 @@ static void passphrases_that_are_files(void **state)
         CLEANUP(bytes_deinit) Bytes p12 = der_of_p12(p12_of("correct", NULL, 0));
 
         for (size_t i = 0; i < ELEMENTSOF(rows); i++) {
-                CLEANUP(secret_freep) Secret *d = taken_secret(p12.data, p12.n);
-                CLEANUP(secret_freep) Secret *p = taken_secret(rows[i].text, rows[i].n);
+                CLEANUP(secret_freep) Secret *d = issue_secret(p12.data, p12.n);
+                CLEANUP(secret_freep) Secret *p = issue_secret(rows[i].text, rows[i].n);
                 PkiBundle bundle = { 0 };
                 Failure failure = { 0 };
 

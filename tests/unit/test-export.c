@@ -30,17 +30,6 @@ static struct {
         Made rsa, ec, ed;
 } pki;
 
-static Secret *secret_of(const void *data, size_t n)
-{
-        Secret *secret = NULL;
-
-        assert_int_equal(secret_new(n, &secret), 0);
-        if (n > 0)
-                memcpy(secret_data(secret), data, n);
-        secret_set_length(secret, n);
-        return secret;
-}
-
 static void make(Made *made, EVP_PKEY *key)
 {
         PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key);
@@ -53,7 +42,7 @@ static void make(Made *made, EVP_PKEY *key)
                 &(Issue){ .name = "leaf", .key = key, .issuer = pki.ca, .issuer_key = pki.ca_key });
         issue_append(&made->chain, made->leaf);
         issue_append(&made->chain, pki.ca);
-        made->pkcs8 = secret_of(der, (size_t)n);
+        made->pkcs8 = issue_secret(der, (size_t)n);
         OPENSSL_clear_free(der, (size_t)n);
         PKCS8_PRIV_KEY_INFO_free(info);
 }
@@ -89,7 +78,7 @@ static int teardown(void **state)
 
 static int export(const Made *made, ExportFormat format, const char *passphrase, Secret **ret_file)
 {
-        CLEANUP(secret_freep) Secret *secret = secret_of(passphrase, strlen(passphrase));
+        CLEANUP(secret_freep) Secret *secret = issue_secret(passphrase, strlen(passphrase));
         PkiExport job = { format, made->pkcs8, &made->chain, secret, "a näme" };
         Failure failure = { 0 };
         int r = pki_export(&job, ret_file, &failure);
@@ -101,7 +90,7 @@ static int export(const Made *made, ExportFormat format, const char *passphrase,
 
 static int read_back(const Made *made, Secret *file, const char *passphrase)
 {
-        CLEANUP(secret_freep) Secret *secret = secret_of(passphrase, strlen(passphrase));
+        CLEANUP(secret_freep) Secret *secret = issue_secret(passphrase, strlen(passphrase));
         CLEANUP(pki_bundle_deinit) PkiBundle bundle = { 0 };
         Failure failure = { 0 };
         int r = pki_bundle_parse(file, secret, (uint64_t)time(NULL), &bundle, &failure);
@@ -185,7 +174,7 @@ static void mac_is_modern(void **state)
 
 static int export_with(Secret *pkcs8, const BytesList *chain, const void *passphrase, size_t n)
 {
-        CLEANUP(secret_freep) Secret *secret = secret_of(passphrase, n);
+        CLEANUP(secret_freep) Secret *secret = issue_secret(passphrase, n);
         CLEANUP(secret_freep) Secret *file = NULL;
         PkiExport job = { EXPORT_PEM, pkcs8, chain, secret, NULL };
         Failure failure = { 0 };
@@ -198,8 +187,8 @@ static int export_with(Secret *pkcs8, const BytesList *chain, const void *passph
 static void wrong_parts_are_refused(void **state)
 {
         static const uint8_t zeros[8], garbage[] = "no certificate";
-        CLEANUP(secret_freep) Secret *filled = secret_of(NULL, 0);
-        CLEANUP(secret_freep) Secret *nothing = secret_of(NULL, 0);
+        CLEANUP(secret_freep) Secret *filled = issue_secret(NULL, 0);
+        CLEANUP(secret_freep) Secret *nothing = issue_secret(NULL, 0);
         CLEANUP(bytes_list_deinit) BytesList broken = { 0 };
         BytesList none = { 0 };
         char longest[PKI_EXPORT_PASSPHRASE_MAX + 1];
@@ -264,7 +253,7 @@ static Bytes wrap(const char *cipher_name, const uint8_t key[PKI_WRAPPING_KEY_LE
 static int unwrap_is(const uint8_t key[PKI_WRAPPING_KEY_LENGTH], const Bytes *wrapped,
                      const uint8_t *data, size_t n)
 {
-        CLEANUP(secret_freep) Secret *wrapping_key = secret_of(key, PKI_WRAPPING_KEY_LENGTH);
+        CLEANUP(secret_freep) Secret *wrapping_key = issue_secret(key, PKI_WRAPPING_KEY_LENGTH);
         CLEANUP(secret_freep) Secret *out = NULL;
         int r = pki_key_unwrap(wrapping_key, wrapped, &out);
 
@@ -364,7 +353,7 @@ static void padding_comes_off(void **state)
                 CLEANUP(secret_freep) Secret *encoded = encode(digests[i], "a message");
                 CLEANUP(secret_freep) Secret *empty = encode(digests[i], "");
                 CLEANUP(secret_freep)
-                Secret *stripped = secret_of(secret_data(encoded) + 1, secret_length(encoded) - 1);
+                Secret *stripped = issue_secret(secret_data(encoded) + 1, secret_length(encoded) - 1);
 
                 assert_int_equal(decode(digests[i], encoded, "a message"), 0);
                 assert_int_equal(decode(digests[i], empty, ""), 0);
@@ -380,8 +369,8 @@ static void padding_comes_off(void **state)
 
 static void no_encoding(void **state)
 {
-        CLEANUP(secret_freep) Secret *zeros = secret_of((uint8_t[257]){ 0 }, 257);
-        CLEANUP(secret_freep) Secret *nothing = secret_of(NULL, 0);
+        CLEANUP(secret_freep) Secret *zeros = issue_secret((uint8_t[257]){ 0 }, 257);
+        CLEANUP(secret_freep) Secret *nothing = issue_secret(NULL, 0);
 
         assert_int_equal(decode(DIGEST_SHA256, zeros, ""), CB_INVALID_ARGUMENT);
         secret_set_length(zeros, 256);

@@ -14,7 +14,8 @@
 #include "source/azure-key-vault/auth.h"
 #include "source/azure-key-vault/challenge.h"
 
-char *vault_resource(Vault *vault)
+/* The resource that tokens are for; NULL: not known yet. Owned. */
+static char *resource_of(Vault *vault)
 {
         const char *resource;
         char *copy;
@@ -155,7 +156,7 @@ static int greet(Vault *vault, uint64_t deadline_usec, Failure *failure)
 static int fetch_token(Vault *vault, const char *claims, uint64_t deadline_usec,
                        TokenAnswer *answer, Failure *failure)
 {
-        CLEANUP(freep) char *resource = vault_resource(vault);
+        CLEANUP(freep) char *resource = resource_of(vault);
         AuthJob job = { vault, resource, claims, deadline_usec, answer, failure };
 
         if (!resource)

@@ -77,8 +77,6 @@ int vault_call(Vault *vault, const VaultCall *call, HttpAnswer *answer, Failure 
  * since what has failed may be behind the door that asks for it. Without: does its challenge suit?
  */
 int vault_probe(Vault *vault, bool with_token, uint64_t deadline_usec, Failure *failure);
-/* The resource that tokens are for; NULL: not known yet. Owned. */
-char *vault_resource(Vault *vault);
 
 /* tokens_get() and the like for this vault. */
 int vault_fetch_token(void *vault, const char *claims, uint64_t deadline_usec,
