@@ -279,6 +279,17 @@ def test_a_rotation_that_cannot_be_published(vaulted, refused):
     assert metric(broker, "certbroker_rotation_failing_since_seconds") is None
 
 
+def test_a_trial_that_is_throttled_fails_at_nothing(orders, refused):
+    """The vault has no room for it: the newer version is neither counted nor told as one that cannot be taken."""
+    made = orders.vault.rotate("orders")
+    fault = orders.vault.fault("V13.seconds", match=f"^POST /keys/orders/{made['version']}", times=1)
+    refused("Throttled", orders.refresh, "orders")
+    assert orders.vault.hits(fault) == 1
+    assert metric(orders, "certbroker_rotations_failed_total") in (None, 0)
+    assert "is not rotated" not in orders.log_text() and orders.last_error() == ""
+    wait_until(lambda: is_refreshed(orders) and orders.key_is("orders", made), "it is published", 20)
+
+
 def test_a_new_versions_key_that_is_not_there_yet(orders):
     """404 of the newer version's key says nothing of the one in use."""
     made = orders.vault.rotate("orders")

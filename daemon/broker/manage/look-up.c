@@ -335,7 +335,7 @@ static void on_published(void *userdata, const Failure *failure)
         Job *job = userdata;
         Certificate *present = catalog_find_certificate(job->manage->catalog, job->id);
 
-        if (failure->status != 0 && failure->status != CB_LIMIT_EXCEEDED) {
+        if (failure->status != 0 && !look_up_has_no_room(failure->status)) {
                 note_unpublished(job, failure);
                 return;
         }
